@@ -1,0 +1,79 @@
+# Thin calls of the tools that do the work. `make help` lists them.
+
+PYTHON ?= python3
+# cuda: libtorch with CUDA (5 GB); cpu: without (1.5 GB). auto looks for an NVIDIA driver.
+TORCH ?= auto
+ifeq ($(TORCH),auto)
+override TORCH := $(if $(wildcard /dev/nvidiactl),cuda,cpu)
+endif
+
+VENV := .venv
+REQUIREMENTS := tests/requirements
+READERS := $(VENV)/.readers
+# A libtorch of the user's own is respected, and none is installed then.
+ifeq ($(LIBTORCH)$(LIBTORCH_USE_PYTORCH),)
+LIBTORCH_STAMP := $(VENV)/.torch-$(TORCH)
+endif
+
+BIN := target/release/fsa-bank
+DATASET ?= demo
+PIPELINE := pipelines/$(DATASET).toml
+RUN := runs/$(DATASET)
+DATA_FLAG := $(if $(DATA),--data $(DATA))
+BANK_ONLY := --no-default-features --target-dir target/bank-only
+
+.PHONY: help setup build demo train features finetune test lint bench clean
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READERS) $(LIBTORCH_STAMP) ## install libtorch and the readers of the tests into .venv
+
+build: $(LIBTORCH_STAMP) ## build fsa-bank and its libtorch engine
+	cargo build --release --locked
+
+demo: build ## the main job on a small set of real images: train, features, finetune
+	$(BIN) train --resume pipelines/demo.toml
+	$(BIN) features pipelines/demo.toml
+	$(BIN) finetune runs/demo/shards --config pipelines/demo.toml
+
+train: build ## Phase-I of DATASET=NAME [DATA=path]
+	$(BIN) train --resume $(PIPELINE) $(DATA_FLAG)
+
+features: build ## write the bank of DATASET=NAME [DATA=path]
+	$(BIN) features $(PIPELINE) $(DATA_FLAG)
+
+finetune: build ## Phase-II of DATASET=NAME
+	$(BIN) finetune $(RUN)/shards --config $(PIPELINE)
+
+test: setup ## all tests, with libtorch and without
+	cargo test --release --locked
+	cargo test --release --locked $(BANK_ONLY)
+
+lint: $(LIBTORCH_STAMP) ## formatting and clippy
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(READERS): $(REQUIREMENTS)/readers.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --no-deps -r $<
+	touch $@
+
+$(VENV)/.torch-cpu: $(REQUIREMENTS)/torch-cpu.txt | $(VENV)/bin/python
+	rm -f $(VENV)/.torch-cuda
+	$(VENV)/bin/python -m pip install --quiet --no-deps -r $<
+	tests/requirements/link-libtorch $(VENV)
+	rm -f $(VENV)/torch/lib/libtorch_cuda*.so
+	touch $@
+
+$(VENV)/.torch-cuda: $(REQUIREMENTS)/torch-cuda.txt | $(VENV)/bin/python
+	rm -f $(VENV)/.torch-cpu
+	$(VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall -r $<
+	tests/requirements/link-libtorch $(VENV)
+	touch $@
+
+clean: ## remove what was built and installed here, but no runs
+	cargo clean
+	rm -rf $(VENV)

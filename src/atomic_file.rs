@@ -1,0 +1,119 @@
+//! Files that are whole or absent: written aside, synced, renamed.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A write that failed: nothing was left at the path.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot be written: {source}\n  Check permissions and free space, or choose another place with --out.", path.display())]
+pub struct WriteError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+impl WriteError {
+    /// For `map_err`.
+    pub fn at(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        move |source| Self { path: path.into(), source }
+    }
+}
+
+/// Creates a directory and its parents.
+///
+/// # Errors
+/// The directory cannot be made.
+pub fn create_dir(path: &Path) -> Result<(), WriteError> {
+    fs::create_dir_all(path).map_err(WriteError::at(path))
+}
+
+/// A file under way: [`AtomicFile::commit`] gives it its name, dropping it removes it.
+pub struct AtomicFile {
+    target: PathBuf,
+    aside: PathBuf,
+    writer: Option<BufWriter<File>>,
+}
+
+impl AtomicFile {
+    /// Begins a file that will be at `target`.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn create(target: &Path) -> Result<Self, WriteError> {
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let aside = target.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let file = File::create(&aside).map_err(WriteError::at(target))?;
+        Ok(Self { target: target.into(), aside, writer: Some(BufWriter::new(file)) })
+    }
+
+    /// Syncs the content to disk and renames the file to its name.
+    ///
+    /// # Errors
+    /// The content cannot be written out.
+    pub fn commit(mut self) -> Result<(), WriteError> {
+        let writer = self.writer.take().expect("a file is committed once");
+        let finish = || -> io::Result<()> {
+            let file = writer.into_inner().map_err(|e| e.into_error())?;
+            file.sync_all()?;
+            fs::rename(&self.aside, &self.target)?;
+            let folder = self.target.parent().filter(|p| !p.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        };
+        finish().map_err(WriteError::at(&self.target))
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.writer.as_mut().expect("not committed").write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.as_mut().expect("not committed").flush()
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        // After a commit nothing is there to remove; before one, a failure leaves only a hidden file.
+        let _ = fs::remove_file(&self.aside);
+    }
+}
+
+/// Writes a whole file.
+///
+/// # Errors
+/// The file cannot be written; what was at `path` before is untouched.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(WriteError::at(path))?;
+    file.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_only_when_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"half").unwrap();
+        assert!(!path.exists());
+        drop(file);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+
+        write(&path, b"whole").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_error_names_the_path() {
+        let message = write(Path::new("/nonexistent-folder/x"), b"").unwrap_err().to_string();
+        assert!(message.starts_with("/nonexistent-folder/x: cannot be written"), "{message}");
+    }
+}

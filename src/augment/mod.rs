@@ -1,0 +1,10 @@
+//! The arithmetic of feature space augmentation: activation maps, masks, confusing classes and
+//! fused vectors. Nothing here reads a file or draws a batch.
+
+mod cam;
+mod confusing;
+mod fusion;
+
+pub use cam::{activation, nonzero, normalise, pooled};
+pub use confusing::{ConfusingClasses, confusing_classes};
+pub use fusion::{LocationCounts, Mask, add_locations, draw_locations};

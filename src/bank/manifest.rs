@@ -1,0 +1,269 @@
+//! `manifest.json`: what the bank is, its files, and a checksum for every range of their bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::BankError;
+use crate::atomic_file::{self, WriteError};
+use crate::config::Precision;
+use crate::domain::FeatureShape;
+
+/// The newest format that this version reads, and the one it writes.
+pub const FORMAT_VERSION: u32 = 1;
+/// The manifest's name.
+pub const MANIFEST_FILE: &str = "manifest.json";
+/// Names, counts and Phase-I weights of the classes, for SQL.
+pub const CLASSES_FILE: &str = "classes.parquet";
+/// The Phase-I classifier.
+pub const CLASSIFIER_FILE: &str = "classifier.safetensors";
+const FORMAT_NAME: &str = "fsa-bank";
+
+/// XXH3-64 of a range of bytes; 16 hexadecimal digits in JSON.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Checksum(pub u64);
+
+impl Checksum {
+    /// Of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(twox_hash::XxHash3_64::oneshot(bytes))
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Checksum {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Checksum {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16)
+            .map(Self)
+            .map_err(|_| serde::de::Error::custom(format!("`{text}` is not a checksum")))
+    }
+}
+
+/// The whole manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always `fsa-bank`.
+    pub format: String,
+    /// Version of the format.
+    pub version: u32,
+    /// Program and version that wrote the bank.
+    pub writer: String,
+    /// Name of the pipeline.
+    pub name: String,
+    /// The images.
+    pub dataset: DatasetCard,
+    /// The backbone.
+    pub model: ModelRef,
+    /// Shape of a map.
+    pub feature_shape: FeatureShape,
+    /// Rounding of the stored maps.
+    pub precision: Precision,
+    /// How the views were made.
+    pub views: ViewSettings,
+    /// sha256 of the classifier's tensors: the CAMs were made with them.
+    pub classifier_sha256: String,
+    /// The files that are not shards.
+    pub files: BTreeMap<String, FileEntry>,
+    /// `train`, `test` and, where the dataset has one, `val`.
+    pub splits: BTreeMap<String, SplitEntry>,
+}
+
+/// The images a bank was made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatasetCard {
+    /// Fingerprint of classes, labels, paths and pixels.
+    pub fingerprint: String,
+    /// C.
+    pub classes: usize,
+}
+
+/// The network a bank was made with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelRef {
+    /// Its layout.
+    pub arch: String,
+    /// Side of its input images.
+    pub image_size: usize,
+    /// sha256 of its tensors.
+    pub weights_sha256: String,
+    /// Number type of the convolutions: `f32`, `bf16` or `auto`.
+    pub arithmetic: String,
+}
+
+/// How the views of an image were made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ViewSettings {
+    /// Rows an image.
+    pub count: usize,
+    /// Seed of the random crops and flips.
+    pub seed: u64,
+    /// Padding of the random crops.
+    pub crop_padding: usize,
+    /// Whether views may be mirrored.
+    pub flip: bool,
+}
+
+/// One file that is read whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its length.
+    pub bytes: u64,
+    /// Of its content.
+    pub xxh3: Checksum,
+}
+
+impl FileEntry {
+    /// Of a file's content.
+    pub fn of(content: &[u8]) -> Self {
+        Self { bytes: content.len() as u64, xxh3: Checksum::of(content) }
+    }
+}
+
+/// The shards of a split.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SplitEntry {
+    /// Images.
+    pub images: u64,
+    /// Rows: images times views.
+    pub rows: u64,
+    /// In order of their rows.
+    pub shards: Vec<ShardEntry>,
+}
+
+/// One Parquet file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardEntry {
+    /// Its name, without a folder.
+    pub file: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Where the bytes after the last column chunk begin: page indexes and footer.
+    pub footer_offset: u64,
+    /// Of the bytes from `footer_offset` to the end.
+    pub footer_xxh3: Checksum,
+    /// In order.
+    pub row_groups: Vec<RowGroupEntry>,
+}
+
+/// One row group of a shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowGroupEntry {
+    /// Its rows.
+    pub rows: u64,
+    /// Of each column chunk, in order of the columns; of `feature_map`, of each data page.
+    pub columns: Vec<Vec<Checksum>>,
+}
+
+impl Manifest {
+    /// Where `format` stands in a new manifest.
+    pub fn format_name() -> String {
+        FORMAT_NAME.into()
+    }
+
+    /// Reads and checks a bank's manifest.
+    ///
+    /// # Errors
+    /// There is none, it is damaged, or it is of a newer format.
+    pub fn load(dir: &Path) -> Result<(Self, Vec<u8>), BankError> {
+        let path = dir.join(MANIFEST_FILE);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(BankError::NoManifest { dir: dir.into() });
+            }
+            Err(source) => return Err(BankError::Read { path, source }),
+        };
+        let wrong = |found: String| BankError::Manifest { path: path.clone(), found };
+        #[derive(Deserialize)]
+        struct Version {
+            format: String,
+            version: u32,
+        }
+        let head: Version = serde_json::from_slice(&bytes)
+            .map_err(|e| wrong(format!("not a bank's manifest ({e})")))?;
+        if head.format != FORMAT_NAME {
+            return Err(wrong(format!("format `{}`; expected `{FORMAT_NAME}`", head.format)));
+        }
+        if head.version > FORMAT_VERSION {
+            let (found, known) = (head.version, FORMAT_VERSION);
+            return Err(BankError::NewerFormat { path, found, known });
+        }
+        let manifest: Self = serde_json::from_slice(&bytes)
+            .map_err(|e| wrong(format!("not a whole manifest ({e})")))?;
+        manifest.check().map_err(wrong)?;
+        Ok((manifest, bytes))
+    }
+
+    /// Writes the manifest: from then on the folder is a bank.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<(), WriteError> {
+        let mut text = serde_json::to_string_pretty(self).expect("a manifest is JSON");
+        text.push('\n');
+        atomic_file::write(&dir.join(MANIFEST_FILE), text.as_bytes())
+    }
+
+    /// Bytes of all files but the manifest.
+    pub fn total_bytes(&self) -> u64 {
+        let shards = self.splits.values().flat_map(|s| &s.shards).map(|s| s.bytes);
+        shards.chain(self.files.values().map(|f| f.bytes)).sum()
+    }
+
+    /// What a reader relies on without asking again.
+    fn check(&self) -> Result<(), String> {
+        let shape = self.feature_shape;
+        let sizes = [shape.channels, shape.height, shape.width, self.dataset.classes, self.views.count];
+        const LARGEST: usize = 1 << 24;
+        if sizes.iter().any(|&n| n == 0 || n > LARGEST) {
+            return Err("a size in it is 0 or absurdly large".into());
+        }
+        if shape.height.saturating_mul(shape.width).saturating_mul(shape.channels) > LARGEST {
+            return Err(format!("feature_shape {shape} is absurdly large"));
+        }
+        for needed in ["train", "test"] {
+            if !self.splits.contains_key(needed) {
+                return Err(format!("no split `{needed}`"));
+            }
+        }
+        for (name, split) in &self.splits {
+            for shard in &split.shards {
+                let plain = Path::new(&shard.file).file_name() == Some(shard.file.as_ref());
+                if !plain {
+                    return Err(format!("`{}` is not a plain file name", shard.file));
+                }
+                let rows: u64 = shard.row_groups.iter().map(|g| g.rows).sum();
+                if rows != shard.rows {
+                    return Err(format!("{}: its row groups have {rows} rows, not {}", shard.file, shard.rows));
+                }
+            }
+            let rows: u64 = split.shards.iter().map(|s| s.rows).sum();
+            if rows != split.rows {
+                return Err(format!("split `{name}`: its shards have {rows} rows, not {}", split.rows));
+            }
+        }
+        Ok(())
+    }
+}

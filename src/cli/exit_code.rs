@@ -1,0 +1,67 @@
+//! From an error to the exit code that scripts see.
+
+use crate::bank::BankError;
+use crate::config::ConfigError;
+use crate::dataset::DatasetError;
+use crate::features::FeaturesError;
+use crate::finetune::FinetuneError;
+use crate::train::TrainError;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const INVALID_DATA: u8 = 3;
+pub(super) const INTERRUPTED: u8 = 130;
+
+pub(super) fn of(error: &anyhow::Error) -> u8 {
+    if error.is::<ConfigError>() {
+        return USAGE;
+    }
+    if error.is::<DatasetError>() {
+        return INVALID_DATA;
+    }
+    if let Some(error) = error.downcast_ref::<BankError>() {
+        return bank(error);
+    }
+    if let Some(error) = error.downcast_ref::<TrainError>() {
+        return train(error);
+    }
+    if let Some(error) = error.downcast_ref::<FeaturesError>() {
+        return features(error);
+    }
+    if let Some(error) = error.downcast_ref::<FinetuneError>() {
+        return match error {
+            FinetuneError::Bank(e) => bank(e),
+            FinetuneError::NoTail { .. } | FinetuneError::OtherResult { .. } => USAGE,
+            FinetuneError::Interrupted { .. } => INTERRUPTED,
+            FinetuneError::Write(_) | FinetuneError::Diverged { .. } => FAILED,
+        };
+    }
+    FAILED
+}
+
+fn bank(error: &BankError) -> u8 {
+    match error {
+        BankError::Write(_) | BankError::Encode { .. } => FAILED,
+        _ => INVALID_DATA,
+    }
+}
+
+fn train(error: &TrainError) -> u8 {
+    match error {
+        TrainError::Dataset(_) | TrainError::Weights(_) | TrainError::NotAModel { .. } => INVALID_DATA,
+        TrainError::OtherRun { .. } | TrainError::Unfinished { .. } | TrainError::NoModel { .. } => USAGE,
+        TrainError::Interrupted { .. } => INTERRUPTED,
+        TrainError::Backbone(_) | TrainError::Write(_) | TrainError::Diverged { .. } => FAILED,
+    }
+}
+
+fn features(error: &FeaturesError) -> u8 {
+    match error {
+        FeaturesError::Dataset(_) | FeaturesError::Weights(_) => INVALID_DATA,
+        FeaturesError::Model(e) => train(e),
+        FeaturesError::Bank(e) => bank(e),
+        FeaturesError::OtherBank { .. } => USAGE,
+        FeaturesError::Interrupted { .. } => INTERRUPTED,
+        FeaturesError::Backbone(_) | FeaturesError::Write(_) => FAILED,
+    }
+}

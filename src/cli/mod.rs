@@ -1,0 +1,88 @@
+//! The command line: arguments in, one report or one error out, and an exit code.
+//!
+//! 0 done, 1 failed, 2 usage or settings, 3 dataset or bank invalid, 130 interrupted.
+
+mod args;
+mod engine_process;
+mod exit_code;
+mod features;
+mod finetune;
+mod inspect;
+mod screen;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::backbone::Engine;
+use crate::progress::Interrupt;
+
+pub use args::{Cli, Command};
+use screen::Screen;
+
+/// What every command gets.
+struct Context<'a> {
+    engine: Option<&'a dyn Engine>,
+    screen: Screen,
+    interrupt: Interrupt,
+    threads: Option<usize>,
+    json: bool,
+}
+
+/// Runs the program; `engine` is what this executable can compute networks with.
+pub fn main(engine: Option<&dyn Engine>) -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli, engine) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(exit_code::of(&error))
+        }
+    }
+}
+
+fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
+    if let Some(threads) = cli.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+    }
+    let context = Context {
+        engine,
+        screen: Screen::new(cli.quiet),
+        interrupt: catch_interrupts(),
+        threads: cli.threads.map(std::num::NonZero::get),
+        json: cli.json,
+    };
+    match cli.command {
+        Command::Train(args) => train::run(&context, &args),
+        Command::Features(args) => features::run(&context, &args),
+        Command::Finetune(args) => finetune::run(&context, &args),
+        Command::Inspect(args) => inspect::run(&context, &args),
+    }
+}
+
+/// The first Ctrl-C asks to stop, the second stops at once.
+fn catch_interrupts() -> Interrupt {
+    let interrupt = Interrupt::default();
+    let handle = interrupt.clone();
+    // Without a handler Ctrl-C still ends the program, only less gently.
+    let _ = ctrlc::set_handler(move || {
+        if handle.requested() {
+            std::process::exit(exit_code::INTERRUPTED.into());
+        }
+        handle.request();
+    });
+    interrupt
+}
+
+/// A result for machines, on one line.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print_text(&format!("{}\n", serde_json::to_string(value)?));
+    Ok(())
+}
+
+/// Writes to standard output; a reader that has gone (`| head`) is no error.
+fn print_text(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

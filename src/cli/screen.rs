@@ -1,0 +1,152 @@
+//! Progress on standard error: bars on a terminal, plain lines elsewhere, nothing when quiet.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::progress::Progress;
+
+/// Time between two plain lines of the same piece of work.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where progress goes.
+pub(super) enum Screen {
+    Quiet,
+    Plain(Mutex<Plain>),
+    Bars(Mutex<ProgressBar>),
+}
+
+/// One piece of work, told in lines.
+pub(super) struct Plain {
+    label: String,
+    unit: &'static str,
+    total: u64,
+    done: u64,
+    begin: Instant,
+    last: Instant,
+    status: String,
+}
+
+impl Screen {
+    pub(super) fn new(quiet: bool) -> Self {
+        if quiet {
+            return Self::Quiet;
+        }
+        if std::io::stderr().is_terminal() {
+            return Self::Bars(Mutex::new(ProgressBar::hidden()));
+        }
+        let now = Instant::now();
+        let (label, status) = (String::new(), String::new());
+        Self::Plain(Mutex::new(Plain { label, unit: "", total: 0, done: 0, begin: now, last: now, status }))
+    }
+}
+
+fn plural(unit: &str, n: u64) -> String {
+    if n == 1 { unit.into() } else { format!("{unit}s") }
+}
+
+impl Plain {
+    /// `epoch 3/80: 640 of 1394 images, 512 a second, 2 s left`
+    fn describe(&self) -> String {
+        let rate = self.done as f64 / self.begin.elapsed().as_secs_f64().max(1e-9);
+        let left = (self.total - self.done.min(self.total)) as f64 / rate.max(1e-9);
+        let status = if self.status.is_empty() { String::new() } else { format!(", {}", self.status) };
+        format!(
+            "{}: {} of {} {}, {rate:.0} a second, {left:.0} s left{status}",
+            self.label,
+            self.done,
+            self.total,
+            plural(self.unit, self.total)
+        )
+    }
+}
+
+impl Progress for Screen {
+    fn start(&self, label: &str, total: u64, unit: &'static str) {
+        match self {
+            Self::Quiet => {}
+            Self::Plain(plain) => {
+                let now = Instant::now();
+                let (label, status) = (label.into(), String::new());
+                *plain.lock().expect("no panic while held") =
+                    Plain { label, unit, total, done: 0, begin: now, last: now, status };
+            }
+            Self::Bars(bar) => {
+                let template = format!(
+                    "{{prefix:<16}} {{bar:32}} {{pos}}/{{len}} {}, {{per_sec:.dim}}, {{eta}} left  {{msg:.dim}}",
+                    plural(unit, total)
+                );
+                let style = ProgressStyle::with_template(&template)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar())
+                    .with_key("per_sec", |state: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
+                        let _ = write!(w, "{:.0}/s", state.per_sec());
+                    });
+                let next = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+                next.set_style(style);
+                next.set_prefix(label.to_string());
+                *bar.lock().expect("no panic while held") = next;
+            }
+        }
+    }
+
+    fn advance(&self, units: u64) {
+        match self {
+            Self::Quiet => {}
+            Self::Plain(plain) => {
+                let mut plain = plain.lock().expect("no panic while held");
+                plain.done += units;
+                if plain.last.elapsed() >= PLAIN_INTERVAL {
+                    plain.last = Instant::now();
+                    eprintln!("{}", plain.describe());
+                }
+            }
+            Self::Bars(bar) => bar.lock().expect("no panic while held").inc(units),
+        }
+    }
+
+    fn status(&self, text: &str) {
+        match self {
+            Self::Quiet => {}
+            Self::Plain(plain) => plain.lock().expect("no panic while held").status = text.into(),
+            Self::Bars(bar) => bar.lock().expect("no panic while held").set_message(text.to_string()),
+        }
+    }
+
+    fn finish(&self) {
+        if let Self::Bars(bar) = self {
+            bar.lock().expect("no panic while held").finish_and_clear();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match self {
+            Self::Quiet => {}
+            Self::Plain(_) => eprintln!("{text}"),
+            // Above the bar, if one is drawn.
+            Self::Bars(bar) => bar.lock().expect("no panic while held").suspend(|| eprintln!("{text}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_has_count_rate_and_time_left() {
+        let begin = Instant::now() - Duration::from_secs(2);
+        let plain = Plain {
+            label: "maps".into(),
+            unit: "row",
+            total: 300,
+            done: 100,
+            begin,
+            last: begin,
+            status: "loss 0.5".into(),
+        };
+        let line = plain.describe();
+        assert!(line.starts_with("maps: 100 of 300 rows, ") && line.ends_with("4 s left, loss 0.5"), "{line}");
+    }
+}

@@ -1,0 +1,84 @@
+//! `fsa-bank train`
+
+use std::path::PathBuf;
+
+use super::args::{PipelineArgs, TrainArgs};
+use super::{Context, engine_process, print_json, print_text};
+use crate::backbone::EngineOptions;
+use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
+use crate::dataset::Dataset;
+use crate::progress::Progress;
+use crate::train::{self, TrainRequest};
+
+pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
+    let loaded = load(&args.common)?;
+    let Some(engine) = context.engine else {
+        return engine_process::hand_over();
+    };
+    let dataset = open_dataset(context, &loaded)?;
+    let out = run_folder(&args.common, &loaded);
+    let request = TrainRequest {
+        pipeline: &loaded.pipeline,
+        dataset: &dataset,
+        out: &out,
+        resume: args.resume,
+        overwrite: args.common.overwrite,
+        engine: engine_options(context, &args.common, &loaded, loaded.pipeline.train.arithmetic),
+    };
+    let outcome = train::run(&request, engine, &context.screen, &context.interrupt)?;
+    if context.json {
+        return print_json(&outcome);
+    }
+    let what = if outcome.already_done { "already trained" } else { "trained" };
+    let last = outcome.epochs.last();
+    let top1 = last.and_then(|row| row.test_top1).map_or(String::new(), |t| format!(", test top-1 {t:.2}"));
+    let epochs = last.map_or(loaded.pipeline.train.epochs, |row| row.epoch);
+    print_text(&format!(
+        "{}: {what}, {epochs} epochs{top1}\nNext: fsa-bank features {}\n",
+        outcome.model.display(),
+        loaded.file.display()
+    ));
+    Ok(())
+}
+
+/// Reads the pipeline with the changes of the command line.
+pub(super) fn load(args: &PipelineArgs) -> Result<LoadedPipeline, ConfigError> {
+    let mut loaded = config::load(&args.pipeline, &args.set)?;
+    if let Some(data) = &args.data {
+        loaded.pipeline.dataset.path = data.clone();
+    }
+    Ok(loaded)
+}
+
+/// Where everything of the run is.
+pub(super) fn run_folder(args: &PipelineArgs, loaded: &LoadedPipeline) -> PathBuf {
+    args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&loaded.name))
+}
+
+/// Opens the images, and says which ones they are.
+pub(super) fn open_dataset(context: &Context, loaded: &LoadedPipeline) -> anyhow::Result<Dataset> {
+    let dataset = Dataset::open(&loaded.pipeline.dataset)?;
+    let subset = dataset.train_fingerprint()?;
+    context.screen.line(&format!(
+        "{}: {} training and {} test images of {} classes, training set {subset}",
+        loaded.name,
+        dataset.train.len(),
+        dataset.test.len(),
+        dataset.class_names.len()
+    ));
+    Ok(dataset)
+}
+
+pub(super) fn engine_options(
+    context: &Context,
+    args: &PipelineArgs,
+    loaded: &LoadedPipeline,
+    arithmetic: Arithmetic,
+) -> EngineOptions {
+    EngineOptions {
+        device: args.device.clone(),
+        arithmetic,
+        channels_last: loaded.pipeline.train.channels_last,
+        threads: context.threads,
+    }
+}

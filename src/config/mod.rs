@@ -1,0 +1,428 @@
+//! One experiment as one TOML file: read, checked, and every default declared once.
+//!
+//! The defaults are the `Default` values of the structs here; an unknown key is refused with the
+//! nearest known one, and the known keys are those of the defaults themselves.
+
+mod check;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use check::ConfigError;
+
+/// A whole pipeline: the data, the network and the settings of the three stages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pipeline {
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// The images.
+    pub dataset: DatasetConfig,
+    /// The backbone.
+    pub network: NetworkConfig,
+    /// Phase-I.
+    pub train: TrainConfig,
+    /// The feature bank.
+    pub features: FeaturesConfig,
+    /// Phase-II.
+    pub finetune: FinetuneConfig,
+}
+
+/// How images are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DatasetKind {
+    /// The binary archives of CIFAR-10, as a directory or .tar.gz.
+    Cifar10,
+    /// The binary archives of CIFAR-100, as a directory or .tar.gz.
+    Cifar100,
+    /// `train/CLASS/*.jpg|png`, `test/CLASS/*` and, where there is one, `val/CLASS/*`.
+    Folder,
+    /// One Parquet file with the columns split, label, class_name, path, image.
+    Parquet,
+}
+
+/// Which images of a class a long-tailed subset keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Selection {
+    /// LDAM-DRW's subset, seed 0, bit for bit (Cao et al., NeurIPS 2019).
+    Ldam,
+    /// The first images of each class in file order.
+    First,
+}
+
+/// `[dataset]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatasetConfig {
+    /// How images are found.
+    pub kind: DatasetKind,
+    /// File or directory; relative to the folder of the pipeline file.
+    pub path: PathBuf,
+    /// Largest over smallest class to cut the training set to, exponentially; 1 keeps all images.
+    pub imbalance_ratio: f64,
+    /// Which images the cut keeps.
+    pub selection: Selection,
+    /// Side of the square images that the network sees, in pixels.
+    pub image_size: usize,
+    /// Mean of R, G, B in [0, 1] to subtract; empty: that of the kind.
+    pub mean: Vec<f32>,
+    /// Standard deviation of R, G, B to divide by; empty: that of the kind.
+    pub std: Vec<f32>,
+}
+
+impl Default for DatasetConfig {
+    fn default() -> Self {
+        Self {
+            kind: DatasetKind::Folder,
+            path: PathBuf::new(),
+            imbalance_ratio: 1.0,
+            selection: Selection::Ldam,
+            image_size: 32,
+            mean: vec![],
+            std: vec![],
+        }
+    }
+}
+
+/// Networks that Phase-I trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// Basic blocks 2, 2, 2, 2 (He et al., CVPR 2016).
+    Resnet18,
+    /// Basic blocks 3, 4, 6, 3.
+    Resnet34,
+}
+
+impl Arch {
+    /// The name in a pipeline.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resnet18 => "resnet18",
+            Self::Resnet34 => "resnet34",
+        }
+    }
+
+    /// Basic blocks of each of the four stages.
+    pub fn blocks(self) -> [usize; 4] {
+        match self {
+            Self::Resnet18 => [2, 2, 2, 2],
+            Self::Resnet34 => [3, 4, 6, 3],
+        }
+    }
+}
+
+/// `[network]`: a ResNet with the CIFAR stem (3 x 3, stride 1, no max-pool).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// The layout.
+    pub arch: Arch,
+    /// Channels of the first stage; the feature map has 8 times as many.
+    pub width: usize,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self { arch: Arch::Resnet18, width: 64 }
+    }
+}
+
+impl NetworkConfig {
+    /// K, the channels of the Block4 map.
+    pub fn channels(&self) -> usize {
+        8 * self.width
+    }
+}
+
+/// How the learning rate falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Times `step_factor` every `step_epochs`.
+    Step,
+    /// Half a cosine, from the learning rate to 0 at the last step.
+    Cosine,
+}
+
+/// The number type of the network's arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arithmetic {
+    /// bf16 where the device computes in it, f32 elsewhere.
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// Convolutions in bf16; weights, batch statistics and the loss in f32.
+    Bf16,
+}
+
+/// `[train]`: Phase-I. The defaults are the paper's CIFAR schedule (Sec. 5.1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images a step.
+    pub batch_size: usize,
+    /// Learning rate after warm-up.
+    pub learning_rate: f64,
+    /// Momentum of SGD.
+    pub momentum: f64,
+    /// L2 penalty on all parameters (the paper is silent; usual for CIFAR ResNets).
+    pub weight_decay: f64,
+    /// Epochs over which the learning rate rises linearly from 0.
+    pub warmup_epochs: usize,
+    /// How the learning rate falls.
+    pub schedule: Schedule,
+    /// Epochs between steps.
+    pub step_epochs: usize,
+    /// Factor of a step.
+    pub step_factor: f64,
+    /// Pixels of zero padding before the random crop; 0 does not crop.
+    pub crop_padding: usize,
+    /// Random horizontal flips.
+    pub flip: bool,
+    /// Number type of the convolutions.
+    pub arithmetic: Arithmetic,
+    /// Keep activations and weights in channels-last order, faster on most devices.
+    pub channels_last: bool,
+    /// Epochs between checkpoints.
+    pub checkpoint_every: usize,
+    /// Epochs between evaluations on the test images (shown, never used to choose); 0: at the end only.
+    pub eval_every: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 300,
+            batch_size: 128,
+            learning_rate: 0.1,
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            warmup_epochs: 0,
+            schedule: Schedule::Step,
+            step_epochs: 150,
+            step_factor: 0.1,
+            crop_padding: 4,
+            flip: true,
+            arithmetic: Arithmetic::F32,
+            channels_last: true,
+            checkpoint_every: 1,
+            eval_every: 10,
+        }
+    }
+}
+
+/// What the values of a stored map are rounded to; the Parquet column stays FLOAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 11 significant bits, up to 65,504.
+    F16,
+    /// 8 significant bits, the range of f32.
+    Bf16,
+    /// Not rounded.
+    F32,
+}
+
+impl Precision {
+    /// The name in a pipeline.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+        }
+    }
+}
+
+/// `[features]`: what the bank holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeaturesConfig {
+    /// Rows an image: view 0 clean, the others randomly cropped and flipped.
+    pub views: usize,
+    /// Rounding of the stored maps.
+    pub precision: Precision,
+    /// Images a forward pass.
+    pub batch_size: usize,
+    /// Number type of the convolutions.
+    pub arithmetic: Arithmetic,
+    /// zstd level of the shards.
+    pub compression_level: i32,
+    /// Map bytes (as f32, before compression) at which a shard is closed.
+    pub shard_bytes: u64,
+}
+
+impl Default for FeaturesConfig {
+    fn default() -> Self {
+        Self {
+            views: 1,
+            precision: Precision::F16,
+            batch_size: 128,
+            arithmetic: Arithmetic::F32,
+            compression_level: 1,
+            shard_bytes: 1 << 29,
+        }
+    }
+}
+
+/// What Phase-II trains on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Feature space augmentation: real tail, fused tail and head samples (Alg. 1).
+    Fsa,
+    /// The same balanced batches with real tail samples in place of the fused ones.
+    NoAug,
+}
+
+impl Method {
+    /// The name in a pipeline and in the output folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fsa => "fsa",
+            Self::NoAug => "no-aug",
+        }
+    }
+}
+
+/// How an image is drawn from a set of classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// A class uniformly, then one of its images.
+    Class,
+    /// An image uniformly, so that large classes are drawn more often.
+    Instance,
+}
+
+/// Which classes are many, medium and few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShotRule {
+    /// many > 100, medium 20..=100, few < 20 training images.
+    Standard,
+    /// many >= 100, medium between, few <= 20.
+    Oltr,
+    /// many > 100, medium 21..=100, few < 20: the paper's; a class of exactly 20 is in no group.
+    Paper,
+}
+
+impl ShotRule {
+    /// The rule in words, for tables.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Standard => "standard: many > 100, medium 20-100, few < 20 training images",
+            Self::Oltr => "oltr: many >= 100, medium 21-99, few <= 20 training images",
+            Self::Paper => "paper: many > 100, medium 21-100, few < 20 training images",
+        }
+    }
+}
+
+/// `[finetune]`: Phase-II. Symbols and sources are in `docs/method.md`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// What the batches are made of.
+    pub method: Method,
+    /// tau_s: a location is class-specific where the normalised CAM is above it.
+    pub tau_specific: f32,
+    /// tau_g: a location is class-generic where the normalised CAM is below it.
+    pub tau_generic: f32,
+    /// h_r: the head is the fewest largest classes that hold this share of the images.
+    pub head_ratio: f64,
+    /// N_f: confusing classes kept for each tail class.
+    pub num_confusing: usize,
+    /// N_a: fused samples for each real tail sample.
+    pub num_augmented: usize,
+    /// N_t: real tail samples a batch; a batch has 2 N_t (1 + N_a) samples.
+    pub tail_per_batch: usize,
+    /// Range of gamma, the share of class-specific vectors in a fused sample.
+    pub gamma_range: [f64; 2],
+    /// How tail samples are drawn.
+    pub tail_sampling: Sampling,
+    /// How head samples are drawn; `instance` is the paper's.
+    pub head_sampling: Sampling,
+    /// Steps of SGD.
+    pub iterations: usize,
+    /// Learning rate, fixed.
+    pub learning_rate: f32,
+    /// Momentum of SGD.
+    pub momentum: f32,
+    /// L2 penalty on the classifier's weight and bias.
+    pub weight_decay: f32,
+    /// Rule of the many, medium and few groups in the report.
+    pub shot_rule: ShotRule,
+}
+
+impl Default for FinetuneConfig {
+    fn default() -> Self {
+        Self {
+            method: Method::Fsa,
+            tau_specific: 0.5,
+            tau_generic: 0.5,
+            head_ratio: 0.9,
+            num_confusing: 3,
+            num_augmented: 3,
+            tail_per_batch: 16,
+            gamma_range: [0.0, 1.0],
+            tail_sampling: Sampling::Class,
+            head_sampling: Sampling::Class,
+            iterations: 6400,
+            learning_rate: 0.001,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            shot_rule: ShotRule::Standard,
+        }
+    }
+}
+
+impl FinetuneConfig {
+    /// Samples a batch: 2 N_t (1 + N_a).
+    pub fn batch_size(&self) -> usize {
+        2 * self.tail_per_batch * (1 + self.num_augmented)
+    }
+}
+
+/// A pipeline with the place it was read from.
+#[derive(Debug, Clone)]
+pub struct LoadedPipeline {
+    /// The file's stem, which names the run.
+    pub name: String,
+    /// The file.
+    pub file: PathBuf,
+    /// Its checked content; `dataset.path` is resolved.
+    pub pipeline: Pipeline,
+}
+
+/// Reads and checks a pipeline file.
+///
+/// `overrides` are `section.key=value` settings (values in TOML syntax; a bare word is a string)
+/// applied before the check.
+///
+/// # Errors
+/// An unreadable file, a syntax error, an unknown key (with the nearest known one), a value of the
+/// wrong type or out of range: each names the file and the key.
+pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| ConfigError::Read { file: file.into(), source })?;
+    let mut pipeline = check::parse(file, &text, overrides)?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    pipeline.dataset.path = folder.join(&pipeline.dataset.path);
+    let name = file.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
+    Ok(LoadedPipeline { name, file: file.into(), pipeline })
+}
+
+/// Checks settings that came from flags.
+///
+/// # Errors
+/// A value out of range.
+pub fn check_finetune(settings: &FinetuneConfig) -> Result<(), ConfigError> {
+    check::finetune_ranges(Path::new("command line"), settings)
+}

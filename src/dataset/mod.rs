@@ -1,0 +1,339 @@
+//! Images with their labels, as every stage sees them: class names, a training split (cut to a
+//! long tail where the pipeline says so), a test split and, where the data has one, a `val` split.
+
+mod cifar;
+mod decode;
+mod folder;
+mod long_tail;
+mod table;
+mod transform;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::{DatasetConfig, DatasetKind};
+use crate::domain::ClassCounts;
+
+pub use transform::{CropFlip, Normalisation};
+
+/// What can be wrong with a dataset. Each message says where, what was expected, what was found
+/// and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// Nothing at the dataset's path.
+    #[error("{}: no such file or directory; expected {expected}\n  Point `dataset.path` or --data at it.", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+    },
+    /// A read failed.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that ends inside a record, or holds none.
+    #[error("{}: {bytes} bytes is not a whole number of {record_bytes}-byte records; the file is cut short or is not {kind}\n  Fetch the archive again.", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+        /// The length of a record.
+        record_bytes: usize,
+        /// What it should be.
+        kind: &'static str,
+    },
+    /// A label beyond the classes.
+    #[error("{}: record {record} has label {label}; expected 0 to {}\n  The file is damaged or of another dataset.", path.display(), classes - 1)]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// Record, from 0.
+        record: usize,
+        /// What it says.
+        label: i64,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// Class names do not match the number of classes.
+    #[error("{}: {found} class names; expected {expected}", path.display())]
+    ClassNames {
+        /// The file.
+        path: PathBuf,
+        /// Names in it.
+        found: usize,
+        /// Classes.
+        expected: usize,
+    },
+    /// A class with no training image.
+    #[error("{}: class `{class}` has no training image; expected at least one\n  Add images, or remove the class everywhere.", path.display())]
+    EmptyClass {
+        /// The dataset.
+        path: PathBuf,
+        /// Its name.
+        class: String,
+    },
+    /// A class of the test or val split that training does not have.
+    #[error("{}: class `{class}` is not in the training split\n  Add {class} to train/, or remove it here.", path.display())]
+    UnknownClass {
+        /// The directory.
+        path: PathBuf,
+        /// Its name.
+        class: String,
+    },
+    /// A split with no image at all, or too few classes to classify.
+    #[error("{}: {found}; expected {expected}", path.display())]
+    TooSmall {
+        /// The directory or file.
+        path: PathBuf,
+        /// What there is.
+        found: String,
+        /// What is needed.
+        expected: &'static str,
+    },
+    /// Fewer images in a class than the long-tailed subset takes.
+    #[error("{}: class `{class}` has {found} images; the subset takes {wanted}\n  {remedy}", path.display())]
+    TooFew {
+        /// The dataset.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// Its images.
+        found: usize,
+        /// Images that the subset takes.
+        wanted: usize,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// An image that cannot be decoded.
+    #[error("{}: not a readable JPEG or PNG image: {message}\n  Replace or remove it.", path.display())]
+    Image {
+        /// The image.
+        path: PathBuf,
+        /// The decoder's message.
+        message: String,
+    },
+    /// A path that is not text.
+    #[error("{}: the name is not UTF-8\n  Rename it.", path.display())]
+    NotUtf8 {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A Parquet file of images with other columns or values than expected.
+    #[error("{}: {found}; expected the columns split, label, class_name, path and image (PNG or JPEG bytes)", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: String,
+    },
+}
+
+/// Images of one split: square 8-bit RGB, in rows of pixels (H, W, 3).
+pub struct Split {
+    labels: Vec<u32>,
+    paths: Vec<String>,
+    size: usize,
+    pixels: Pixels,
+}
+
+enum Pixels {
+    /// All images, decoded.
+    Decoded(Vec<u8>),
+    /// Files below `root`, decoded when asked for and kept where all of them fit.
+    Files { root: PathBuf, kept: Option<Vec<OnceLock<Box<[u8]>>>> },
+}
+
+/// Decoded images of a folder stay in memory up to this size.
+const KEEP_DECODED_BYTES: usize = 4 << 30;
+
+impl Split {
+    fn decoded(size: usize, labels: Vec<u32>, paths: Vec<String>, pixels: Vec<u8>) -> Self {
+        debug_assert_eq!(pixels.len(), labels.len() * size * size * 3);
+        Self { labels, paths, size, pixels: Pixels::Decoded(pixels) }
+    }
+
+    fn files(size: usize, root: &Path, labels: Vec<u32>, paths: Vec<String>) -> Self {
+        let fits = labels.len().saturating_mul(size * size * 3) <= KEEP_DECODED_BYTES;
+        let kept = fits.then(|| labels.iter().map(|_| OnceLock::new()).collect());
+        Self { labels, paths, size, pixels: Pixels::Files { root: root.into(), kept } }
+    }
+
+    /// Images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Class of each image.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// What identifies image `i` in its source, such as `train/heron/0012.jpg`.
+    pub fn path(&self, i: usize) -> &str {
+        &self.paths[i]
+    }
+
+    /// Image `i`: (H, W, 3) bytes.
+    ///
+    /// # Errors
+    /// An unreadable or undecodable file.
+    pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>, DatasetError> {
+        let image_bytes = self.size * self.size * 3;
+        match &self.pixels {
+            Pixels::Decoded(bytes) => Ok(Cow::Borrowed(&bytes[i * image_bytes..][..image_bytes])),
+            Pixels::Files { root, kept } => {
+                let decode = || decode::file(&root.join(&self.paths[i]), self.size);
+                let Some(kept) = kept else {
+                    return decode().map(Cow::Owned);
+                };
+                if let Some(bytes) = kept[i].get() {
+                    return Ok(Cow::Borrowed(bytes));
+                }
+                let bytes = decode()?;
+                Ok(Cow::Borrowed(kept[i].get_or_init(|| bytes.into_boxed_slice())))
+            }
+        }
+    }
+
+    fn subset(self, keep: &[usize]) -> Self {
+        let image_bytes = self.size * self.size * 3;
+        let labels = keep.iter().map(|&i| self.labels[i]).collect();
+        let paths = keep.iter().map(|&i| self.paths[i].clone()).collect();
+        match self.pixels {
+            Pixels::Decoded(bytes) => {
+                let pixels =
+                    keep.iter().flat_map(|&i| &bytes[i * image_bytes..][..image_bytes]).copied();
+                Self::decoded(self.size, labels, paths, pixels.collect())
+            }
+            Pixels::Files { root, .. } => Self::files(self.size, &root, labels, paths),
+        }
+    }
+
+    fn hash_into(&self, hash: &mut Sha256) -> Result<(), DatasetError> {
+        for (label, path) in self.labels.iter().zip(&self.paths) {
+            hash.update(label.to_le_bytes());
+            hash.update((path.len() as u64).to_le_bytes());
+            hash.update(path.as_bytes());
+        }
+        match &self.pixels {
+            Pixels::Decoded(bytes) => hash.update(bytes),
+            Pixels::Files { root, .. } => {
+                for path in &self.paths {
+                    let path = root.join(path);
+                    let meta = std::fs::metadata(&path)
+                        .map_err(|source| DatasetError::Read { path, source })?;
+                    hash.update(meta.len().to_le_bytes());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A dataset that was found whole.
+pub struct Dataset {
+    /// Name of each class.
+    pub class_names: Vec<String>,
+    /// Images that Phase-I trains on and the bank holds with their maps.
+    pub train: Split,
+    /// Held-out images of the dataset's own, if it has any.
+    pub val: Option<Split>,
+    /// Images that accuracy is measured on.
+    pub test: Split,
+    /// How pixels become network inputs.
+    pub normalisation: Normalisation,
+    /// Hash of classes, labels, paths and pixels (of a folder: file sizes in place of pixels).
+    pub fingerprint: String,
+}
+
+impl Dataset {
+    /// Reads the dataset that `config` describes.
+    ///
+    /// # Errors
+    /// See [`DatasetError`]; nothing is skipped silently.
+    ///
+    /// # Cost
+    /// Archives and tables are held decoded in memory; a folder is listed, its images are decoded
+    /// when they are asked for.
+    pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
+        let path = config.path.as_path();
+        let parts = match config.kind {
+            DatasetKind::Cifar10 => cifar::open(path, &cifar::CIFAR10)?,
+            DatasetKind::Cifar100 => cifar::open(path, &cifar::CIFAR100)?,
+            DatasetKind::Folder => folder::open(path, config.image_size)?,
+            DatasetKind::Parquet => table::open(path, config.image_size)?,
+        };
+        let Parts { class_names, mut train, val, test } = parts;
+        if class_names.len() < 2 {
+            return Err(DatasetError::TooSmall {
+                path: path.into(),
+                found: format!("{} class", class_names.len()),
+                expected: "at least 2 classes",
+            });
+        }
+        if config.imbalance_ratio > 1.0 {
+            let keep = long_tail::select(path, &class_names, train.labels(), config)?;
+            train = train.subset(&keep);
+        }
+        let counts = ClassCounts::from_labels(train.labels(), class_names.len());
+        if let Some(empty) = counts.0.iter().position(|&n| n == 0) {
+            let class = class_names[empty].clone();
+            return Err(DatasetError::EmptyClass { path: path.into(), class });
+        }
+        if test.is_empty() {
+            return Err(DatasetError::TooSmall {
+                path: path.into(),
+                found: "no test image".into(),
+                expected: "test images, to measure accuracy on",
+            });
+        }
+        let mut hash = Sha256::new();
+        class_names.iter().for_each(|name| hash.update(format!("{name}\n")));
+        for split in [Some(&train), val.as_ref(), Some(&test)].into_iter().flatten() {
+            split.hash_into(&mut hash)?;
+        }
+        let fingerprint = crate::hex(&hash.finalize()[..16]);
+        let normalisation = Normalisation::new(config);
+        Ok(Self { class_names, train, val, test, normalisation, fingerprint })
+    }
+
+    /// Training images of each class.
+    pub fn class_counts(&self) -> ClassCounts {
+        ClassCounts::from_labels(self.train.labels(), self.class_names.len())
+    }
+
+    /// Hash of the labels and pixels of the training split alone: what names a long-tailed subset.
+    ///
+    /// # Errors
+    /// A file of the split that can no longer be read.
+    pub fn train_fingerprint(&self) -> Result<String, DatasetError> {
+        let mut hash = Sha256::new();
+        self.train.hash_into(&mut hash)?;
+        Ok(crate::hex(&hash.finalize()[..8]))
+    }
+}
+
+struct Parts {
+    class_names: Vec<String>,
+    train: Split,
+    val: Option<Split>,
+    test: Split,
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, DatasetError> {
+    std::fs::read(path).map_err(|source| DatasetError::Read { path: path.into(), source })
+}

@@ -1,0 +1,216 @@
+//! Reports of commands as text.
+
+use super::table::Table;
+use crate::config::Method;
+use crate::eval::GroupAccuracy;
+use crate::finetune::Report;
+use crate::inspect::Summary;
+
+/// Classes that are all listed; of more, only those that changed most.
+const LISTED_CLASSES: usize = 30;
+const CHANGED_MOST: usize = 10;
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or("n/a".into(), |v| format!("{v:.2}"))
+}
+
+fn change(before: Option<f64>, after: Option<f64>) -> String {
+    before.zip(after).map_or(String::new(), |(b, a)| format!("{:+.2}", a - b))
+}
+
+fn method_title(method: Method) -> &'static str {
+    match method {
+        Method::Fsa => "FSA",
+        Method::NoAug => "No Aug",
+    }
+}
+
+/// The result of Phase-II: before and after, by group and by class.
+pub fn finetune_text(report: &Report, all_classes: bool) -> String {
+    let config = &report.config;
+    let title = method_title(config.method);
+    let mut text = format!(
+        "{}: {title}, {} iterations of {}, seed {}; {} test images, accuracy in %\n\n",
+        report.name,
+        config.iterations,
+        config.batch_size(),
+        report.seed,
+        report.before.accuracy.images,
+    );
+    text += &overall(report, title);
+    text += &format!("  {}\n\n", config.shot_rule.describe());
+    text += &by_class(report, title, all_classes);
+    let f = &report.fallbacks;
+    if f.fused > 0 {
+        text += &format!(
+            "\n  {} fused samples; empty class-specific mask: {}, empty class-generic mask: {}, both: {}\n",
+            f.fused, f.no_specific, f.no_generic, f.neither
+        );
+    }
+    let t = &report.timing;
+    text += &format!(
+        "  {:.2} s to load the bank, {:.2} s for {} iterations ({:.0} a second)\n",
+        t.load_secs, t.train_secs, config.iterations, t.iterations_per_sec
+    );
+    text
+}
+
+fn overall(report: &Report, title: &str) -> String {
+    let (before, after) = (&report.before, &report.after);
+    let mut table = Table::new(&["", "Phase-I", title, "change"]);
+    let mut line = |name: String, b: Option<f64>, a: Option<f64>| {
+        table.row(vec![name, percent(b), percent(a), change(b, a)]);
+    };
+    line("top-1".into(), Some(before.accuracy.top1), Some(after.accuracy.top1));
+    line("mean of classes".into(), Some(before.accuracy.acc_macro), Some(after.accuracy.acc_macro));
+    let (b, a) = (&before.groups, &after.groups);
+    let mut group = |name: &str, b: &GroupAccuracy, a: &GroupAccuracy| {
+        let classes = if b.classes == 1 { "class" } else { "classes" };
+        line(format!("{name} ({} {classes})", b.classes), b.accuracy, a.accuracy);
+    };
+    group("head", &b.head, &a.head);
+    group("tail", &b.tail, &a.tail);
+    group("most images, third", &b.most_third, &a.most_third);
+    group("between, third", &b.middle_third, &a.middle_third);
+    group("fewest images, third", &b.fewest_third, &a.fewest_third);
+    group("many", &b.many, &a.many);
+    group("medium", &b.medium, &a.medium);
+    group("few", &b.few, &a.few);
+    table.text()
+}
+
+fn by_class(report: &Report, title: &str, all_classes: bool) -> String {
+    let (before, after) = (&report.before.accuracy.per_class, &report.after.accuracy.per_class);
+    let mut order: Vec<usize> = report.split.head.iter().chain(&report.split.tail).map(|c| c.index()).collect();
+    let all = order.len();
+    let shortened = !all_classes && all > LISTED_CLASSES;
+    if shortened {
+        let gain = |c: &usize| after[*c].unwrap_or(0.0) - before[*c].unwrap_or(0.0);
+        order.sort_by(|a, b| gain(b).total_cmp(&gain(a)));
+        order.drain(CHANGED_MOST..all - CHANGED_MOST);
+    }
+    let mut table = Table::new(&["class", "train images", "Phase-I", title, "change"]);
+    for c in order {
+        table.row(vec![
+            report.class_names[c].clone(),
+            report.train_images[c].to_string(),
+            percent(before[c]),
+            percent(after[c]),
+            change(before[c], after[c]),
+        ]);
+    }
+    let mut text = table.text();
+    if shortened {
+        text += &format!("  the {CHANGED_MOST} classes that gained most and the {CHANGED_MOST} that lost most of {all}; --per-class lists all\n");
+    }
+    text
+}
+
+/// `1.5 MiB` and the like.
+pub fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// A bank in figures.
+pub fn summary_text(summary: &Summary) -> String {
+    let m = &summary.manifest;
+    let train = &m.splits["train"];
+    let saved = 100.0 * summary.bytes as f64 / summary.map_bytes as f64;
+    let mut text = format!("{} (bank {}, format {}, {})\n", m.name, &summary.id[..12], m.version, m.writer);
+    text += &format!(
+        "  model        {}, {} px images, feature map {} (K x H x W), weights {}\n",
+        m.model.arch, m.model.image_size, m.feature_shape, &m.model.weights_sha256[..12]
+    );
+    text += &format!(
+        "  train        {} images x {} views = {} rows with maps in {}\n",
+        train.images, m.views.count, train.rows, m.precision.name()
+    );
+    for (name, split) in m.splits.iter().filter(|(name, _)| *name != "train") {
+        text += &format!("  {name:<12} {} images, pooled vectors only\n", split.images);
+    }
+    text += &format!("  bytes        {} ({saved:.0} % of the maps as f32)\n", bytes_text(summary.bytes));
+    for (split, top1) in &summary.top1 {
+        text += &format!("  Phase-I top-1 on {split}: {top1:.2}\n");
+    }
+    text += &format!(
+        "  head         {} classes (head_ratio {}), tail {} classes\n\n",
+        summary.split.head.len(),
+        summary.head_ratio,
+        summary.split.tail.len()
+    );
+    text += &masks_table(summary);
+    text.push('\n');
+    text + &classes_table(summary)
+}
+
+fn masks_table(summary: &Summary) -> String {
+    let mut table = Table::new(&["rows of", "rows", "CAM mean", "zero locations", "specific", "empty", "generic", "empty"]);
+    for masks in &summary.masks {
+        let share = |v: f64| format!("{:.1} %", 100.0 * v);
+        table.row(vec![
+            masks.group.into(),
+            masks.rows.to_string(),
+            format!("{:.3}", masks.cam_mean),
+            share(masks.zero_locations),
+            share(masks.specific),
+            masks.specific_empty.to_string(),
+            share(masks.generic),
+            masks.generic_empty.to_string(),
+        ]);
+    }
+    table.text()
+}
+
+fn classes_table(summary: &Summary) -> String {
+    let mut table = Table::new(&["class", "group", "train images", "rows"]);
+    let (head, tail) = (&summary.split.head, &summary.split.tail);
+    let all = head.len() + tail.len();
+    let groups = head.iter().map(|c| (c, "head")).chain(tail.iter().map(|c| (c, "tail")));
+    let hidden = |place: usize| all > LISTED_CLASSES && (CHANGED_MOST..all - 2 * CHANGED_MOST).contains(&place);
+    let mut text = String::new();
+    for (place, (class, group)) in groups.enumerate() {
+        if hidden(place) {
+            continue;
+        }
+        let row = &summary.classes[class.index()];
+        let mut cells =
+            vec![row.name.clone(), group.into(), row.train_images.to_string(), row.train_rows.to_string()];
+        if let Some(confusing) = summary.confusing.iter().find(|c| c.class == *class) {
+            let ranked = confusing.ranked.iter();
+            let names = ranked.map(|(c, score)| format!("{} {score:.2}", summary.classes[c.index()].name));
+            cells.push(format!("confused with {}", names.collect::<Vec<_>>().join(", ")));
+        }
+        table.row(cells);
+    }
+    text += &table.text();
+    if all > LISTED_CLASSES {
+        text += &format!("  {CHANGED_MOST} largest and {} smallest of {all} classes; --json lists all\n", 2 * CHANGED_MOST);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!(bytes_text(999), "999 B");
+        assert_eq!(bytes_text(1 << 20), "1.0 MiB");
+        assert_eq!(bytes_text(3 << 29), "1.5 GiB");
+    }
+
+    #[test]
+    fn an_empty_group_is_not_a_number() {
+        assert_eq!(percent(None), "n/a");
+        assert_eq!(change(None, Some(1.0)), "");
+        assert_eq!(change(Some(40.0), Some(38.5)), "-1.50");
+    }
+}

@@ -1,0 +1,177 @@
+//! libtorch as an engine: networks that step (Phase-I) and networks that are frozen (features).
+
+use std::path::Path;
+
+use fsa_bank::backbone::{
+    Backbone, BackboneError, Batch, Engine, EngineOptions, ResNet, SgdOptions, StepOutcome,
+    Trainable,
+};
+use fsa_bank::domain::FeatureShape;
+use fsa_bank::weights::Weights;
+use tch::{Device, Kind, Reduction, TchError, Tensor, no_grad};
+
+use crate::device;
+use crate::network::{Network, failed, to_host};
+
+/// The engine.
+pub struct TorchEngine;
+
+impl Engine for TorchEngine {
+    fn trainable(
+        &self,
+        network: &ResNet,
+        options: &EngineOptions,
+        sgd: SgdOptions,
+        seed: u64,
+    ) -> Result<Box<dyn Trainable>, BackboneError> {
+        let (device, kind) = prepare(options)?;
+        let network = Network::new(network, device, kind, options.channels_last, |index, p| {
+            Ok(p.initial(seed, index))
+        })?;
+        Ok(Box::new(TorchTrainable::new(network, device, sgd)))
+    }
+
+    fn backbone(
+        &self,
+        network: &ResNet,
+        weights: &Weights,
+        path: &Path,
+        side: usize,
+        options: &EngineOptions,
+    ) -> Result<Box<dyn Backbone>, BackboneError> {
+        let (device, kind) = prepare(options)?;
+        let side = network.map_side(side);
+        let shape = FeatureShape { channels: network.channels(), height: side, width: side };
+        let channels_last = options.channels_last;
+        let network = Network::with_weights(network, device, kind, channels_last, weights, path)?;
+        Ok(Box::new(TorchBackbone { network, shape }))
+    }
+
+    fn describe_device(&self, options: &EngineOptions) -> Result<String, BackboneError> {
+        prepare(options)?;
+        device::describe(options)
+    }
+}
+
+fn prepare(options: &EngineOptions) -> Result<(Device, Kind), BackboneError> {
+    if let Some(threads) = options.threads {
+        tch::set_num_threads(threads as i32);
+    }
+    let device = device::resolve(&options.device)?;
+    Ok((device, device::kind(options.arithmetic, device)))
+}
+
+struct TorchBackbone {
+    network: Network,
+    shape: FeatureShape,
+}
+
+impl Backbone for TorchBackbone {
+    fn shape(&self) -> FeatureShape {
+        self.shape
+    }
+
+    fn feature_maps(&mut self, inputs: &[f32], images: usize) -> Result<Vec<f32>, BackboneError> {
+        let forward = || {
+            let inputs = self.network.inputs(inputs, images)?;
+            self.network.feature_maps(&inputs, false)
+        };
+        let maps = no_grad(forward).map_err(failed("the forward pass"))?;
+        Ok(to_host(&maps).values)
+    }
+}
+
+/// A network with SGD's state. tch's optimisers hide their momentum buffers, and an exact resume
+/// needs them, so the update is written out here; it is PyTorch's (`torch.optim.SGD`).
+struct TorchTrainable {
+    network: Network,
+    device: Device,
+    sgd: SgdOptions,
+    /// Name, parameter, momentum buffer.
+    trained: Vec<(String, Tensor, Tensor)>,
+}
+
+impl TorchTrainable {
+    fn new(network: Network, device: Device, sgd: SgdOptions) -> Self {
+        let trained = network
+            .trained()
+            .into_iter()
+            .map(|(name, parameter)| {
+                let momentum = parameter.zeros_like();
+                (name, parameter.set_requires_grad(true), momentum)
+            })
+            .collect();
+        Self { network, device, sgd, trained }
+    }
+
+    fn try_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepOutcome, TchError> {
+        let inputs = self.network.inputs(&batch.inputs, batch.labels.len())?;
+        let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(self.device)?;
+        let logits = self.network.logits(&self.network.feature_maps(&inputs, true)?)?;
+        let loss = logits.f_cross_entropy_loss(&labels, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
+        loss.f_backward()?;
+        no_grad(|| self.update(learning_rate))?;
+        Ok(StepOutcome { loss: loss.f_double_value(&[])?, correct: correct(&logits, &labels)? })
+    }
+
+    fn update(&mut self, learning_rate: f64) -> Result<(), TchError> {
+        for (_, parameter, momentum) in &mut self.trained {
+            let mut gradient = parameter.f_grad()?;
+            momentum.f_mul_scalar_(self.sgd.momentum)?;
+            momentum.f_add_(&gradient)?;
+            if self.sgd.weight_decay > 0.0 {
+                momentum.f_add_(&parameter.f_mul_scalar(self.sgd.weight_decay)?)?;
+            }
+            parameter.f_sub_(&momentum.f_mul_scalar(learning_rate)?)?;
+            gradient.f_zero_()?;
+        }
+        Ok(())
+    }
+}
+
+fn correct(logits: &Tensor, labels: &Tensor) -> Result<usize, TchError> {
+    let hits = logits.f_argmax(-1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?;
+    Ok(hits.f_int64_value(&[])? as usize)
+}
+
+impl Trainable for TorchTrainable {
+    fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepOutcome, BackboneError> {
+        self.try_step(batch, learning_rate).map_err(failed("a training step"))
+    }
+
+    fn count_correct(&mut self, batch: &Batch) -> Result<usize, BackboneError> {
+        let count = || {
+            let inputs = self.network.inputs(&batch.inputs, batch.labels.len())?;
+            let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(self.device)?;
+            correct(&self.network.logits(&self.network.feature_maps(&inputs, false)?)?, &labels)
+        };
+        no_grad(count).map_err(failed("evaluation"))
+    }
+
+    fn model(&self) -> Weights {
+        self.network.weights()
+    }
+
+    fn momentum(&self) -> Weights {
+        let tensors = self.trained.iter().map(|(name, _, buffer)| (name.clone(), to_host(buffer)));
+        Weights { tensors: tensors.collect(), ..Weights::default() }
+    }
+
+    fn restore(
+        &mut self,
+        model: &Weights,
+        momentum: &Weights,
+        path: &Path,
+    ) -> Result<(), BackboneError> {
+        self.network.restore(model, path)?;
+        for (name, parameter, buffer) in &mut self.trained {
+            if momentum.tensors.contains_key(name.as_str()) {
+                let shape: Vec<usize> = parameter.size().iter().map(|&s| s as usize).collect();
+                let values = momentum.tensor(name, &shape, path)?;
+                let tensor = Tensor::from_slice(values).view(parameter.size().as_slice());
+                no_grad(|| buffer.f_copy_(&tensor)).map_err(failed("restoring momentum"))?;
+            }
+        }
+        Ok(())
+    }
+}

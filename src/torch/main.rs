@@ -1,0 +1,11 @@
+//! `fsa-bank-torch`: the commands of `fsa-bank` that need libtorch.
+//!
+//! `fsa-bank` starts this executable for `train` and `features`; the others never load libtorch.
+
+mod device;
+mod engine;
+mod network;
+
+fn main() -> std::process::ExitCode {
+    fsa_bank::cli::main(Some(&engine::TorchEngine))
+}

@@ -1,0 +1,409 @@
+//! Phase-I: epochs, data order, checkpoints and metrics around a network that knows how to step.
+//!
+//! The paper's Sec. 4.1: plain training on all images. Evaluation on the test images is shown and
+//! never chooses anything; the weights of the last epoch are the result.
+
+mod model_file;
+mod schedule;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::atomic_file::{self, WriteError};
+use crate::backbone::{
+    self, BackboneError, Batch, Engine, EngineOptions, SgdOptions, Trainable,
+};
+use crate::config::{Pipeline, TrainConfig};
+use crate::dataset::{CropFlip, Dataset, DatasetError, Normalisation, Split};
+use crate::progress::{Interrupt, Progress};
+use crate::rng::{KeyedRng, Stage};
+use crate::weights::WeightsError;
+
+pub use model_file::{CHECKPOINT_FILE, MODEL_FILE, ModelCard, load_model};
+pub use schedule::learning_rate;
+
+/// What can go wrong in Phase-I.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// An image cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The engine failed.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    /// A file of weights cannot be used.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A result cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A model file that does not say what it is.
+    #[error("{}: {found}; expected a model written by `fsa-bank train`\n  Train it again with --overwrite.", path.display())]
+    NotAModel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: String,
+    },
+    /// There is no model to load.
+    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}", path.display(), pipeline.display())]
+    NoModel {
+        /// Where it should be.
+        path: PathBuf,
+        /// The pipeline that makes it.
+        pipeline: PathBuf,
+    },
+    /// Files of another run are in the way.
+    #[error("{}: made with other settings or data ({what})\n  Choose another folder with --out, or replace it with --overwrite.", path.display())]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// An unfinished run, and no word on what to do with it.
+    #[error("{}: an unfinished run, {epoch} of {epochs} epochs done\n  Continue it with --resume, or start again with --overwrite.", path.display())]
+    Unfinished {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Epochs done.
+        epoch: usize,
+        /// Epochs wanted.
+        epochs: usize,
+    },
+    /// Training diverged.
+    #[error("epoch {epoch}, step {step}: the loss is {loss}; training has diverged\n  Lower train.learning_rate, or give it a warm-up with train.warmup_epochs.")]
+    Diverged {
+        /// From 1.
+        epoch: usize,
+        /// From 1.
+        step: usize,
+        /// Not a finite number.
+        loss: f64,
+    },
+    /// The user stopped the run.
+    #[error("interrupted in epoch {epoch}; {}", if *saved > 0 { format!("{saved} epochs are in {}\n  Continue with --resume.", path.display()) } else { "no checkpoint was written yet".to_string() })]
+    Interrupted {
+        /// Epoch under way, from 1.
+        epoch: usize,
+        /// Epochs in the checkpoint.
+        saved: usize,
+        /// The checkpoint.
+        path: PathBuf,
+    },
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochMetrics {
+    /// From 1.
+    pub epoch: usize,
+    /// At the epoch's last step.
+    pub learning_rate: f64,
+    /// Mean cross-entropy over the epoch's batches, before each update.
+    pub train_loss: f64,
+    /// Share of the epoch's training images classified right, before each update, in percent.
+    pub train_top1: f64,
+    /// Share of the test images classified right, in percent, where it was measured.
+    pub test_top1: Option<f64>,
+    /// Training alone.
+    pub secs: f64,
+    /// Training images over `secs`.
+    pub images_per_sec: f64,
+}
+
+/// A Phase-I run.
+pub struct TrainRequest<'a> {
+    /// The settings.
+    pub pipeline: &'a Pipeline,
+    /// The images.
+    pub dataset: &'a Dataset,
+    /// Folder of the run.
+    pub out: &'a Path,
+    /// Continue an unfinished run.
+    pub resume: bool,
+    /// Replace what is there.
+    pub overwrite: bool,
+    /// Where to compute.
+    pub engine: EngineOptions,
+}
+
+/// What a run left behind.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrainOutcome {
+    /// The trained model.
+    pub model: PathBuf,
+    /// Whether it was there already.
+    pub already_done: bool,
+    /// All epochs, also those of earlier, interrupted runs.
+    pub epochs: Vec<EpochMetrics>,
+}
+
+/// Name of the metrics file in a run's folder.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+
+/// Trains, or finds that the same training is done already.
+///
+/// # Errors
+/// See [`TrainError`].
+///
+/// # Determinism
+/// Data order and transforms are functions of (seed, epoch, sample); on a CPU, and with the same
+/// libtorch and thread count, an interrupted run that is resumed ends with the same weights.
+pub fn run(
+    request: &TrainRequest,
+    engine: &dyn Engine,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<TrainOutcome, TrainError> {
+    let TrainRequest { pipeline, dataset, out, .. } = request;
+    let config = &pipeline.train;
+    let (model_path, checkpoint_path) = (out.join(MODEL_FILE), out.join(CHECKPOINT_FILE));
+    let mut card = ModelCard::new(pipeline, dataset);
+    if !request.overwrite && model_path.exists() {
+        let (_, found) = model_file::read(&model_path)?;
+        found.must_match(&card, &model_path)?;
+        let epochs = read_metrics(out);
+        return Ok(TrainOutcome { model: model_path, already_done: true, epochs });
+    }
+    atomic_file::create_dir(out)?;
+    let network = backbone::network(&pipeline.network, dataset.class_names.len());
+    let sgd = SgdOptions { momentum: config.momentum, weight_decay: config.weight_decay };
+    let mut model = engine.trainable(&network, &request.engine, sgd, pipeline.seed)?;
+    let mut epochs = vec![];
+    if request.overwrite {
+        remove_if_there(&model_path)?;
+        remove_if_there(&checkpoint_path)?;
+    } else if checkpoint_path.exists() {
+        let (weights, found) = model_file::read(&checkpoint_path)?;
+        found.must_match(&card, &checkpoint_path)?;
+        if !request.resume {
+            return Err(TrainError::Unfinished {
+                path: checkpoint_path,
+                epoch: found.epoch,
+                epochs: config.epochs,
+            });
+        }
+        let (model_part, momentum) = model_file::split_checkpoint(weights);
+        model.restore(&model_part, &momentum, &checkpoint_path)?;
+        epochs = read_metrics(out);
+        epochs.retain(|row| row.epoch <= found.epoch);
+        card.epoch = found.epoch;
+        progress.line(&format!("resuming after epoch {} of {}", found.epoch, config.epochs));
+    }
+    let counts = dataset.class_counts();
+    progress.line(&format!(
+        "{} training images of {} classes (imbalance ratio {:.0}), on {}",
+        dataset.train.len(),
+        counts.0.len(),
+        counts.imbalance_ratio().unwrap_or(f64::NAN),
+        engine.describe_device(&request.engine)?,
+    ));
+    for epoch in card.epoch..config.epochs {
+        let source = EpochSource::new(pipeline, dataset, epoch);
+        let saved = card.epoch;
+        let stopped = TrainError::Interrupted { epoch: epoch + 1, saved, path: checkpoint_path.clone() };
+        let label = format!("epoch {}/{}", epoch + 1, config.epochs);
+        progress.start(&label, dataset.train.len() as u64, "image");
+        let mut row = train_epoch(&source, config, model.as_mut(), progress, interrupt)?.ok_or(stopped)?;
+        progress.finish();
+        let last = epoch + 1 == config.epochs;
+        if last || (config.eval_every > 0 && (epoch + 1) % config.eval_every == 0) {
+            row.test_top1 = Some(test_top1(dataset, config.batch_size, model.as_mut(), progress)?);
+        }
+        progress.line(&describe(&row, config.epochs));
+        epochs.push(row);
+        if last || (epoch + 1) % config.checkpoint_every == 0 {
+            card.epoch = epoch + 1;
+            write_metrics(out, &epochs)?;
+            model_file::write_checkpoint(&checkpoint_path, model.as_ref(), &card)?;
+        }
+    }
+    write_metrics(out, &epochs)?;
+    model_file::write(&model_path, model.model(), &card)?;
+    remove_if_there(&checkpoint_path)?;
+    Ok(TrainOutcome { model: model_path, already_done: false, epochs })
+}
+
+fn remove_if_there(path: &Path) -> Result<(), WriteError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(WriteError::at(path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Batches of one epoch: a permutation of the training images with random crops and flips.
+struct EpochSource<'a> {
+    split: &'a Split,
+    norm: &'a Normalisation,
+    size: usize,
+    seed: u64,
+    epoch: usize,
+    padding: usize,
+    flip: bool,
+    order: Vec<usize>,
+}
+
+impl<'a> EpochSource<'a> {
+    fn new(pipeline: &Pipeline, dataset: &'a Dataset, epoch: usize) -> Self {
+        let mut order: Vec<usize> = (0..dataset.train.len()).collect();
+        KeyedRng::new(pipeline.seed, Stage::DataOrder, (epoch as u64, 0)).shuffle(&mut order);
+        Self {
+            split: &dataset.train,
+            norm: &dataset.normalisation,
+            size: pipeline.dataset.image_size,
+            seed: pipeline.seed,
+            epoch,
+            padding: pipeline.train.crop_padding,
+            flip: pipeline.train.flip,
+            order,
+        }
+    }
+
+    fn batch(&self, samples: &[usize]) -> Result<Batch, DatasetError> {
+        make_batch(self.split, samples, self.size, self.norm, |sample| {
+            let key = (self.epoch as u64, sample as u64);
+            let mut rng = KeyedRng::new(self.seed, Stage::TrainTransform, key);
+            CropFlip::draw(&mut rng, self.padding, self.flip)
+        })
+    }
+}
+
+/// Decodes, transforms and normalises images, in parallel.
+fn make_batch(
+    split: &Split,
+    samples: &[usize],
+    size: usize,
+    norm: &Normalisation,
+    transform: impl Fn(usize) -> CropFlip + Sync,
+) -> Result<Batch, DatasetError> {
+    let mut inputs = vec![0.0; samples.len() * 3 * size * size];
+    inputs.par_chunks_mut(3 * size * size).zip(samples).try_for_each(|(input, &sample)| {
+        let image = split.image(sample)?;
+        transform(sample).apply(&image, size, norm, input);
+        Ok::<_, DatasetError>(())
+    })?;
+    let labels = samples.iter().map(|&s| i64::from(split.labels()[s])).collect();
+    Ok(Batch { inputs, labels })
+}
+
+/// Batches that are prepared ahead of the one in work.
+const PREFETCHED_BATCHES: usize = 2;
+
+/// One epoch; `None` when the user asked to stop.
+fn train_epoch(
+    source: &EpochSource,
+    config: &TrainConfig,
+    model: &mut dyn Trainable,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Option<EpochMetrics>, TrainError> {
+    let begin = Instant::now();
+    let chunks: Vec<&[usize]> = source.order.chunks(config.batch_size).collect();
+    let rate = |step| learning_rate(config, source.epoch, step, chunks.len());
+    let (mut loss_sum, mut correct) = (0.0, 0);
+    let finished = std::thread::scope(|scope| {
+        let (send, receive) = crossbeam_channel::bounded(PREFETCHED_BATCHES);
+        let chunks = &chunks;
+        scope.spawn(move || {
+            // Stops at the first error, and when the receiver has gone.
+            chunks.iter().map(|chunk| source.batch(chunk)).try_for_each(|batch| {
+                let failed = batch.is_err();
+                send.send(batch).ok().filter(|()| !failed)
+            })
+        });
+        for (step, batch) in receive.iter().enumerate() {
+            if interrupt.requested() {
+                return Ok(false);
+            }
+            let batch = batch?;
+            let outcome = model.step(&batch, rate(step))?;
+            if !outcome.loss.is_finite() {
+                let (epoch, step) = (source.epoch + 1, step + 1);
+                return Err(TrainError::Diverged { epoch, step, loss: outcome.loss });
+            }
+            loss_sum += outcome.loss * batch.labels.len() as f64;
+            correct += outcome.correct;
+            progress.status(&format!("loss {:.3}", outcome.loss));
+            progress.advance(batch.labels.len() as u64);
+        }
+        Ok(true)
+    })?;
+    let images = source.order.len() as f64;
+    let secs = begin.elapsed().as_secs_f64();
+    Ok(finished.then(|| EpochMetrics {
+        epoch: source.epoch + 1,
+        learning_rate: rate(chunks.len() - 1),
+        train_loss: loss_sum / images,
+        train_top1: 100.0 * correct as f64 / images,
+        test_top1: None,
+        secs,
+        images_per_sec: images / secs,
+    }))
+}
+
+fn test_top1(
+    dataset: &Dataset,
+    batch_size: usize,
+    model: &mut dyn Trainable,
+    progress: &dyn Progress,
+) -> Result<f64, TrainError> {
+    let split = &dataset.test;
+    let size = (split.image(0)?.len() / 3).isqrt();
+    let order: Vec<usize> = (0..split.len()).collect();
+    progress.start("test images", split.len() as u64, "image");
+    let mut correct = 0;
+    for chunk in order.chunks(batch_size) {
+        let batch = make_batch(split, chunk, size, &dataset.normalisation, |_| CropFlip::NONE)?;
+        correct += model.count_correct(&batch)?;
+        progress.advance(chunk.len() as u64);
+    }
+    progress.finish();
+    Ok(100.0 * correct as f64 / split.len() as f64)
+}
+
+fn describe(row: &EpochMetrics, epochs: usize) -> String {
+    let test = row.test_top1.map_or(String::new(), |t| format!(", test top-1 {t:.2}"));
+    format!(
+        "epoch {}/{epochs}: loss {:.4}, train top-1 {:.2}{test}, lr {:.5}, {:.0} images/s",
+        row.epoch, row.train_loss, row.train_top1, row.learning_rate, row.images_per_sec
+    )
+}
+
+fn write_metrics(out: &Path, epochs: &[EpochMetrics]) -> Result<(), WriteError> {
+    let lines: String = epochs
+        .iter()
+        .map(|row| serde_json::to_string(row).expect("numbers are JSON") + "\n")
+        .collect();
+    atomic_file::write(&out.join(METRICS_FILE), lines.as_bytes())
+}
+
+/// The rows of a run's metrics file; a missing file or a damaged line is no row.
+fn read_metrics(out: &Path) -> Vec<EpochMetrics> {
+    let text = std::fs::read_to_string(out.join(METRICS_FILE)).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let row = EpochMetrics {
+            epoch: 1,
+            learning_rate: 0.1,
+            train_loss: 2.0,
+            train_top1: 10.0,
+            test_top1: None,
+            secs: 1.5,
+            images_per_sec: 100.0,
+        };
+        write_metrics(dir.path(), std::slice::from_ref(&row)).unwrap();
+        assert_eq!(read_metrics(dir.path()), [row]);
+    }
+}

@@ -1,0 +1,156 @@
+//! What Phase-I leaves on disk: `model.safetensors`, and `checkpoint.safetensors` while it runs.
+//!
+//! Both hold torchvision's tensor names and one metadata entry, a JSON [`ModelCard`]; a checkpoint
+//! also holds SGD's momentum buffers, each under `momentum/` and its parameter's name.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::TrainError;
+use crate::atomic_file::WriteError;
+use crate::backbone::Trainable;
+use crate::config::{Arch, Pipeline, TrainConfig};
+use crate::dataset::Dataset;
+use crate::weights::Weights;
+
+/// The trained network.
+pub const MODEL_FILE: &str = "model.safetensors";
+/// The state of a run under way.
+pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
+const METADATA_KEY: &str = "fsa-bank";
+const MOMENTUM_PREFIX: &str = "momentum/";
+
+/// What a model file says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// Version of fsa-bank that wrote it.
+    pub version: String,
+    /// The layout.
+    pub arch: Arch,
+    /// Channels of the first stage.
+    pub width: usize,
+    /// Class names in the order of the FC layer's outputs.
+    pub class_names: Vec<String>,
+    /// Side of the input images.
+    pub image_size: usize,
+    /// Mean that inputs were normalised by.
+    pub mean: [f32; 3],
+    /// Standard deviation that inputs were normalised by.
+    pub std: [f32; 3],
+    /// Fingerprint of the dataset.
+    pub dataset: String,
+    /// Hash of the settings that decide the weights.
+    pub config: String,
+    /// Epochs done.
+    pub epoch: usize,
+}
+
+impl ModelCard {
+    /// The card of a run that begins.
+    pub fn new(pipeline: &Pipeline, dataset: &Dataset) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            arch: pipeline.network.arch,
+            width: pipeline.network.width,
+            class_names: dataset.class_names.clone(),
+            image_size: pipeline.dataset.image_size,
+            mean: dataset.normalisation.mean,
+            std: dataset.normalisation.std,
+            dataset: dataset.fingerprint.clone(),
+            config: config_hash(pipeline),
+            epoch: 0,
+        }
+    }
+
+    /// Refuses a file of another run.
+    pub(super) fn must_match(&self, wanted: &Self, path: &Path) -> Result<(), TrainError> {
+        let differs = [
+            ("another network", (self.arch, self.width) != (wanted.arch, wanted.width)),
+            ("another dataset", self.dataset != wanted.dataset),
+            ("another image size", self.image_size != wanted.image_size),
+            ("another normalisation", (self.mean, self.std) != (wanted.mean, wanted.std)),
+            ("another seed or other training settings", self.config != wanted.config),
+        ];
+        match differs.iter().find(|(_, differs)| *differs) {
+            None => Ok(()),
+            Some((what, _)) => {
+                Err(TrainError::OtherRun { path: path.into(), what: what.to_string() })
+            }
+        }
+    }
+}
+
+/// Hash of the settings that decide the weights: not how often they are saved or measured.
+fn config_hash(pipeline: &Pipeline) -> String {
+    let usual = TrainConfig::default();
+    let train = TrainConfig {
+        checkpoint_every: usual.checkpoint_every,
+        eval_every: usual.eval_every,
+        ..pipeline.train.clone()
+    };
+    let text = serde_json::to_string(&(pipeline.seed, train)).expect("settings are JSON");
+    crate::hex(&Sha256::digest(text)[..8])
+}
+
+/// Loads the model that `pipeline` has trained.
+///
+/// # Errors
+/// There is none, it cannot be read, or it is of another network, image size or dataset.
+pub fn load_model(
+    path: &Path,
+    pipeline_file: &Path,
+    pipeline: &Pipeline,
+    dataset: &Dataset,
+) -> Result<(Weights, ModelCard), TrainError> {
+    if !path.exists() {
+        return Err(TrainError::NoModel { path: path.into(), pipeline: pipeline_file.into() });
+    }
+    let (weights, card) = read(path)?;
+    // Training settings may have changed since; what the weights mean may not.
+    let wanted = ModelCard { config: card.config.clone(), ..ModelCard::new(pipeline, dataset) };
+    card.must_match(&wanted, path)?;
+    Ok((weights, card))
+}
+
+pub(super) fn read(path: &Path) -> Result<(Weights, ModelCard), TrainError> {
+    let weights = Weights::load(path)?;
+    let wrong = |found: String| TrainError::NotAModel { path: path.into(), found };
+    let text = weights
+        .metadata
+        .get(METADATA_KEY)
+        .ok_or_else(|| wrong(format!("no `{METADATA_KEY}` entry in its metadata")))?;
+    let card = serde_json::from_str(text).map_err(|e| wrong(format!("its metadata: {e}")))?;
+    Ok((weights, card))
+}
+
+pub(super) fn write(path: &Path, mut weights: Weights, card: &ModelCard) -> Result<(), WriteError> {
+    let text = serde_json::to_string(card).expect("a card is JSON");
+    weights.metadata = [(METADATA_KEY.to_string(), text)].into();
+    weights.save(path)
+}
+
+pub(super) fn write_checkpoint(
+    path: &Path,
+    model: &dyn Trainable,
+    card: &ModelCard,
+) -> Result<(), WriteError> {
+    let mut weights = model.model();
+    let momentum = model.momentum().tensors;
+    let named = momentum.into_iter().map(|(name, t)| (format!("{MOMENTUM_PREFIX}{name}"), t));
+    weights.tensors.extend(named);
+    write(path, weights, card)
+}
+
+/// The model and the momentum buffers of a checkpoint.
+pub(super) fn split_checkpoint(weights: Weights) -> (Weights, Weights) {
+    let (mut model, mut momentum) = (Weights::default(), Weights::default());
+    for (name, tensor) in weights.tensors {
+        match name.strip_prefix(MOMENTUM_PREFIX) {
+            Some(parameter) => momentum.tensors.insert(parameter.into(), tensor),
+            None => model.tensors.insert(name, tensor),
+        };
+    }
+    (model, momentum)
+}
