@@ -22,7 +22,7 @@ pub const CLASSIFIER_FILE: &str = "classifier.safetensors";
 const FORMAT_NAME: &str = "fsa-bank";
 
 /// XXH3-64 of a range of bytes; 16 hexadecimal digits in JSON.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Checksum(pub u64);
 
 impl Checksum {
@@ -86,6 +86,8 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileEntry>,
     /// `train`, `test` and, where the dataset has one, `val`.
     pub splits: BTreeMap<String, SplitEntry>,
+    /// Of all the above, as compact JSON with this field 0.
+    pub manifest_xxh3: Checksum,
 }
 
 /// The images a bank was made of.
@@ -212,16 +214,26 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_slice(&bytes)
             .map_err(|e| wrong(format!("not a whole manifest ({e})")))?;
+        let (found, expected) = (manifest.checksum(), manifest.manifest_xxh3);
+        if found != expected {
+            return Err(BankError::Damaged { path, place: "the manifest".into(), found, expected });
+        }
         manifest.check().map_err(wrong)?;
         Ok((manifest, bytes))
     }
 
-    /// Writes the manifest: from then on the folder is a bank.
+    fn checksum(&self) -> Checksum {
+        let unsealed = Self { manifest_xxh3: Checksum::default(), ..self.clone() };
+        Checksum::of(&serde_json::to_vec(&unsealed).expect("a manifest is JSON"))
+    }
+
+    /// Writes the manifest, sealed by its checksum: from then on the folder is a bank.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), WriteError> {
-        let mut text = serde_json::to_string_pretty(self).expect("a manifest is JSON");
+        let sealed = Self { manifest_xxh3: self.checksum(), ..self.clone() };
+        let mut text = serde_json::to_string_pretty(&sealed).expect("a manifest is JSON");
         text.push('\n');
         atomic_file::write(&dir.join(MANIFEST_FILE), text.as_bytes())
     }

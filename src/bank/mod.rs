@@ -92,7 +92,7 @@ pub enum BankError {
         expected: String,
     },
     /// The classifier is not the one that the bank's CAMs were made with.
-    #[error("{}: a classifier of another model (sha256 {found}); this bank's is {expected}\n  Restore the classifier, or run `fsa-bank features --overwrite`.", path.display())]
+    #[error("{}: not the classifier that this bank was made with: sha256 {found}, expected {expected}\n  It was replaced or altered; restore it, or run `fsa-bank features --overwrite`.", path.display())]
     OtherClassifier {
         /// The file.
         path: PathBuf,

@@ -213,6 +213,7 @@ fn describe(request: &FeaturesRequest, weights: &Weights, head: &LinearHead, sha
         classifier_sha256: Weights::of_head(head).sha256(),
         files: Default::default(),
         splits: Default::default(),
+        manifest_xxh3: Default::default(),
     }
 }
 

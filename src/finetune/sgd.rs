@@ -221,7 +221,9 @@ mod tests {
             pool.install(|| {
                 let head = LinearHead::new(weight.clone(), vec![0.0; classes]).unwrap();
                 let mut trainer = HeadTrainer::new(head, OPTIONS);
-                (0..3).for_each(|_| drop(trainer.step(&vectors, &labels)));
+                for _ in 0..3 {
+                    trainer.step(&vectors, &labels);
+                }
                 trainer.into_head()
             })
         };

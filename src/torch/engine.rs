@@ -117,13 +117,12 @@ impl TorchTrainable {
     fn update(&mut self, learning_rate: f64) -> Result<(), TchError> {
         for (_, parameter, momentum) in &mut self.trained {
             let mut gradient = parameter.f_grad()?;
-            momentum.f_mul_scalar_(self.sgd.momentum)?;
-            momentum.f_add_(&gradient)?;
+            let mut v = momentum.f_mul_scalar_(self.sgd.momentum)?.f_add_(&gradient)?;
             if self.sgd.weight_decay > 0.0 {
-                momentum.f_add_(&parameter.f_mul_scalar(self.sgd.weight_decay)?)?;
+                v = v.f_add_(&parameter.f_mul_scalar(self.sgd.weight_decay)?)?;
             }
-            parameter.f_sub_(&momentum.f_mul_scalar(learning_rate)?)?;
-            gradient.f_zero_()?;
+            let _ = parameter.f_sub_(&v.f_mul_scalar(learning_rate)?)?;
+            let _ = gradient.f_zero_()?;
         }
         Ok(())
     }

@@ -1,1 +1,13 @@
-fn main(){}
+//! All integration tests, as one executable.
+
+mod bad_input;
+mod bank_format;
+mod command_line;
+mod datasets;
+#[cfg(feature = "torch")]
+mod engine;
+mod fake_engine;
+mod finetune;
+mod fixtures;
+mod project;
+mod stages;

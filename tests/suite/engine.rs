@@ -1,0 +1,139 @@
+//! libtorch itself: the program trains, writes a bank and fine-tunes, and Python opens what it wrote.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::command_line::{PROGRAM, call, text};
+use crate::fixtures::{folder_pipeline, image_folder};
+
+fn str(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn done(args: &[&str]) -> serde_json::Value {
+    let output = call(&[&["-q", "--json"], args].concat());
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn images() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    image_folder(&dir.path().join("images"), &[24, 12, 5, 2]);
+    let pipeline = folder_pipeline(dir.path());
+    (dir, pipeline)
+}
+
+/// The environment that `make setup` makes.
+fn python() -> PathBuf {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    assert!(python.is_file(), "{} is not there: run `make setup`", python.display());
+    python
+}
+
+#[test]
+fn a_bank_made_by_libtorch_opens_in_duckdb_and_pandas() {
+    let (dir, pipeline) = images();
+    let out = dir.path().join("run");
+    let trained = done(&["train", str(&pipeline), "--out", str(&out), "--device", "cpu"]);
+    assert_eq!(trained["epochs"].as_array().unwrap().len(), 3);
+    assert!(trained["epochs"][2]["test_top1"].is_number());
+    let made = done(&["features", str(&pipeline), "--out", str(&out), "--measure-forward"]);
+    assert_eq!(made["rows"], 43 * 3 + 24);
+    assert!(made["forward_images_per_sec"].as_f64().unwrap() > 0.0);
+    let shards = out.join("shards");
+    let tuned = done(&["finetune", str(&shards), "--config", str(&pipeline)]);
+    assert_eq!(tuned["class_names"].as_array().unwrap().len(), 4);
+    // The bank's Phase-I accuracy is the one that training measured with the whole network.
+    let close = tuned["before"]["accuracy"]["top1"].as_f64().unwrap() - trained["epochs"][2]["test_top1"].as_f64().unwrap();
+    assert!(close.abs() < 5.0, "{close}");
+
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/check_bank.py");
+    let output = Command::new(python()).arg(script).arg(&shards).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("counts and pandas agree"));
+}
+
+#[test]
+fn training_stopped_by_ctrl_c_resumes_to_the_same_weights() {
+    let (dir, pipeline) = images();
+    let run = |out: &Path, extra: &[&str]| {
+        let mut args = vec!["-q", "train", str(&pipeline), "--device", "cpu", "--threads", "1", "--set", "train.epochs=40", "--out"];
+        args.push(out.to_str().unwrap());
+        args.extend(extra);
+        let mut command = Command::new(PROGRAM);
+        command.args(args);
+        command
+    };
+    let (straight, stopped) = (dir.path().join("straight"), dir.path().join("stopped"));
+    assert!(run(&straight, &[]).status().unwrap().success());
+
+    let mut child = run(&stopped, &[]).spawn().unwrap();
+    let begin = Instant::now();
+    while !stopped.join("checkpoint.safetensors").exists() && begin.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(signal.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!stopped.join("model.safetensors").exists());
+    assert!(run(&stopped, &["--resume"]).status().unwrap().success());
+    let model = |out: &Path| std::fs::read(out.join("model.safetensors")).unwrap();
+    assert!(model(&straight) == model(&stopped));
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error() {
+    let (dir, pipeline) = images();
+    let out = dir.path().join("run");
+    let cases = [("cuda:99", "device cuda:99: not available"), ("gpu", "not a device's name")];
+    for (device, expected) in cases {
+        let output = call(&["-q", "train", str(&pipeline), "--device", device, "--out", str(&out)]);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_width_is_refused() {
+    let (dir, pipeline) = images();
+    let out = dir.path().join("run");
+    done(&["train", str(&pipeline), "--out", str(&out), "--set", "train.epochs=1"]);
+    let output = call(&["-q", "features", str(&pipeline), "--out", str(&out), "--set", "network.width=4"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("another network"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn bf16_and_memory_order_change_the_speed_and_not_the_outcome() {
+    let (dir, pipeline) = images();
+    let loss = |name: &str, extra: &[&str]| {
+        let out = dir.path().join(name);
+        let args = ["train", str(&pipeline), "--out", str(&out), "--set", "train.epochs=1", "--threads", "1"];
+        done(&[&args[..], extra].concat())["epochs"][0]["train_loss"].as_f64().unwrap()
+    };
+    let plain = loss("plain", &["--set", "train.channels_last=false"]);
+    let channels_last = loss("channels-last", &[]);
+    let bf16 = loss("bf16", &["--set", "train.arithmetic=bf16"]);
+    assert!((plain - channels_last).abs() < 1e-2, "{plain} {channels_last}");
+    assert!(plain != bf16 && (plain - bf16).abs() < 0.2, "{plain} {bf16}");
+}
+
+/// The main job on the real images of the demo, shortened: FSA must lift the rarest third.
+#[test]
+fn on_real_images_fsa_lifts_the_rarest_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/demo.toml");
+    let shorter = ["--out", str(dir.path()), "--set", "train.epochs=15", "--set", "features.views=2"];
+    done(&[&["train", str(&pipeline)], &shorter[..]].concat());
+    done(&[&["features", str(&pipeline)], &shorter[..]].concat());
+    let shards = dir.path().join("shards");
+    let tuned = done(&["finetune", str(&shards), "--iterations", "800"]);
+    let group = |when: &str, name: &str| tuned[when]["groups"][name]["accuracy"].as_f64().unwrap();
+    let (before, after) = (group("before", "fewest_third"), group("after", "fewest_third"));
+    assert!(after > before + 10.0, "fewest third {before} -> {after}");
+    let top1 = |when: &str| tuned[when]["accuracy"]["top1"].as_f64().unwrap();
+    // Far above chance (10), and the gain is more than the seed spread of such a short training.
+    assert!(top1("before") > 15.0 && top1("after") > top1("before") + 3.0, "{} -> {}", top1("before"), top1("after"));
+}

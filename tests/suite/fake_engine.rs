@@ -1,0 +1,148 @@
+//! A network without libtorch: fixed patch averages as feature maps, and an FC layer that learns.
+
+use std::path::Path;
+
+use fsa_bank::backbone::{
+    Backbone, BackboneError, Batch, Engine, EngineOptions, ResNet, SgdOptions, StepOutcome, Trainable,
+};
+use fsa_bank::domain::{FeatureShape, LinearHead};
+use fsa_bank::eval::{logits, predict, softmax};
+use fsa_bank::weights::{NamedTensor, Weights};
+
+pub struct FakeEngine;
+
+/// Channel k of a location is the positive part of colour k % 3 of its patch, times (k + 1) / K.
+fn maps(inputs: &[f32], images: usize, shape: FeatureShape) -> Vec<f32> {
+    let side = (inputs.len() / (3 * images)).isqrt();
+    let patch = side / shape.height;
+    let mut maps = vec![];
+    for image in inputs.chunks_exact(3 * side * side) {
+        for k in 0..shape.channels {
+            let plane = &image[(k % 3) * side * side..][..side * side];
+            for y in 0..shape.height {
+                for x in 0..shape.width {
+                    let pixels = (0..patch * patch).map(|i| (y * patch + i / patch, x * patch + i % patch));
+                    let sum: f32 = pixels.map(|(y, x)| plane[y * side + x]).sum();
+                    let scale = (k + 1) as f32 / shape.channels as f32;
+                    maps.push((scale * sum / (patch * patch) as f32).max(0.0));
+                }
+            }
+        }
+    }
+    maps
+}
+
+fn pool(maps: &[f32], shape: FeatureShape) -> Vec<f32> {
+    maps.chunks_exact(shape.locations()).map(|m| m.iter().sum::<f32>() / m.len() as f32).collect()
+}
+
+fn shape_of(network: &ResNet, side: usize) -> FeatureShape {
+    let side = network.map_side(side);
+    FeatureShape { channels: network.channels(), height: side, width: side }
+}
+
+struct FakeBackbone(FeatureShape);
+
+impl Backbone for FakeBackbone {
+    fn shape(&self) -> FeatureShape {
+        self.0
+    }
+
+    fn feature_maps(&mut self, inputs: &[f32], images: usize) -> Result<Vec<f32>, BackboneError> {
+        Ok(maps(inputs, images, self.0))
+    }
+}
+
+struct FakeTrainable {
+    network: ResNet,
+    head: LinearHead,
+    momentum: Vec<f32>,
+    sgd: SgdOptions,
+}
+
+impl FakeTrainable {
+    fn pooled(&self, batch: &Batch) -> Vec<f32> {
+        let images = batch.labels.len();
+        let side = (batch.inputs.len() / (3 * images)).isqrt();
+        let shape = shape_of(&self.network, side);
+        pool(&maps(&batch.inputs, images, shape), shape)
+    }
+}
+
+impl Trainable for FakeTrainable {
+    fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepOutcome, BackboneError> {
+        let pooled = self.pooled(batch);
+        let correct = self.count_correct(batch)?;
+        let channels = self.head.channels();
+        let mut scores = logits(&pooled, &self.head);
+        let mut loss = 0.0;
+        self.momentum.iter_mut().for_each(|v| *v *= self.sgd.momentum as f32);
+        for ((row, vector), &label) in
+            scores.chunks_mut(self.head.classes()).zip(pooled.chunks(channels)).zip(&batch.labels)
+        {
+            softmax(row);
+            loss -= f64::from(row[label as usize].max(1e-12).ln());
+            row[label as usize] -= 1.0;
+            for (c, d) in row.iter().enumerate() {
+                for (k, x) in vector.iter().enumerate() {
+                    self.momentum[c * channels + k] += d * x / batch.labels.len() as f32;
+                }
+            }
+        }
+        for (w, v) in self.head.weight.iter_mut().zip(&self.momentum) {
+            *w -= learning_rate as f32 * v;
+        }
+        Ok(StepOutcome { loss: loss / batch.labels.len() as f64, correct })
+    }
+
+    fn count_correct(&mut self, batch: &Batch) -> Result<usize, BackboneError> {
+        let predicted = predict(&self.pooled(batch), &self.head);
+        Ok(predicted.iter().zip(&batch.labels).filter(|(p, l)| i64::from(**p) == **l).count())
+    }
+
+    fn model(&self) -> Weights {
+        Weights::of_head(&self.head)
+    }
+
+    fn momentum(&self) -> Weights {
+        let shape = vec![self.head.classes(), self.head.channels()];
+        let tensor = NamedTensor { shape, values: self.momentum.clone() };
+        Weights { tensors: [("fc.weight".to_string(), tensor)].into(), ..Default::default() }
+    }
+
+    fn restore(&mut self, model: &Weights, momentum: &Weights, path: &Path) -> Result<(), BackboneError> {
+        let (classes, channels) = (self.head.classes(), self.head.channels());
+        self.head = model.linear_head(classes, channels, path)?;
+        self.momentum = momentum.tensor("fc.weight", &[classes, channels], path)?.to_vec();
+        Ok(())
+    }
+}
+
+impl Engine for FakeEngine {
+    fn trainable(
+        &self,
+        network: &ResNet,
+        _: &EngineOptions,
+        sgd: SgdOptions,
+        _: u64,
+    ) -> Result<Box<dyn Trainable>, BackboneError> {
+        let weights = network.classes * network.channels();
+        let head = LinearHead::new(vec![0.0; weights], vec![0.0; network.classes]).unwrap();
+        Ok(Box::new(FakeTrainable { network: network.clone(), head, momentum: vec![0.0; weights], sgd }))
+    }
+
+    fn backbone(
+        &self,
+        network: &ResNet,
+        _: &Weights,
+        _: &Path,
+        side: usize,
+        _: &EngineOptions,
+    ) -> Result<Box<dyn Backbone>, BackboneError> {
+        Ok(Box::new(FakeBackbone(shape_of(network, side))))
+    }
+
+    fn describe_device(&self, _: &EngineOptions) -> Result<String, BackboneError> {
+        Ok("nothing at all".into())
+    }
+}

@@ -1,0 +1,315 @@
+//! Phase-II on small banks: against a plain re-computation, and what the result may not depend on.
+
+use std::path::Path;
+
+use fsa_bank::augment::{Mask, confusing_classes, draw_locations};
+use fsa_bank::bank::{Bank, Layout, Rows, SplitName};
+use fsa_bank::config::{FinetuneConfig, Method, Sampling};
+use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
+use fsa_bank::finetune::{self, FinetuneError, FinetuneOutcome, FinetuneRequest, HeadTrainer, SgdOptions};
+use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::rng::{KeyedRng, Stage};
+use fsa_bank::sampler::BatchSampler;
+use proptest::prelude::*;
+
+use crate::fixtures::BankSpec;
+
+fn config(iterations: usize) -> FinetuneConfig {
+    FinetuneConfig { iterations, tail_per_batch: 4, learning_rate: 0.02, ..Default::default() }
+}
+
+fn try_run(bank: &Path, config: FinetuneConfig, window_bytes: usize) -> Result<FinetuneOutcome, FinetuneError> {
+    let request = FinetuneRequest { bank, config, seed: 5, out: None, overwrite: true, window_bytes };
+    finetune::run(&request, &Silent, &Interrupt::default())
+}
+
+fn classifier(bank: &Path, config: FinetuneConfig, window_bytes: usize) -> Vec<u8> {
+    let outcome = try_run(bank, config, window_bytes).unwrap();
+    std::fs::read(outcome.folder.join("classifier.safetensors")).unwrap()
+}
+
+/// Row of a sample in [`Rows`] → its map, read through the bank.
+fn all_maps(bank: &Bank, rows: &Rows) -> Vec<Vec<f32>> {
+    let mut maps = vec![vec![]; rows.len()];
+    let wanted: Vec<usize> = (0..rows.len()).collect();
+    let reader = bank.map_reader().unwrap();
+    for request in bank.plan_maps(rows, &wanted) {
+        reader.read(&request, |row, map| maps[row] = map.to_vec()).unwrap();
+    }
+    maps
+}
+
+/// Phase-II written out the slow way: one fused map at a time, location by location.
+fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
+    let rows = bank.rows(SplitName::Train).unwrap();
+    let maps = all_maps(bank, &rows);
+    let split = bank.class_counts.split(config.head_ratio);
+    let (channels, locations) =
+        (bank.manifest.feature_shape.channels, bank.manifest.feature_shape.locations());
+    let mut confusing = vec![vec![]; bank.class_names.len()];
+    for &class in &split.tail {
+        let clean: Vec<f32> = (0..rows.len())
+            .filter(|&r| rows.labels[r] == class.0 && rows.views[r] == 0)
+            .flat_map(|r| rows.pooled_of(r).to_vec())
+            .collect();
+        let ranked = confusing_classes(class, &clean, &bank.head, config.num_confusing).ranked;
+        confusing[class.index()] = ranked.into_iter().map(|(c, _)| c).collect::<Vec<ClassId>>();
+    }
+    let sampler = BatchSampler::new(config, seed, &rows.labels, &split, &confusing);
+    let sgd = SgdOptions {
+        learning_rate: config.learning_rate,
+        momentum: config.momentum,
+        weight_decay: config.weight_decay,
+    };
+    let mut trainer = HeadTrainer::new(bank.head.clone(), sgd);
+    for iteration in 0..config.iterations {
+        let plan = sampler.batch(iteration);
+        let (mut vectors, mut labels) = (vec![], vec![]);
+        let mut add = |vector: &[f32], label: u32| {
+            vectors.extend_from_slice(vector);
+            labels.push(label);
+        };
+        for &row in &plan.tail {
+            add(rows.pooled_of(row as usize), rows.labels[row as usize]);
+        }
+        for (slot, fused) in plan.fused.iter().enumerate() {
+            let (tail, generic) = (fused.tail_row as usize, fused.generic_row as usize);
+            let s = Mask::specific(rows.cam_of(tail), rows.nonzero_of(tail), config.tau_specific);
+            let g = Mask::generic(rows.cam_of(generic), rows.nonzero_of(generic), config.tau_generic);
+            let wanted = (fused.gamma * locations as f64).round() as usize;
+            let from_tail = if s.is_empty() { 0 } else if g.is_empty() { locations } else { wanted };
+            let from_generic = if g.is_empty() { 0 } else { locations - from_tail };
+            let mut fused_map = vec![];
+            for (mask, draws, stage, map) in [
+                (&s, from_tail, Stage::SpecificLocations, &maps[tail]),
+                (&g, from_generic, Stage::GenericLocations, &maps[generic]),
+            ] {
+                let mut counts = vec![0; locations];
+                let mut rng = KeyedRng::new(seed, stage, (iteration as u64, slot as u64));
+                draw_locations(mask, draws, &mut rng, &mut counts);
+                for (l, &n) in counts.iter().enumerate() {
+                    (0..n).for_each(|_| fused_map.extend_from_slice(&map[l * channels..][..channels]));
+                }
+            }
+            if fused_map.is_empty() {
+                add(rows.pooled_of(tail), rows.labels[tail]);
+            } else {
+                assert_eq!(fused_map.len(), locations * channels);
+                add(&fsa_bank::augment::pooled(&fused_map, channels), rows.labels[tail]);
+            }
+        }
+        for &row in &plan.head {
+            add(rows.pooled_of(row as usize), rows.labels[row as usize]);
+        }
+        assert_eq!(labels.len(), vectors.len() / channels);
+        trainer.step(&vectors, &labels);
+    }
+    trainer.into_head()
+}
+
+fn assert_close(a: &LinearHead, b: &LinearHead) {
+    for (x, y) in a.weight.iter().chain(&a.bias).zip(b.weight.iter().chain(&b.bias)) {
+        assert!((x - y).abs() < 1e-5, "{x} {y}");
+    }
+}
+
+fn result(outcome: &FinetuneOutcome, classes: usize, channels: usize) -> LinearHead {
+    let path = outcome.folder.join("classifier.safetensors");
+    fsa_bank::weights::Weights::load(&path).unwrap().linear_head(classes, channels, &path).unwrap()
+}
+
+#[test]
+fn windows_of_fused_vectors_equal_one_fused_map_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let bank = BankSpec::default().write(&dir.path().join("shards"));
+    for method in [Method::Fsa, Method::NoAug] {
+        let config = FinetuneConfig { method, ..config(25) };
+        let outcome = try_run(bank.dir(), config.clone(), 1 << 30).unwrap();
+        let plain = plain_phase2(&bank, &config, 5);
+        assert_close(&result(&outcome, 4, 8), &plain);
+        assert_ne!(plain, bank.head);
+    }
+}
+
+#[test]
+fn nothing_but_values_settings_and_seed_decides_the_classifier() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Layout { shard_bytes: 4000, row_group_bytes: 1500, map_page_bytes: 400, ..Default::default() };
+    let one_shard = BankSpec::default();
+    let many_shards = BankSpec { layout: small, ..Default::default() };
+    let reversed = BankSpec { layout: small, reversed: true, ..Default::default() };
+    let banks = [(one_shard, "a"), (many_shards, "b"), (reversed, "c")]
+        .map(|(spec, name)| spec.write(&dir.path().join(name).join("shards")));
+    assert!(banks[1].manifest.splits["train"].shards.len() > 5);
+
+    let wanted = classifier(banks[0].dir(), config(40), 1 << 30);
+    for bank in &banks {
+        for window_bytes in [1, 1 << 14, 1 << 30] {
+            for threads in [1, 2, 4] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let found = pool.install(|| classifier(bank.dir(), config(40), window_bytes));
+                assert!(found == wanted, "{}, {window_bytes} bytes, {threads} threads", bank.dir().display());
+            }
+        }
+    }
+    let request = FinetuneRequest {
+        bank: banks[0].dir(),
+        config: config(40),
+        seed: 6,
+        out: None,
+        overwrite: false,
+        window_bytes: 1 << 30,
+    };
+    let other = finetune::run(&request, &Silent, &Interrupt::default()).unwrap();
+    assert!(std::fs::read(other.folder.join("classifier.safetensors")).unwrap() != wanted);
+}
+
+#[test]
+fn a_finished_result_is_kept_and_an_out_of_date_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = dir.path().join("shards");
+    BankSpec::default().write(&shards);
+    let run = |overwrite| {
+        let request = FinetuneRequest {
+            bank: &shards,
+            config: config(10),
+            seed: 5,
+            out: None,
+            overwrite,
+            window_bytes: 1 << 20,
+        };
+        finetune::run(&request, &Silent, &Interrupt::default()).unwrap()
+    };
+    assert!(!run(false).already_done);
+    assert!(run(false).already_done);
+    assert!(!run(true).already_done);
+    std::fs::remove_dir_all(&shards).unwrap();
+    BankSpec { counts: vec![40, 20, 7, 3], ..Default::default() }.write(&shards);
+    assert!(!run(false).already_done);
+}
+
+#[test]
+fn fused_samples_raise_the_tail_beyond_balanced_batches_alone() {
+    // A bank whose Phase-I classifier prefers the large classes; FSA must use the maps for more
+    // than No Aug does, and both must help the tail.
+    let dir = tempfile::tempdir().unwrap();
+    let bank = BankSpec::default().write(&dir.path().join("shards"));
+    let tail = |method| {
+        let outcome = try_run(bank.dir(), FinetuneConfig { method, ..config(300) }, 1 << 20).unwrap();
+        let score = |s: &finetune::Score| s.groups.tail.accuracy.unwrap();
+        (score(&outcome.report.before), score(&outcome.report.after))
+    };
+    let (before, fsa) = tail(Method::Fsa);
+    let (_, no_aug) = tail(Method::NoAug);
+    assert!(before < 50.0 && fsa > before + 20.0 && no_aug > before, "{before} {no_aug} {fsa}");
+}
+
+#[test]
+fn empty_masks_are_counted_and_fall_back() {
+    let dir = tempfile::tempdir().unwrap();
+    // Class 3 has constant CAMs (no specific location), class 2 only zero vectors (no location at all).
+    let edit = |row: &mut fsa_bank::bank::TrainRow| match row.head.label {
+        2 => row.nonzero.fill(false),
+        3 => row.cam.fill(0.0),
+        _ => {}
+    };
+    let spec = BankSpec { counts: vec![40, 20, 6, 6], edit, ..Default::default() };
+    let bank = spec.write(&dir.path().join("shards"));
+    let config = FinetuneConfig { num_confusing: 1, num_augmented: 2, head_ratio: 0.8, ..config(30) };
+    let outcome = try_run(bank.dir(), config.clone(), 1 << 20).unwrap();
+    let f = outcome.report.fallbacks;
+    assert_eq!(f.fused, 30 * 4 * 2);
+    assert!(f.no_specific > 0 && f.no_specific + f.no_generic + f.neither <= f.fused, "{f:?}");
+    assert_close(&result(&outcome, 4, 8), &plain_phase2(&bank, &config, 5));
+}
+
+#[test]
+fn classes_without_a_tail_are_refused_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let bank = BankSpec { counts: vec![5, 5], ..Default::default() }.write(&dir.path().join("shards"));
+    let message = try_run(bank.dir(), config(5), 1).err().unwrap().to_string();
+    assert!(message.contains("no tail class") && message.contains("--head-ratio"), "{message}");
+    assert!(!dir.path().join("finetune").join("metrics.json").exists());
+}
+
+#[test]
+fn divergence_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let bank = BankSpec::default().write(&dir.path().join("shards"));
+    let config = FinetuneConfig { learning_rate: 1e38, ..config(50) };
+    let error = try_run(bank.dir(), config, 1 << 20).err().unwrap();
+    assert!(matches!(error, FinetuneError::Diverged { .. }), "{error}");
+}
+
+#[test]
+fn moments_of_fused_vectors_are_those_of_the_masks() {
+    // γ L vectors from S and the rest from G, all uniform: the mean over many draws is the mixture's.
+    let spec = BankSpec { shape: FeatureShape { channels: 4, height: 3, width: 3 }, ..Default::default() };
+    let (tail, generic) = (spec.row(1, 0, 2), spec.row(2, 0, 0));
+    let s = Mask::specific(&tail.cam, &tail.nonzero, 0.5);
+    let g = Mask::generic(&generic.cam, &generic.nonzero, 0.5);
+    let mean_of = |map: &[f32], mask: &Mask| {
+        let mut counts = vec![0; 9];
+        let mut rng = KeyedRng::new(0, Stage::BatchRows, (0, 0));
+        let mut sum = vec![0.0f64; 4];
+        let draws = 20_000;
+        draw_locations(mask, draws, &mut rng, &mut counts);
+        for (l, &n) in counts.iter().enumerate() {
+            (0..4).for_each(|k| sum[k] += f64::from(n) * f64::from(map[l * 4 + k]) / draws as f64);
+        }
+        sum
+    };
+    let (s_mean, g_mean) = (mean_of(&tail.feature_map, &s), mean_of(&generic.feature_map, &g));
+    let mut mean = vec![0.0f64; 4];
+    let repeats = 20_000;
+    for i in 0..repeats {
+        let mut sum = vec![0.0f32; 4];
+        for (mask, draws, stage, map) in [
+            (&s, 3, Stage::SpecificLocations, &tail.feature_map),
+            (&g, 6, Stage::GenericLocations, &generic.feature_map),
+        ] {
+            let mut counts = vec![0; 9];
+            draw_locations(mask, draws, &mut KeyedRng::new(9, stage, (i, 0)), &mut counts);
+            fsa_bank::augment::add_locations(map, &counts, &mut sum);
+        }
+        (0..4).for_each(|k| mean[k] += f64::from(sum[k]) / 9.0 / repeats as f64);
+    }
+    for k in 0..4 {
+        let expected = (3.0 * s_mean[k] + 6.0 * g_mean[k]) / 9.0;
+        assert!((mean[k] - expected).abs() < 0.01, "{k}: {} {expected}", mean[k]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_small_bank_and_setting_works_at_any_window_size(
+        counts in proptest::collection::vec(1u64..12, 2..6),
+        views in 1u32..3,
+        num_confusing in 1usize..8,
+        num_augmented in 0usize..4,
+        head_ratio in 0.2f64..0.95,
+        instance in any::<bool>(),
+        window_bytes in 1usize..100_000,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let shards = dir.path().join("shards");
+        let bank = BankSpec { counts, views, ..Default::default() }.write(&shards);
+        let sampling = if instance { Sampling::Instance } else { Sampling::Class };
+        let config = FinetuneConfig {
+            num_confusing, num_augmented, head_ratio, tail_sampling: sampling, head_sampling: sampling,
+            ..config(6)
+        };
+        match try_run(&shards, config.clone(), window_bytes) {
+            Ok(outcome) => {
+                prop_assert!(!outcome.report.split.tail.is_empty());
+                let (classes, channels) = (bank.class_names.len(), bank.manifest.feature_shape.channels);
+                assert_close(&result(&outcome, classes, channels), &plain_phase2(&bank, &config, 5));
+            }
+            Err(FinetuneError::NoTail { .. }) => {
+                prop_assert!(bank.class_counts.split(head_ratio).tail.is_empty());
+            }
+            Err(other) => return Err(TestCaseError::fail(other.to_string())),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Small banks and image folders for the tests.
+
+use std::path::{Path, PathBuf};
+
+use fsa_bank::augment;
+use fsa_bank::bank::{
+    Bank, BankWriter, ClassRow, DatasetCard, FORMAT_VERSION, Layout, Manifest, ModelRef, RowHead,
+    TrainRow, ViewSettings,
+};
+use fsa_bank::config::Precision;
+use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
+use fsa_bank::rng::{KeyedRng, Stage};
+use fsa_bank::weights::Weights;
+
+/// A bank of synthetic ReLU-like maps: each class has channels of its own that it raises.
+pub struct BankSpec {
+    pub counts: Vec<u64>,
+    pub views: u32,
+    pub shape: FeatureShape,
+    pub layout: Layout,
+    /// Write the rows from last to first.
+    pub reversed: bool,
+    /// Applied to each row before it is written.
+    pub edit: fn(&mut TrainRow),
+}
+
+impl Default for BankSpec {
+    fn default() -> Self {
+        Self {
+            counts: vec![40, 20, 6, 3],
+            views: 2,
+            shape: FeatureShape { channels: 8, height: 3, width: 2 },
+            layout: Layout::default(),
+            reversed: false,
+            edit: |_| {},
+        }
+    }
+}
+
+impl BankSpec {
+    pub fn head(&self) -> LinearHead {
+        let (classes, channels) = (self.counts.len(), self.shape.channels);
+        let weight = |i: usize| if (i % channels) % classes == i / channels { 0.5 } else { -0.1 };
+        // Phase-I leans to the large classes.
+        let bias = (0..classes).map(|c| 0.4 - 0.3 * c as f32).collect();
+        LinearHead::new((0..classes * channels).map(weight).collect(), bias).unwrap()
+    }
+
+    pub fn row(&self, sample_id: u32, view: u32, label: u32) -> TrainRow {
+        let mut rng = KeyedRng::new(11, Stage::InitialWeights, (sample_id.into(), view.into()));
+        let (channels, classes) = (self.shape.channels, self.counts.len());
+        let mut feature_map = vec![];
+        for location in 0..self.shape.locations() {
+            for channel in 0..channels {
+                let own = channel % classes == label as usize && location % 2 == 0;
+                let value = rng.normal() as f32 * 0.5 + if own { 1.0 } else { 0.0 };
+                // Multiples of 1/64 are exact in f16.
+                feature_map.push((value.max(0.0) * 64.0).round() / 64.0);
+            }
+        }
+        let head = self.head();
+        let activation = augment::activation(&feature_map, head.class_weight(ClassId(label)));
+        let pooled = augment::pooled(&feature_map, channels);
+        let mut row = TrainRow {
+            head: RowHead {
+                sample_id,
+                view,
+                path: format!("train/{sample_id}"),
+                label,
+                predicted: fsa_bank::eval::predict(&pooled, &head)[0],
+                confidence: 0.5,
+                pooled,
+            },
+            cam: augment::normalise(&activation),
+            nonzero: augment::nonzero(&feature_map, channels),
+            feature_map,
+        };
+        (self.edit)(&mut row);
+        row
+    }
+
+    pub fn rows(&self) -> Vec<TrainRow> {
+        let labels = self.counts.iter().enumerate().flat_map(|(c, &n)| std::iter::repeat_n(c as u32, n as usize));
+        labels
+            .enumerate()
+            .flat_map(|(sample, label)| (0..self.views).map(move |view| (sample as u32, view, label)))
+            .map(|(sample, view, label)| self.row(sample, view, label))
+            .collect()
+    }
+
+    /// Writes the bank and opens it.
+    pub fn write(&self, dir: &Path) -> Bank {
+        let names: Vec<String> = (0..self.counts.len()).map(|c| format!("class {c}")).collect();
+        let mut writer = BankWriter::new(dir, self.shape, self.layout, names.clone()).unwrap();
+        let mut rows = self.rows();
+        if self.reversed {
+            rows.reverse();
+        }
+        writer.append_train(&rows, self.counts.iter().sum()).unwrap();
+        let test: Vec<RowHead> = (0..self.counts.len() as u32 * 10)
+            .map(|i| self.row(100_000 + i, 0, i % self.counts.len() as u32).head)
+            .collect();
+        writer.append_pooled("test", &test).unwrap();
+        let class = |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
+        let classes: Vec<ClassRow> = names.iter().zip(&self.counts).map(class).collect();
+        let (splits, files) = writer.finish(&classes, &self.head()).unwrap();
+        let manifest = Manifest {
+            format: Manifest::format_name(),
+            version: FORMAT_VERSION,
+            writer: "tests".into(),
+            name: "synthetic".into(),
+            dataset: DatasetCard { fingerprint: "none".into(), classes: self.counts.len() },
+            model: ModelRef {
+                arch: "synthetic".into(),
+                image_size: 32,
+                weights_sha256: "0123456789abcdef".into(),
+                arithmetic: "f32".into(),
+            },
+            feature_shape: self.shape,
+            precision: Precision::F16,
+            views: ViewSettings { count: self.views as usize, seed: 0, crop_padding: 4, flip: true },
+            classifier_sha256: Weights::of_head(&self.head()).sha256(),
+            files,
+            splits,
+            manifest_xxh3: Default::default(),
+        };
+        manifest.save(dir).unwrap();
+        Bank::open(dir).unwrap()
+    }
+}
+
+/// Images whose colour tells their class, as `split/class/number.png`: `counts` training images a
+/// class and 6 test images.
+pub fn image_folder(root: &Path, counts: &[usize]) {
+    let mut rng = KeyedRng::new(5, Stage::InitialWeights, (0, 0));
+    for (class, &count) in counts.iter().enumerate() {
+        for (split, n) in [("train", count), ("test", 6)] {
+            let dir = root.join(split).join(format!("colour-{class}"));
+            std::fs::create_dir_all(&dir).unwrap();
+            for i in 0..n {
+                let image = image::RgbImage::from_fn(20, 16, |_, _| {
+                    let noise = rng.below(120) as u8;
+                    let mut pixel = [noise, noise, noise];
+                    pixel[class % 3] = pixel[class % 3].saturating_add(if class < 3 { 90 } else { 0 });
+                    image::Rgb(pixel)
+                });
+                image.save(dir.join(format!("{i:03}.png"))).unwrap();
+            }
+        }
+    }
+}
+
+/// A pipeline over [`image_folder`], small enough for any engine.
+pub fn folder_pipeline(dir: &Path) -> PathBuf {
+    let text = "[dataset]\nkind = \"folder\"\npath = \"images\"\nimage_size = 16\n\
+                [network]\nwidth = 2\n[train]\nepochs = 3\nbatch_size = 8\neval_every = 0\ncrop_padding = 2\n\
+                [features]\nviews = 3\nbatch_size = 10\n[finetune]\niterations = 20\ntail_per_batch = 2\n";
+    let path = dir.join("tiny.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}

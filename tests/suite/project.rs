@@ -1,0 +1,124 @@
+//! The project's own rules: which crate may appear where, files of a readable size, docs that
+//! agree with the code.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fsa_bank::config::{self, FinetuneConfig};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Paths below src/ with their text, comments and strings included.
+fn sources() -> Vec<(String, String)> {
+    let src = root().join("src");
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(&src).unwrap().to_string_lossy().replace('\\', "/");
+        (name, fs::read_to_string(path).unwrap())
+    };
+    files_below(&src, "rs").into_iter().map(read).collect()
+}
+
+fn uses(text: &str, krate: &str) -> bool {
+    let word = format!("{krate}::");
+    text.match_indices(&word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+    })
+}
+
+#[test]
+fn crates_stay_where_they_belong() {
+    let rules: [(&[&str], &[&str]); 4] = [
+        (&["tch", "torch_sys"], &["torch/"]),
+        (&["arrow", "parquet"], &["bank/", "dataset/table.rs"]),
+        (&["clap", "indicatif", "anyhow", "ctrlc"], &["cli/"]),
+        (&["image", "fast_image_resize"], &["dataset/decode.rs"]),
+    ];
+    let sources = sources();
+    for (crates, places) in rules {
+        for krate in crates {
+            for (name, text) in &sources {
+                let allowed = places.iter().any(|place| name.starts_with(place));
+                assert!(allowed || !uses(text, krate), "{name} uses {krate}, which belongs in {places:?}");
+            }
+        }
+        // The rule is about something.
+        assert!(sources.iter().any(|(_, text)| crates.iter().any(|krate| uses(text, krate))), "{crates:?}");
+    }
+}
+
+#[test]
+fn stages_do_not_reach_up_or_sideways() {
+    let lower = ["bank/", "augment/", "sampler/", "dataset/", "backbone/"];
+    let upper = ["train", "features", "finetune", "inspect", "report", "cli"];
+    for (name, text) in sources() {
+        if lower.iter().any(|place| name.starts_with(place)) {
+            for module in upper {
+                assert!(!text.contains(&format!("crate::{module}")), "{name} uses crate::{module}");
+            }
+        }
+        if name.starts_with("sampler/") || name.starts_with("augment/") {
+            assert!(!text.contains("crate::bank") && !text.contains("std::fs"), "{name} reads the bank");
+        }
+    }
+}
+
+#[test]
+fn every_file_begins_with_its_place_and_is_short_enough_to_read() {
+    for (name, text) in sources() {
+        assert!(text.starts_with("//!") || text.starts_with("#![doc"), "{name} does not say what it is");
+        let lines = text.lines().count();
+        assert!(lines <= 600, "{name} has {lines} lines");
+    }
+}
+
+#[test]
+fn every_pipeline_is_valid() {
+    let pipelines = files_below(&root().join("pipelines"), "toml");
+    assert!(pipelines.len() >= 11);
+    for file in pipelines {
+        config::load(&file, &[]).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
+#[test]
+fn the_symbol_table_has_every_setting() {
+    let docs = fs::read_to_string(root().join("docs/method.md")).unwrap();
+    for key in toml::Table::try_from(FinetuneConfig::default()).unwrap().keys() {
+        let flag = format!("`--{}`", key.replace('_', "-"));
+        let row = docs.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{key}`")));
+        assert!(row.is_some_and(|row| row.contains(&flag)), "docs/method.md has no row with `{key}` and {flag}");
+    }
+}
+
+#[test]
+fn linked_files_of_the_documents_exist() {
+    let mut documents = files_below(&root().join("docs"), "md");
+    documents.push(root().join("README.md"));
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = target.split('#').next().unwrap();
+            if !target.is_empty() && !target.contains("://") {
+                let path = document.parent().unwrap().join(target);
+                assert!(path.exists(), "{}: {target} is not there", document.display());
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The stages in a row, on real image files, with the fake engine.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fsa_bank::backbone::EngineOptions;
+use fsa_bank::bank::{Bank, SplitName};
+use fsa_bank::config::{Arithmetic, LoadedPipeline, load};
+use fsa_bank::dataset::Dataset;
+use fsa_bank::features::{self, FeaturesError, FeaturesOutcome, FeaturesRequest};
+use fsa_bank::finetune::{self, FinetuneRequest};
+use fsa_bank::progress::{Interrupt, Progress, Silent};
+use fsa_bank::train::{self, EpochMetrics, TrainError, TrainOutcome, TrainRequest};
+
+use crate::fake_engine::FakeEngine;
+use crate::fixtures::{folder_pipeline, image_folder};
+
+fn engine_options() -> EngineOptions {
+    let (device, arithmetic) = ("cpu".into(), Arithmetic::F32);
+    EngineOptions { device, arithmetic, channels_last: false, threads: None }
+}
+
+struct Run {
+    dir: tempfile::TempDir,
+    loaded: LoadedPipeline,
+    dataset: Dataset,
+}
+
+impl Run {
+    fn new(overrides: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        image_folder(&dir.path().join("images"), &[24, 12, 5, 2]);
+        let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+        let loaded = load(&folder_pipeline(dir.path()), &overrides).unwrap();
+        let dataset = Dataset::open(&loaded.pipeline.dataset).unwrap();
+        Self { dir, loaded, dataset }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn train(&self, resume: bool, progress: &dyn Progress, stop: &Interrupt) -> Result<TrainOutcome, TrainError> {
+        let request = TrainRequest {
+            pipeline: &self.loaded.pipeline,
+            dataset: &self.dataset,
+            out: self.path(),
+            resume,
+            overwrite: false,
+            engine: engine_options(),
+        };
+        train::run(&request, &FakeEngine, progress, stop)
+    }
+
+    fn features(&self, stop: &Interrupt) -> Result<FeaturesOutcome, FeaturesError> {
+        let request = FeaturesRequest {
+            loaded: &self.loaded,
+            dataset: &self.dataset,
+            model: &self.path().join(train::MODEL_FILE),
+            out: &self.path().join("shards"),
+            overwrite: false,
+            engine: engine_options(),
+            measure_forward: false,
+        };
+        features::run(&request, &FakeEngine, &Silent, stop)
+    }
+}
+
+/// Asks to stop once `after` units are done.
+struct StopAfter {
+    after: u64,
+    done: AtomicU64,
+    stop: Interrupt,
+}
+
+impl Progress for StopAfter {
+    fn start(&self, _: &str, _: u64, _: &'static str) {}
+    fn advance(&self, units: u64) {
+        if self.done.fetch_add(units, Ordering::SeqCst) + units >= self.after {
+            self.stop.request();
+        }
+    }
+    fn status(&self, _: &str) {}
+    fn finish(&self) {}
+    fn line(&self, _: &str) {}
+}
+
+#[test]
+fn images_become_a_model_a_bank_and_a_better_classifier() {
+    let run = Run::new(&["train.epochs=12"]);
+    let go = Interrupt::default();
+    let trained = run.train(false, &Silent, &go).unwrap();
+    assert_eq!(trained.epochs.len(), 12);
+    assert!(trained.epochs[11].train_loss < trained.epochs[0].train_loss);
+    assert!(run.train(false, &Silent, &go).unwrap().already_done);
+
+    let made = run.features(&go).unwrap();
+    // 43 training images in 3 views, 24 test images.
+    assert_eq!((made.already_done, made.rows), (false, 43 * 3 + 24));
+    assert!(run.features(&go).unwrap().already_done);
+
+    let bank = Bank::open(&made.bank).unwrap();
+    assert_eq!(bank.class_counts.0, [24, 12, 5, 2]);
+    let rows = bank.rows(SplitName::Train).unwrap();
+    assert_eq!(rows.labels, run.dataset.train.labels().iter().flat_map(|&l| [l; 3]).collect::<Vec<_>>());
+    // View 0 is the clean image, the others differ from it and from each other.
+    assert_ne!(rows.pooled_of(0), rows.pooled_of(1));
+    assert_ne!(rows.pooled_of(1), rows.pooled_of(2));
+
+    let mut config = run.loaded.pipeline.finetune.clone();
+    (config.iterations, config.learning_rate) = (400, 0.05);
+    let request = FinetuneRequest {
+        bank: &made.bank,
+        config,
+        seed: 0,
+        out: None,
+        overwrite: false,
+        window_bytes: 1 << 20,
+    };
+    let tuned = finetune::run(&request, &Silent, &go).unwrap();
+    let (before, after) = (&tuned.report.before.groups, &tuned.report.after.groups);
+    assert!(after.tail.accuracy > before.tail.accuracy, "{before:?} {after:?}");
+    assert_eq!(tuned.folder.parent().unwrap().file_name().unwrap(), "finetune");
+    assert!(tuned.folder.parent().unwrap().parent() == run.path().canonicalize().ok().as_deref());
+    for file in ["classifier.safetensors", "config.toml", "accuracy.svg", "metrics.json"] {
+        assert!(tuned.folder.join(file).is_file(), "{file}");
+    }
+}
+
+#[test]
+fn a_resumed_training_ends_with_the_same_weights() {
+    let straight = Run::new(&[]);
+    let go = Interrupt::default();
+    let outcome = straight.train(false, &Silent, &go).unwrap();
+    let wanted = std::fs::read(&outcome.model).unwrap();
+    let losses = |rows: &[EpochMetrics]| rows.iter().map(|r| r.train_loss).collect::<Vec<_>>();
+
+    // 43 images an epoch: stop before, in the middle of, and at the end of an epoch.
+    for after in [8, 50, 86] {
+        let run = Run::new(&[]);
+        let stop = Interrupt::default();
+        let progress = StopAfter { after, done: AtomicU64::new(0), stop: stop.clone() };
+        let error = run.train(false, &progress, &stop).unwrap_err();
+        assert!(matches!(error, TrainError::Interrupted { .. }), "{error}");
+        assert!(!run.path().join(train::MODEL_FILE).exists());
+        if after > 43 {
+            let error = run.train(false, &Silent, &go).unwrap_err();
+            assert!(error.to_string().contains("--resume"), "{error}");
+        }
+        let resumed = run.train(true, &Silent, &go).unwrap();
+        assert_eq!(losses(&resumed.epochs), losses(&outcome.epochs));
+        assert!(std::fs::read(&resumed.model).unwrap() == wanted, "stopped after {after} images");
+    }
+}
+
+#[test]
+fn an_interrupted_bank_is_no_bank_and_is_made_again() {
+    let run = Run::new(&[]);
+    let go = Interrupt::default();
+    run.train(false, &Silent, &go).unwrap();
+    let stop = Interrupt::default();
+    stop.request();
+    let error = run.features(&stop).unwrap_err();
+    assert!(matches!(error, FeaturesError::Interrupted { .. }), "{error}");
+    let shards = run.path().join("shards");
+    let error = Bank::open(&shards).err().unwrap().to_string();
+    assert!(error.contains("no manifest.json"), "{error}");
+    run.features(&go).unwrap();
+    assert!(Bank::open(&shards).is_ok());
+}
+
+#[test]
+fn the_same_run_gives_the_same_bank_bytes() {
+    let go = Interrupt::default();
+    let bytes = [0, 1].map(|_| {
+        let run = Run::new(&[]);
+        run.train(false, &Silent, &go).unwrap();
+        let made = run.features(&go).unwrap();
+        let mut files: Vec<_> = std::fs::read_dir(made.bank).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        files.iter().map(|f| std::fs::read(f).unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(bytes[0].len(), 5);
+    assert!(bytes[0] == bytes[1]);
+}
+
+#[test]
+fn another_model_or_setting_does_not_silently_reuse_what_is_there() {
+    let run = Run::new(&[]);
+    let go = Interrupt::default();
+    let error = run.features(&go).unwrap_err().to_string();
+    assert!(error.contains("no trained model") && error.contains("fsa-bank train"), "{error}");
+    run.train(false, &Silent, &go).unwrap();
+    run.features(&go).unwrap();
+
+    let mut other = Run::new(&["features.views=2"]);
+    other.dir = run.dir;
+    let error = other.features(&go).unwrap_err().to_string();
+    assert!(error.contains("another views or seed") && error.contains("--overwrite"), "{error}");
+    other.loaded.pipeline.train.learning_rate = 0.2;
+    let error = other.train(false, &Silent, &go).unwrap_err().to_string();
+    assert!(error.contains("other training settings"), "{error}");
+    other.loaded.pipeline.network.width = 4;
+    let error = other.features(&go).unwrap_err().to_string();
+    assert!(error.contains("another network"), "{error}");
+}
