@@ -1,23 +1,23 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
-pub mod rng;
-pub mod domain;
-pub mod progress;
 pub mod atomic_file;
-pub mod weights;
+pub mod augment;
+pub mod backbone;
+pub mod bank;
+pub mod cli;
 pub mod config;
 pub mod dataset;
-pub mod backbone;
-pub mod train;
-pub mod bank;
-pub mod features;
-pub mod augment;
-pub mod sampler;
-pub mod finetune;
+pub mod domain;
 pub mod eval;
+pub mod features;
+pub mod finetune;
 pub mod inspect;
+pub mod progress;
 pub mod report;
-pub mod cli;
+pub mod rng;
+pub mod sampler;
+pub mod train;
+pub mod weights;
 
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -42,11 +42,12 @@ fn mix(mut z: u64) -> u64 {
 impl KeyedRng {
     /// The stream of `stage` for `key` under `seed`.
     pub fn new(seed: u64, stage: Stage, key: (u64, u64)) -> Self {
-        let state = [stage as u64, key.0, key.1]
-            .into_iter()
-            .fold(mix(seed.wrapping_add(GOLDEN_GAMMA)), |state, word| {
+        let state = [stage as u64, key.0, key.1].into_iter().fold(
+            mix(seed.wrapping_add(GOLDEN_GAMMA)),
+            |state, word| {
                 mix(state ^ mix(word.wrapping_add(GOLDEN_GAMMA)).wrapping_mul(GOLDEN_GAMMA))
-            });
+            },
+        );
         Self { state }
     }
 

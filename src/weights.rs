@@ -209,8 +209,10 @@ impl Weights {
 
     /// A classifier alone.
     pub fn of_head(head: &LinearHead) -> Self {
-        let weight =
-            NamedTensor { shape: vec![head.classes(), head.channels()], values: head.weight.clone() };
+        let weight = NamedTensor {
+            shape: vec![head.classes(), head.channels()],
+            values: head.weight.clone(),
+        };
         let bias = NamedTensor { shape: vec![head.classes()], values: head.bias.clone() };
         let tensors = [("fc.weight".to_string(), weight), ("fc.bias".to_string(), bias)];
         Self { tensors: tensors.into(), metadata: BTreeMap::new() }

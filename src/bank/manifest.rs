@@ -247,7 +247,8 @@ impl Manifest {
     /// What a reader relies on without asking again.
     fn check(&self) -> Result<(), String> {
         let shape = self.feature_shape;
-        let sizes = [shape.channels, shape.height, shape.width, self.dataset.classes, self.views.count];
+        let sizes =
+            [shape.channels, shape.height, shape.width, self.dataset.classes, self.views.count];
         const LARGEST: usize = 1 << 24;
         if sizes.iter().any(|&n| n == 0 || n > LARGEST) {
             return Err("a size in it is 0 or absurdly large".into());
@@ -268,12 +269,18 @@ impl Manifest {
                 }
                 let rows: u64 = shard.row_groups.iter().map(|g| g.rows).sum();
                 if rows != shard.rows {
-                    return Err(format!("{}: its row groups have {rows} rows, not {}", shard.file, shard.rows));
+                    return Err(format!(
+                        "{}: its row groups have {rows} rows, not {}",
+                        shard.file, shard.rows
+                    ));
                 }
             }
             let rows: u64 = split.shards.iter().map(|s| s.rows).sum();
             if rows != split.rows {
-                return Err(format!("split `{name}`: its shards have {rows} rows, not {}", split.rows));
+                return Err(format!(
+                    "split `{name}`: its shards have {rows} rows, not {}",
+                    split.rows
+                ));
             }
         }
         Ok(())

@@ -105,7 +105,9 @@ pub enum BankError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A value that the bank cannot hold.
-    #[error("{sample}, view {view}: the feature map holds {value}, which {precision} cannot hold\n  {remedy}")]
+    #[error(
+        "{sample}, view {view}: the feature map holds {value}, which {precision} cannot hold\n  {remedy}"
+    )]
     Value {
         /// Path of the image.
         sample: String,

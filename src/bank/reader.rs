@@ -164,7 +164,8 @@ impl Bank {
         content(CLASSIFIER_FILE)?;
         let (classes, channels) = (manifest.dataset.classes, manifest.feature_shape.channels);
         let head = weights.linear_head(classes, channels, &path)?;
-        let (class_names, class_counts) = read_classes(&dir.join(CLASSES_FILE), content(CLASSES_FILE)?, classes)?;
+        let (class_names, class_counts) =
+            read_classes(&dir.join(CLASSES_FILE), content(CLASSES_FILE)?, classes)?;
         let id = crate::hex(&Sha256::digest(&manifest_bytes));
         Ok(Self { dir: dir.into(), manifest, id, class_names, class_counts, head })
     }
@@ -198,11 +199,16 @@ impl Bank {
         let mut tasks = vec![];
         for (shard, shard_entry) in entry.shards.iter().enumerate() {
             let (file, metadata) = VerifiedShard::open(&self.dir, shard_entry)?;
-            tasks.extend((0..metadata.num_row_groups()).map(|group| (shard, group, file.clone(), metadata.clone())));
+            tasks.extend(
+                (0..metadata.num_row_groups())
+                    .map(|group| (shard, group, file.clone(), metadata.clone())),
+            );
         }
         let parts: Vec<Rows> = tasks
             .into_par_iter()
-            .map(|(shard, group, file, metadata)| self.read_group(split, shard, group, file, metadata))
+            .map(|(shard, group, file, metadata)| {
+                self.read_group(split, shard, group, file, metadata)
+            })
             .collect::<Result<_, _>>()?;
         let mut rows = Rows::default();
         for part in parts {
@@ -240,7 +246,8 @@ impl Bank {
             rows.labels.extend(ids(&batch, "label").map_err(wrong)?);
             rows.pooled.extend_from_slice(floats(&batch, "pooled", shape.channels).map_err(wrong)?);
             if split == SplitName::Train {
-                rows.cam.extend_from_slice(floats(&batch, "cam", shape.locations()).map_err(wrong)?);
+                rows.cam
+                    .extend_from_slice(floats(&batch, "cam", shape.locations()).map_err(wrong)?);
                 rows.nonzero.extend(bools(&batch, "nonzero", shape.locations()).map_err(wrong)?);
             }
         }
@@ -249,10 +256,16 @@ impl Bank {
         let classes = self.manifest.dataset.classes;
         let wrong = |found: String, expected: &str| Err(file.content(found, expected.into()));
         if let Some(label) = rows.labels.iter().find(|&&l| l as usize >= classes) {
-            return wrong(format!("label {label} in row group {group}"), &format!("0 to {}", classes - 1));
+            return wrong(
+                format!("label {label} in row group {group}"),
+                &format!("0 to {}", classes - 1),
+            );
         }
         if rows.pooled.iter().any(|v| !v.is_finite()) {
-            return wrong(format!("a pooled value in row group {group} that is not finite"), "finite numbers");
+            return wrong(
+                format!("a pooled value in row group {group} that is not finite"),
+                "finite numbers",
+            );
         }
         if rows.cam.iter().any(|v| !(0.0..=1.0).contains(v)) {
             return wrong(format!("a CAM value in row group {group} outside 0 to 1"), "0 to 1");
@@ -276,7 +289,8 @@ impl Bank {
     ///
     /// `wanted` are indices into `rows`, ascending, without repetition.
     pub fn plan_maps(&self, rows: &Rows, wanted: &[usize]) -> Vec<MapRequest> {
-        let mut placed: Vec<(Position, usize)> = wanted.iter().map(|&r| (rows.positions[r], r)).collect();
+        let mut placed: Vec<(Position, usize)> =
+            wanted.iter().map(|&r| (rows.positions[r], r)).collect();
         placed.sort_unstable();
         let mut requests: Vec<MapRequest> = vec![];
         for (at, row) in placed {
@@ -286,7 +300,11 @@ impl Bank {
             };
             match requests.last_mut().filter(fits) {
                 Some(request) => request.rows.push((at.row as usize, row)),
-                None => requests.push(MapRequest { shard, row_group, rows: vec![(at.row as usize, row)] }),
+                None => requests.push(MapRequest {
+                    shard,
+                    row_group,
+                    rows: vec![(at.row as usize, row)],
+                }),
             }
         }
         requests
@@ -321,19 +339,26 @@ impl MapReader {
     ///
     /// # Cost
     /// Only the pages that hold wanted rows are read and checked, and only wanted rows decoded.
-    pub fn read(&self, request: &MapRequest, mut take: impl FnMut(usize, &[f32])) -> Result<(), BankError> {
+    pub fn read(
+        &self,
+        request: &MapRequest,
+        mut take: impl FnMut(usize, &[f32]),
+    ) -> Result<(), BankError> {
         let (file, metadata) = &self.shards[request.shard];
         let selection = select(&request.rows);
         let batch_rows = (DECODE_BYTES / (4 * self.values)).max(1);
         let selection = Some((selection, batch_rows));
         let mut wanted = request.rows.iter();
-        for batch in open_group(file, metadata.clone(), request.row_group, &[MAP_COLUMN], selection)? {
+        for batch in
+            open_group(file, metadata.clone(), request.row_group, &[MAP_COLUMN], selection)?
+        {
             let batch = batch.map_err(|e| file.decode_error(&e))?;
             let maps = floats(&batch, MAP_COLUMN, self.values)
                 .map_err(|found| file.content(found, "maps of the manifest's shape".into()))?;
             for (map, (_, row)) in maps.chunks_exact(self.values).zip(wanted.by_ref()) {
                 if map.iter().any(|v| !v.is_finite()) {
-                    let found = format!("a map in row group {} that is not finite", request.row_group);
+                    let found =
+                        format!("a map in row group {} that is not finite", request.row_group);
                     return Err(file.content(found, "finite numbers".into()));
                 }
                 take(*row, map);
@@ -411,7 +436,11 @@ fn ids(batch: &RecordBatch, name: &str) -> Result<Vec<u32>, String> {
 }
 
 /// The values of a list column whose lists all have `length` elements.
-fn list_values<'a>(batch: &'a RecordBatch, name: &str, length: usize) -> Result<(&'a ArrayRef, usize, usize), String> {
+fn list_values<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+    length: usize,
+) -> Result<(&'a ArrayRef, usize, usize), String> {
     let lists = column(batch, name)?
         .as_list_opt::<i32>()
         .ok_or_else(|| format!("column {name} is not a list"))?;
@@ -435,7 +464,8 @@ fn floats<'a>(batch: &'a RecordBatch, name: &str, length: usize) -> Result<&'a [
 
 fn bools(batch: &RecordBatch, name: &str, length: usize) -> Result<Vec<bool>, String> {
     let (values, start, count) = list_values(batch, name, length)?;
-    let values = values.as_boolean_opt().ok_or_else(|| format!("column {name} is not BOOLEAN[]"))?;
+    let values =
+        values.as_boolean_opt().ok_or_else(|| format!("column {name} is not BOOLEAN[]"))?;
     Ok((start..start + count).map(|i| values.value(i)).collect())
 }
 
@@ -460,7 +490,11 @@ fn in_order(rows: Rows) -> Rows {
     }
 }
 
-fn read_classes(path: &Path, content: Vec<u8>, classes: usize) -> Result<(Vec<String>, ClassCounts), BankError> {
+fn read_classes(
+    path: &Path,
+    content: Vec<u8>,
+    classes: usize,
+) -> Result<(Vec<String>, ClassCounts), BankError> {
     let wrong = |found: String| BankError::Content {
         path: path.into(),
         found,
@@ -473,7 +507,8 @@ fn read_classes(path: &Path, content: Vec<u8>, classes: usize) -> Result<(Vec<St
         let (mut names, mut counts) = (vec![], vec![]);
         for batch in batches {
             let batch = batch.map_err(|e| e.to_string())?;
-            let name = column(&batch, "name")?.as_string_opt::<i32>().ok_or("name is not VARCHAR")?;
+            let name =
+                column(&batch, "name")?.as_string_opt::<i32>().ok_or("name is not VARCHAR")?;
             names.extend(name.iter().flatten().map(String::from));
             let count = column(&batch, "train_images")?
                 .as_primitive_opt::<arrow::datatypes::Int64Type>()
@@ -484,7 +519,11 @@ fn read_classes(path: &Path, content: Vec<u8>, classes: usize) -> Result<(Vec<St
     };
     let (names, counts) = read().map_err(wrong)?;
     if names.len() != classes || counts.contains(&0) {
-        return Err(wrong(format!("{} classes, {} of them without images", names.len(), counts.iter().filter(|&&n| n == 0).count())));
+        return Err(wrong(format!(
+            "{} classes, {} of them without images",
+            names.len(),
+            counts.iter().filter(|&&n| n == 0).count()
+        )));
     }
     Ok((names, ClassCounts(counts)))
 }

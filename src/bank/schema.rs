@@ -74,7 +74,11 @@ pub fn describe_columns(schema: &Schema) -> Vec<String> {
 
 /// The ranges of a column chunk that have a checksum each, as (start, length): the data pages of
 /// `feature_map`, the whole chunk of the others. `None` without an offset index.
-pub(super) fn checked_spans(metadata: &ParquetMetaData, group: usize, column: usize) -> Option<Vec<(u64, u64)>> {
+pub(super) fn checked_spans(
+    metadata: &ParquetMetaData,
+    group: usize,
+    column: usize,
+) -> Option<Vec<(u64, u64)>> {
     let chunk = metadata.row_group(group).column(column);
     if column_name(metadata, group, column) != MAP_COLUMN {
         return Some(vec![chunk.byte_range()]);

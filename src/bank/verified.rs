@@ -44,7 +44,10 @@ const RECENT_RANGES: usize = 12;
 
 impl VerifiedShard {
     /// Opens a shard and reads its checked metadata.
-    pub(super) fn open(dir: &Path, entry: &ShardEntry) -> Result<(Self, Arc<ParquetMetaData>), BankError> {
+    pub(super) fn open(
+        dir: &Path,
+        entry: &ShardEntry,
+    ) -> Result<(Self, Arc<ParquetMetaData>), BankError> {
         let path = dir.join(&entry.file);
         let read = |source| BankError::Read { path: path.clone(), source };
         let file = File::open(&path).map_err(read)?;
@@ -52,13 +55,12 @@ impl VerifiedShard {
         if found != entry.bytes {
             return Err(BankError::Length { path, found, expected: entry.bytes });
         }
-        let footer_length = entry.bytes.checked_sub(entry.footer_offset).ok_or_else(|| {
-            BankError::Content {
+        let footer_length =
+            entry.bytes.checked_sub(entry.footer_offset).ok_or_else(|| BankError::Content {
                 path: path.clone(),
                 found: format!("footer_offset {} in the manifest", entry.footer_offset),
                 expected: format!("at most {}", entry.bytes),
-            }
-        })?;
+            })?;
         let footer = Range {
             start: entry.footer_offset,
             length: footer_length,
@@ -89,18 +91,33 @@ impl VerifiedShard {
     /// Turns a decoder's error into what caused it.
     pub(super) fn decode_error(&self, error: &dyn std::fmt::Display) -> BankError {
         let damage = self.damage.lock().expect("no panic while held").take();
-        damage.unwrap_or_else(|| self.content(format!("it does not decode: {error}"), "a shard of this format".into()))
+        damage.unwrap_or_else(|| {
+            self.content(format!("it does not decode: {error}"), "a shard of this format".into())
+        })
     }
 
     /// Where the manifest's checksums lie, in order of their position.
-    fn column_ranges(&self, entry: &ShardEntry, metadata: &ParquetMetaData) -> Result<Vec<Range>, BankError> {
-        let disagree = || self.content("a layout other than the manifest's".into(), "the row groups and pages that were written".into());
+    fn column_ranges(
+        &self,
+        entry: &ShardEntry,
+        metadata: &ParquetMetaData,
+    ) -> Result<Vec<Range>, BankError> {
+        let disagree = || {
+            self.content(
+                "a layout other than the manifest's".into(),
+                "the row groups and pages that were written".into(),
+            )
+        };
         if metadata.num_row_groups() != entry.row_groups.len() {
             return Err(disagree());
         }
         let mut ranges = vec![];
-        for (index, (group, expected)) in metadata.row_groups().iter().zip(&entry.row_groups).enumerate() {
-            if group.num_columns() != expected.columns.len() || group.num_rows() as u64 != expected.rows {
+        for (index, (group, expected)) in
+            metadata.row_groups().iter().zip(&entry.row_groups).enumerate()
+        {
+            if group.num_columns() != expected.columns.len()
+                || group.num_rows() as u64 != expected.rows
+            {
                 return Err(disagree());
             }
             for (at, checksums) in expected.columns.iter().enumerate() {
@@ -113,7 +130,10 @@ impl VerifiedShard {
                     if start.checked_add(length).is_none_or(|end| end > self.length) {
                         return Err(disagree());
                     }
-                    let place = format!("column {name} of row group {index}, bytes {start}..{}", start + length);
+                    let place = format!(
+                        "column {name} of row group {index}, bytes {start}..{}",
+                        start + length
+                    );
                     ranges.push(Range { start, length, expected: *expected, place });
                 }
             }
@@ -155,7 +175,10 @@ impl VerifiedShard {
         let index = self.ranges.partition_point(|range| range.start <= start).wrapping_sub(1);
         let inside = self.ranges.get(index).filter(|r| start + length <= r.start + r.length);
         let Some(range) = inside else {
-            return Err(ParquetError::General(format!("bytes {start}..{} have no checksum", start + length)));
+            return Err(ParquetError::General(format!(
+                "bytes {start}..{} have no checksum",
+                start + length
+            )));
         };
         let offset = (start - range.start) as usize;
         match self.checked_range(index) {
@@ -197,9 +220,15 @@ fn read_metadata(tail: &Bytes, offset: u64) -> ParquetResult<ParquetMetaData> {
 }
 
 /// Reads a small file whole and compares it with its entry in the manifest.
-pub(super) fn read_whole(dir: &Path, name: &str, bytes: u64, expected: Checksum) -> Result<Vec<u8>, BankError> {
+pub(super) fn read_whole(
+    dir: &Path,
+    name: &str,
+    bytes: u64,
+    expected: Checksum,
+) -> Result<Vec<u8>, BankError> {
     let path: PathBuf = dir.join(name);
-    let content = std::fs::read(&path).map_err(|source| BankError::Read { path: path.clone(), source })?;
+    let content =
+        std::fs::read(&path).map_err(|source| BankError::Read { path: path.clone(), source })?;
     if content.len() as u64 != bytes {
         return Err(BankError::Length { path, found: content.len() as u64, expected: bytes });
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    ArrayRef, BooleanArray, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch,
+    StringArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -46,7 +47,7 @@ impl Default for Layout {
             compression_level: 1,
             shard_bytes: 1 << 29,
             row_group_bytes: 1 << 25,
-            map_page_bytes: 1 << 19,
+            map_page_bytes: 1 << 18,
         }
     }
 }
@@ -145,8 +146,14 @@ impl BankWriter {
     ///
     /// # Errors
     /// A shard cannot be written.
-    pub fn append_pooled(&mut self, split: &'static str, rows: &[RowHead]) -> Result<(), BankError> {
-        let columns = |rows: &[RowHead], names: &[String]| head_columns(&rows.iter().collect::<Vec<_>>(), names);
+    pub fn append_pooled(
+        &mut self,
+        split: &'static str,
+        rows: &[RowHead],
+    ) -> Result<(), BankError> {
+        let columns = |rows: &[RowHead], names: &[String]| {
+            head_columns(&rows.iter().collect::<Vec<_>>(), names)
+        };
         self.append(split, schema::pooled_schema(), rows, rows.len() as u64, columns)
     }
 
@@ -176,7 +183,8 @@ impl BankWriter {
             let room = (group_rows - shard.rows % group_rows).min(shard_rows - shard.rows);
             let (now, later) = rest.split_at(rest.len().min(room as usize));
             let path = shard.path.clone();
-            let encode = |e: ParquetError| BankError::Encode { path: path.clone(), message: e.to_string() };
+            let encode =
+                |e: ParquetError| BankError::Encode { path: path.clone(), message: e.to_string() };
             let batch = columns(now, &self.class_names)
                 .and_then(|columns| RecordBatch::try_new(schema.clone(), columns))
                 .map_err(|e| encode(e.into()))?;
@@ -210,7 +218,8 @@ impl BankWriter {
 
     fn properties(&self) -> WriterProperties {
         let page_rows = self.rows_in(self.layout.map_page_bytes) as usize;
-        let list_of = |name: &str| ColumnPath::from(vec![name.into(), "list".into(), LIST_ELEMENT.into()]);
+        let list_of =
+            |name: &str| ColumnPath::from(vec![name.into(), "list".into(), LIST_ELEMENT.into()]);
         let level = ZstdLevel::try_new(self.layout.compression_level).unwrap_or_default();
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("fsa-bank ", env!("CARGO_PKG_VERSION")).into())
@@ -241,7 +250,10 @@ impl BankWriter {
         let Some(shard) = self.open.take() else {
             return Ok(());
         };
-        let encode = |e: ParquetError| BankError::Encode { path: shard.path.clone(), message: e.to_string() };
+        let encode = |e: ParquetError| BankError::Encode {
+            path: shard.path.clone(),
+            message: e.to_string(),
+        };
         let bytes = Bytes::from(shard.writer.into_inner().map_err(encode)?);
         let metadata = ParquetMetaDataReader::new()
             .with_page_index_policy(PageIndexPolicy::Required)
@@ -276,12 +288,15 @@ impl BankWriter {
 
     fn classes_table(&self, classes: &[ClassRow], head: &LinearHead) -> Result<Vec<u8>, BankError> {
         let path = self.dir.join(CLASSES_FILE);
-        let encode = |e: ParquetError| BankError::Encode { path: path.clone(), message: e.to_string() };
+        let encode =
+            |e: ParquetError| BankError::Encode { path: path.clone(), message: e.to_string() };
         let columns = || -> Result<Vec<ArrayRef>, ArrowError> {
             Ok(vec![
                 Arc::new(Int32Array::from_iter_values(0..classes.len() as i32)),
                 Arc::new(StringArray::from_iter_values(classes.iter().map(|c| &c.name))),
-                Arc::new(Int64Array::from_iter_values(classes.iter().map(|c| c.train_images as i64))),
+                Arc::new(Int64Array::from_iter_values(
+                    classes.iter().map(|c| c.train_images as i64),
+                )),
                 float_list(head.weight.chunks(head.channels()))?,
                 Arc::new(Float32Array::from(head.bias.clone())),
             ])
@@ -317,7 +332,11 @@ fn head_columns(rows: &[&RowHead], class_names: &[String]) -> Result<Vec<ArrayRe
     ])
 }
 
-fn list_of(element: DataType, lengths: Vec<usize>, values: ArrayRef) -> Result<ArrayRef, ArrowError> {
+fn list_of(
+    element: DataType,
+    lengths: Vec<usize>,
+    values: ArrayRef,
+) -> Result<ArrayRef, ArrowError> {
     let field = Arc::new(Field::new(LIST_ELEMENT, element, false));
     Ok(Arc::new(ListArray::try_new(field, OffsetBuffer::from_lengths(lengths), values, None)?))
 }
@@ -336,7 +355,9 @@ fn bool_list<'a>(lists: impl Iterator<Item = &'a [bool]> + Clone) -> Result<Arra
 
 /// Checksums of every range of a finished shard.
 fn shard_entry(file: String, bytes: &[u8], metadata: &ParquetMetaData) -> ShardEntry {
-    let of = |(start, length): (u64, u64)| Checksum::of(&bytes[start as usize..(start + length) as usize]);
+    let of = |(start, length): (u64, u64)| {
+        Checksum::of(&bytes[start as usize..(start + length) as usize])
+    };
     let mut footer_offset = 0;
     let mut row_groups = vec![];
     for (index, group) in metadata.row_groups().iter().enumerate() {
@@ -344,7 +365,8 @@ fn shard_entry(file: String, bytes: &[u8], metadata: &ParquetMetaData) -> ShardE
         for at in 0..group.num_columns() {
             let (start, length) = group.column(at).byte_range();
             footer_offset = footer_offset.max(start + length);
-            let spans = schema::checked_spans(metadata, index, at).expect("shards are written with an offset index");
+            let spans = schema::checked_spans(metadata, index, at)
+                .expect("shards are written with an offset index");
             columns.push(spans.into_iter().map(of).collect());
         }
         row_groups.push(RowGroupEntry { rows: group.num_rows() as u64, columns });

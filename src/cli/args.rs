@@ -177,9 +177,20 @@ impl SettingArgs {
             ($($key:ident),*) => { $(if let Some(value) = self.$key { base.$key = value; })* };
         }
         take!(
-            method, tau_specific, tau_generic, head_ratio, num_confusing, num_augmented,
-            tail_per_batch, tail_sampling, head_sampling, iterations, learning_rate, momentum,
-            weight_decay, shot_rule
+            method,
+            tau_specific,
+            tau_generic,
+            head_ratio,
+            num_confusing,
+            num_augmented,
+            tail_per_batch,
+            tail_sampling,
+            head_sampling,
+            iterations,
+            learning_rate,
+            momentum,
+            weight_decay,
+            shot_rule
         );
         if let Some([low, high]) = self.gamma_range.as_deref() {
             base.gamma_range = [*low, *high];

@@ -48,8 +48,12 @@ fn bank(error: &BankError) -> u8 {
 
 fn train(error: &TrainError) -> u8 {
     match error {
-        TrainError::Dataset(_) | TrainError::Weights(_) | TrainError::NotAModel { .. } => INVALID_DATA,
-        TrainError::OtherRun { .. } | TrainError::Unfinished { .. } | TrainError::NoModel { .. } => USAGE,
+        TrainError::Dataset(_) | TrainError::Weights(_) | TrainError::NotAModel { .. } => {
+            INVALID_DATA
+        }
+        TrainError::OtherRun { .. }
+        | TrainError::Unfinished { .. }
+        | TrainError::NoModel { .. } => USAGE,
         TrainError::Interrupted { .. } => INTERRUPTED,
         TrainError::Backbone(_) | TrainError::Write(_) | TrainError::Diverged { .. } => FAILED,
     }

@@ -40,7 +40,9 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> 
     ));
     if let Some(forward) = outcome.forward_images_per_sec {
         let share = outcome.images_per_sec / forward;
-        print_text(&format!("bare forward pass: {forward:.0} images a second; the whole reaches {share:.3} of it\n"));
+        print_text(&format!(
+            "bare forward pass: {forward:.0} images a second; the whole reaches {share:.3} of it\n"
+        ));
     }
     print_text(&format!("Next: fsa-bank finetune {}\n", outcome.bank.display()));
     Ok(())

@@ -39,7 +39,15 @@ impl Screen {
         }
         let now = Instant::now();
         let (label, status) = (String::new(), String::new());
-        Self::Plain(Mutex::new(Plain { label, unit: "", total: 0, done: 0, begin: now, last: now, status }))
+        Self::Plain(Mutex::new(Plain {
+            label,
+            unit: "",
+            total: 0,
+            done: 0,
+            begin: now,
+            last: now,
+            status,
+        }))
     }
 }
 
@@ -52,7 +60,8 @@ impl Plain {
     fn describe(&self) -> String {
         let rate = self.done as f64 / self.begin.elapsed().as_secs_f64().max(1e-9);
         let left = (self.total - self.done.min(self.total)) as f64 / rate.max(1e-9);
-        let status = if self.status.is_empty() { String::new() } else { format!(", {}", self.status) };
+        let status =
+            if self.status.is_empty() { String::new() } else { format!(", {}", self.status) };
         format!(
             "{}: {} of {} {}, {rate:.0} a second, {left:.0} s left{status}",
             self.label,
@@ -80,9 +89,12 @@ impl Progress for Screen {
                 );
                 let style = ProgressStyle::with_template(&template)
                     .unwrap_or_else(|_| ProgressStyle::default_bar())
-                    .with_key("per_sec", |state: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
-                        let _ = write!(w, "{:.0}/s", state.per_sec());
-                    });
+                    .with_key(
+                        "per_sec",
+                        |state: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
+                            let _ = write!(w, "{:.0}/s", state.per_sec());
+                        },
+                    );
                 let next = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
                 next.set_style(style);
                 next.set_prefix(label.to_string());
@@ -110,7 +122,9 @@ impl Progress for Screen {
         match self {
             Self::Quiet => {}
             Self::Plain(plain) => plain.lock().expect("no panic while held").status = text.into(),
-            Self::Bars(bar) => bar.lock().expect("no panic while held").set_message(text.to_string()),
+            Self::Bars(bar) => {
+                bar.lock().expect("no panic while held").set_message(text.to_string())
+            }
         }
     }
 
@@ -125,7 +139,9 @@ impl Progress for Screen {
             Self::Quiet => {}
             Self::Plain(_) => eprintln!("{text}"),
             // Above the bar, if one is drawn.
-            Self::Bars(bar) => bar.lock().expect("no panic while held").suspend(|| eprintln!("{text}")),
+            Self::Bars(bar) => {
+                bar.lock().expect("no panic while held").suspend(|| eprintln!("{text}"))
+            }
         }
     }
 }
@@ -147,6 +163,9 @@ mod tests {
             status: "loss 0.5".into(),
         };
         let line = plain.describe();
-        assert!(line.starts_with("maps: 100 of 300 rows, ") && line.ends_with("4 s left, loss 0.5"), "{line}");
+        assert!(
+            line.starts_with("maps: 100 of 300 rows, ") && line.ends_with("4 s left, loss 0.5"),
+            "{line}"
+        );
     }
 }

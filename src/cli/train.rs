@@ -31,7 +31,9 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     }
     let what = if outcome.already_done { "already trained" } else { "trained" };
     let last = outcome.epochs.last();
-    let top1 = last.and_then(|row| row.test_top1).map_or(String::new(), |t| format!(", test top-1 {t:.2}"));
+    let top1 = last
+        .and_then(|row| row.test_top1)
+        .map_or(String::new(), |t| format!(", test top-1 {t:.2}"));
     let epochs = last.map_or(loaded.pipeline.train.epochs, |row| row.epoch);
     print_text(&format!(
         "{}: {what}, {epochs} epochs{top1}\nNext: fsa-bank features {}\n",

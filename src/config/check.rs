@@ -174,26 +174,116 @@ fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
     check_all(
         file,
         &[
-            (d.path.as_os_str().is_empty(), "dataset.path", format!("{:?}", d.path), "a file or directory"),
-            (!(d.imbalance_ratio >= 1.0 && d.imbalance_ratio.is_finite()), "dataset.imbalance_ratio", d.imbalance_ratio.to_string(), "a number of at least 1"),
-            (!(8..=1024).contains(&d.image_size), "dataset.image_size", d.image_size.to_string(), "8 to 1024 pixels"),
-            (!triple(&d.mean) || d.mean.iter().any(|v| !v.is_finite()), "dataset.mean", format!("{:?}", d.mean), "three numbers (R, G, B)"),
-            (!triple(&d.std) || d.std.iter().any(|v| !(*v > 0.0 && v.is_finite())), "dataset.std", format!("{:?}", d.std), "three positive numbers (R, G, B)"),
-            (!(1..=1024).contains(&n.width), "network.width", n.width.to_string(), "1 to 1024 channels"),
-            (!(1..=100_000).contains(&t.epochs), "train.epochs", t.epochs.to_string(), "1 to 100000"),
-            (!(2..=65_536).contains(&t.batch_size), "train.batch_size", t.batch_size.to_string(), "2 to 65536 images"),
-            (!(t.learning_rate > 0.0 && t.learning_rate.is_finite()), "train.learning_rate", t.learning_rate.to_string(), "a positive number"),
-            (!(0.0..1.0).contains(&t.momentum), "train.momentum", t.momentum.to_string(), "0 up to, not including, 1"),
-            (!(t.weight_decay >= 0.0 && t.weight_decay.is_finite()), "train.weight_decay", t.weight_decay.to_string(), "0 or more"),
-            (t.warmup_epochs > t.epochs, "train.warmup_epochs", t.warmup_epochs.to_string(), "at most train.epochs"),
+            (
+                d.path.as_os_str().is_empty(),
+                "dataset.path",
+                format!("{:?}", d.path),
+                "a file or directory",
+            ),
+            (
+                !(d.imbalance_ratio >= 1.0 && d.imbalance_ratio.is_finite()),
+                "dataset.imbalance_ratio",
+                d.imbalance_ratio.to_string(),
+                "a number of at least 1",
+            ),
+            (
+                !(8..=1024).contains(&d.image_size),
+                "dataset.image_size",
+                d.image_size.to_string(),
+                "8 to 1024 pixels",
+            ),
+            (
+                !triple(&d.mean) || d.mean.iter().any(|v| !v.is_finite()),
+                "dataset.mean",
+                format!("{:?}", d.mean),
+                "three numbers (R, G, B)",
+            ),
+            (
+                !triple(&d.std) || d.std.iter().any(|v| !(*v > 0.0 && v.is_finite())),
+                "dataset.std",
+                format!("{:?}", d.std),
+                "three positive numbers (R, G, B)",
+            ),
+            (
+                !(1..=1024).contains(&n.width),
+                "network.width",
+                n.width.to_string(),
+                "1 to 1024 channels",
+            ),
+            (
+                !(1..=100_000).contains(&t.epochs),
+                "train.epochs",
+                t.epochs.to_string(),
+                "1 to 100000",
+            ),
+            (
+                !(2..=65_536).contains(&t.batch_size),
+                "train.batch_size",
+                t.batch_size.to_string(),
+                "2 to 65536 images",
+            ),
+            (
+                !(t.learning_rate > 0.0 && t.learning_rate.is_finite()),
+                "train.learning_rate",
+                t.learning_rate.to_string(),
+                "a positive number",
+            ),
+            (
+                !(0.0..1.0).contains(&t.momentum),
+                "train.momentum",
+                t.momentum.to_string(),
+                "0 up to, not including, 1",
+            ),
+            (
+                !(t.weight_decay >= 0.0 && t.weight_decay.is_finite()),
+                "train.weight_decay",
+                t.weight_decay.to_string(),
+                "0 or more",
+            ),
+            (
+                t.warmup_epochs > t.epochs,
+                "train.warmup_epochs",
+                t.warmup_epochs.to_string(),
+                "at most train.epochs",
+            ),
             (t.step_epochs == 0, "train.step_epochs", t.step_epochs.to_string(), "at least 1"),
-            (!(t.step_factor > 0.0 && t.step_factor <= 1.0), "train.step_factor", t.step_factor.to_string(), "above 0, at most 1"),
-            (t.crop_padding > d.image_size, "train.crop_padding", t.crop_padding.to_string(), "at most dataset.image_size"),
-            (t.checkpoint_every == 0, "train.checkpoint_every", t.checkpoint_every.to_string(), "at least 1"),
+            (
+                !(t.step_factor > 0.0 && t.step_factor <= 1.0),
+                "train.step_factor",
+                t.step_factor.to_string(),
+                "above 0, at most 1",
+            ),
+            (
+                t.crop_padding > d.image_size,
+                "train.crop_padding",
+                t.crop_padding.to_string(),
+                "at most dataset.image_size",
+            ),
+            (
+                t.checkpoint_every == 0,
+                "train.checkpoint_every",
+                t.checkpoint_every.to_string(),
+                "at least 1",
+            ),
             (!(1..=1024).contains(&f.views), "features.views", f.views.to_string(), "1 to 1024"),
-            (!(1..=65_536).contains(&f.batch_size), "features.batch_size", f.batch_size.to_string(), "1 to 65536 images"),
-            (!(1..=22).contains(&f.compression_level), "features.compression_level", f.compression_level.to_string(), "a zstd level, 1 to 22"),
-            (f.shard_bytes < 1 << 16, "features.shard_bytes", f.shard_bytes.to_string(), "at least 65536"),
+            (
+                !(1..=65_536).contains(&f.batch_size),
+                "features.batch_size",
+                f.batch_size.to_string(),
+                "1 to 65536 images",
+            ),
+            (
+                !(1..=22).contains(&f.compression_level),
+                "features.compression_level",
+                f.compression_level.to_string(),
+                "a zstd level, 1 to 22",
+            ),
+            (
+                f.shard_bytes < 1 << 16,
+                "features.shard_bytes",
+                f.shard_bytes.to_string(),
+                "at least 65536",
+            ),
         ],
     )?;
     finetune_ranges(file, &p.finetune)
@@ -205,17 +295,72 @@ pub(super) fn finetune_ranges(file: &Path, c: &FinetuneConfig) -> Result<(), Con
     check_all(
         file,
         &[
-            (!open_unit(c.tau_specific), "finetune.tau_specific", c.tau_specific.to_string(), "between 0 and 1, both excluded"),
-            (!open_unit(c.tau_generic), "finetune.tau_generic", c.tau_generic.to_string(), "between 0 and 1, both excluded"),
-            (!(c.head_ratio > 0.0 && c.head_ratio < 1.0), "finetune.head_ratio", c.head_ratio.to_string(), "between 0 and 1, both excluded"),
-            (c.num_confusing == 0, "finetune.num_confusing", c.num_confusing.to_string(), "at least 1"),
-            (c.num_augmented > 1024, "finetune.num_augmented", c.num_augmented.to_string(), "at most 1024"),
-            (!(1..=65_536).contains(&c.tail_per_batch), "finetune.tail_per_batch", c.tail_per_batch.to_string(), "1 to 65536"),
-            (!(0.0 <= low && low <= high && high <= 1.0), "finetune.gamma_range", format!("{:?}", c.gamma_range), "[low, high] with 0 <= low <= high <= 1"),
-            (!(1..=10_000_000).contains(&c.iterations), "finetune.iterations", c.iterations.to_string(), "1 to 10000000"),
-            (!(c.learning_rate > 0.0 && c.learning_rate.is_finite()), "finetune.learning_rate", c.learning_rate.to_string(), "a positive number"),
-            (!(0.0..1.0).contains(&c.momentum), "finetune.momentum", c.momentum.to_string(), "0 up to, not including, 1"),
-            (!(c.weight_decay >= 0.0 && c.weight_decay.is_finite()), "finetune.weight_decay", c.weight_decay.to_string(), "0 or more"),
+            (
+                !open_unit(c.tau_specific),
+                "finetune.tau_specific",
+                c.tau_specific.to_string(),
+                "between 0 and 1, both excluded",
+            ),
+            (
+                !open_unit(c.tau_generic),
+                "finetune.tau_generic",
+                c.tau_generic.to_string(),
+                "between 0 and 1, both excluded",
+            ),
+            (
+                !(c.head_ratio > 0.0 && c.head_ratio < 1.0),
+                "finetune.head_ratio",
+                c.head_ratio.to_string(),
+                "between 0 and 1, both excluded",
+            ),
+            (
+                c.num_confusing == 0,
+                "finetune.num_confusing",
+                c.num_confusing.to_string(),
+                "at least 1",
+            ),
+            (
+                c.num_augmented > 1024,
+                "finetune.num_augmented",
+                c.num_augmented.to_string(),
+                "at most 1024",
+            ),
+            (
+                !(1..=65_536).contains(&c.tail_per_batch),
+                "finetune.tail_per_batch",
+                c.tail_per_batch.to_string(),
+                "1 to 65536",
+            ),
+            (
+                !(0.0 <= low && low <= high && high <= 1.0),
+                "finetune.gamma_range",
+                format!("{:?}", c.gamma_range),
+                "[low, high] with 0 <= low <= high <= 1",
+            ),
+            (
+                !(1..=10_000_000).contains(&c.iterations),
+                "finetune.iterations",
+                c.iterations.to_string(),
+                "1 to 10000000",
+            ),
+            (
+                !(c.learning_rate > 0.0 && c.learning_rate.is_finite()),
+                "finetune.learning_rate",
+                c.learning_rate.to_string(),
+                "a positive number",
+            ),
+            (
+                !(0.0..1.0).contains(&c.momentum),
+                "finetune.momentum",
+                c.momentum.to_string(),
+                "0 up to, not including, 1",
+            ),
+            (
+                !(c.weight_decay >= 0.0 && c.weight_decay.is_finite()),
+                "finetune.weight_decay",
+                c.weight_decay.to_string(),
+                "0 or more",
+            ),
         ],
     )
 }
@@ -280,7 +425,8 @@ mod tests {
 
     #[test]
     fn overrides_take_toml_values_and_bare_words() {
-        let overrides = ["train.epochs=7", "network.arch=resnet34", "finetune.gamma_range=[0.2, 0.8]"];
+        let overrides =
+            ["train.epochs=7", "network.arch=resnet34", "finetune.gamma_range=[0.2, 0.8]"];
         let overrides = overrides.map(String::from);
         let p = parse(Path::new("p.toml"), VALID, &overrides).unwrap();
         assert_eq!(p.train.epochs, 7);

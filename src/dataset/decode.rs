@@ -17,8 +17,10 @@ pub(super) fn file(path: &Path, size: usize) -> Result<Vec<u8>, DatasetError> {
 /// Decodes an image, upright by its EXIF orientation, scales it so that the shorter side is
 /// `size` (antialiased bilinear) and cuts the middle square: (size, size, 3) bytes.
 pub(super) fn bytes(encoded: &[u8], path: &Path, size: usize) -> Result<Vec<u8>, DatasetError> {
-    let wrong =
-        |message: &dyn ToString| DatasetError::Image { path: path.into(), message: message.to_string() };
+    let wrong = |message: &dyn ToString| DatasetError::Image {
+        path: path.into(),
+        message: message.to_string(),
+    };
     let mut decoder = ImageReader::new(Cursor::new(encoded))
         .with_guessed_format()
         .map_err(|e| wrong(&e))?

@@ -19,7 +19,8 @@ pub(super) fn open(root: &Path, size: usize) -> Result<Parts, DatasetError> {
     let class_names = class_folders(&train_dir)?;
     let train = list(root, "train", &class_names, size)?;
     let test = list(root, "test", &class_names, size)?;
-    let val = root.join("val").is_dir().then(|| list(root, "val", &class_names, size)).transpose()?;
+    let val =
+        root.join("val").is_dir().then(|| list(root, "val", &class_names, size)).transpose()?;
     Ok(Parts { class_names, train, val, test })
 }
 

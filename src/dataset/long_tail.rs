@@ -68,7 +68,9 @@ fn numpy_shuffle(generator: &mut Mt, items: &mut [usize]) {
 
 /// `random_interval` of numpy: uniform in 0..=max by masked rejection.
 fn numpy_interval(generator: &mut Mt, max: u32) -> u32 {
-    let mask = max.checked_next_power_of_two().map_or(u32::MAX, |p| if p == max { 2 * p - 1 } else { p - 1 });
+    let mask = max
+        .checked_next_power_of_two()
+        .map_or(u32::MAX, |p| if p == max { 2 * p - 1 } else { p - 1 });
     loop {
         let value = generator.next_u32() & mask;
         if value <= max {
@@ -100,7 +102,10 @@ mod tests {
             totals(10, 5000),
             [(20431, 500), (17023, 250), (13996, 100), (12406, 50), (11203, 25)]
         );
-        assert_eq!(totals(100, 500), [(19573, 50), (15907, 25), (12608, 10), (10847, 5), (9502, 2)]);
+        assert_eq!(
+            totals(100, 500),
+            [(19573, 50), (15907, 25), (12608, 10), (10847, 5), (9502, 2)]
+        );
     }
 
     #[test]
@@ -138,6 +143,9 @@ mod tests {
         assert_eq!(select(Path::new("x"), &names, &labels, &config).unwrap(), [0, 2, 4, 5, 1, 3]);
         config.selection = Selection::Ldam;
         let message = select(Path::new("x"), &names, &labels, &config).unwrap_err().to_string();
-        assert!(message.contains("class `b` has 2 images") && message.contains("first"), "{message}");
+        assert!(
+            message.contains("class `b` has 2 images") && message.contains("first"),
+            "{message}"
+        );
     }
 }

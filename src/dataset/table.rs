@@ -27,7 +27,8 @@ pub(super) fn open(path: &Path, size: usize) -> Result<Parts, DatasetError> {
             expected: "a Parquet file of images".into(),
         });
     }
-    let file = File::open(path).map_err(|source| DatasetError::Read { path: path.into(), source })?;
+    let file =
+        File::open(path).map_err(|source| DatasetError::Read { path: path.into(), source })?;
     let batches: Vec<RecordBatch> = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.build())
         .map_err(|e| wrong(e.to_string()))?
@@ -38,7 +39,8 @@ pub(super) fn open(path: &Path, size: usize) -> Result<Parts, DatasetError> {
         rows.extend(rows_of(batch).map_err(wrong)?);
     }
     let class_names = class_names(&rows).map_err(wrong)?;
-    let split = |name: &str| decode_split(path, size, rows.iter().filter(|r| r.split == name).collect());
+    let split =
+        |name: &str| decode_split(path, size, rows.iter().filter(|r| r.split == name).collect());
     if let Some(row) = rows.iter().find(|r| !["train", "val", "test"].contains(&r.split)) {
         return Err(wrong(format!("split `{}` in a row (known: train, val, test)", row.split)));
     }

@@ -66,7 +66,8 @@ impl CropFlip {
             let source_y = (y + self.top).checked_sub(self.padding).filter(|&y| y < size);
             for x in 0..size {
                 let x_in_crop = if self.mirrored { size - 1 - x } else { x };
-                let source_x = (x_in_crop + self.left).checked_sub(self.padding).filter(|&x| x < size);
+                let source_x =
+                    (x_in_crop + self.left).checked_sub(self.padding).filter(|&x| x < size);
                 let source = source_y.zip(source_x).map(|(y, x)| (y * size + x) * 3);
                 for channel in 0..3 {
                     let byte = source.map_or(0, |at| image[at + channel]);

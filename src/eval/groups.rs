@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn rules_differ_at_their_borders() {
         let groups = |rule| [19, 20, 21, 100, 101].map(|n| shot_group(rule, n));
-        let (many, medium, few) = (Some(ShotGroup::Many), Some(ShotGroup::Medium), Some(ShotGroup::Few));
+        let (many, medium, few) =
+            (Some(ShotGroup::Many), Some(ShotGroup::Medium), Some(ShotGroup::Few));
         assert_eq!(groups(ShotRule::Standard), [few, medium, medium, medium, many]);
         assert_eq!(groups(ShotRule::Oltr), [few, few, medium, many, many]);
         assert_eq!(groups(ShotRule::Paper), [few, None, medium, medium, many]);

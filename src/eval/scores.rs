@@ -31,11 +31,19 @@ pub fn logits(pooled: &[f32], head: &LinearHead) -> Vec<f32> {
 /// Visits pooled vectors in chunks, in parallel.
 pub trait LogitChunks {
     /// Applies `of_row` to the logits of each row; results are in order of the rows.
-    fn map_logits<T: Send>(&self, head: &LinearHead, of_row: impl Fn(&mut [f32]) -> T + Sync) -> Vec<T>;
+    fn map_logits<T: Send>(
+        &self,
+        head: &LinearHead,
+        of_row: impl Fn(&mut [f32]) -> T + Sync,
+    ) -> Vec<T>;
 }
 
 impl LogitChunks for [f32] {
-    fn map_logits<T: Send>(&self, head: &LinearHead, of_row: impl Fn(&mut [f32]) -> T + Sync) -> Vec<T> {
+    fn map_logits<T: Send>(
+        &self,
+        head: &LinearHead,
+        of_row: impl Fn(&mut [f32]) -> T + Sync,
+    ) -> Vec<T> {
         self.par_chunks(CHUNK_ROWS * head.channels())
             .flat_map_iter(|chunk| {
                 let mut logits = logits(chunk, head);

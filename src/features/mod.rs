@@ -57,7 +57,9 @@ pub enum FeaturesError {
         what: &'static str,
     },
     /// The user stopped the run.
-    #[error("interrupted after {done} of {total} rows; the bank is not finished\n  The same command starts again.")]
+    #[error(
+        "interrupted after {done} of {total} rows; the bank is not finished\n  The same command starts again."
+    )]
     Interrupted {
         /// Rows done.
         done: u64,
@@ -147,8 +149,11 @@ pub fn run(
     let mut writer = BankWriter::new(out, shape, layout, dataset.class_names.clone())?;
     let jobs = jobs(request);
     let total: u64 = jobs.iter().map(|job| job.items.len() as u64).sum();
-    let forward_images_per_sec =
-        if request.measure_forward { Some(time_forward(&jobs, backbone.as_mut(), request, progress)?) } else { None };
+    let forward_images_per_sec = if request.measure_forward {
+        Some(time_forward(&jobs, backbone.as_mut(), request, progress)?)
+    } else {
+        None
+    };
     let begin = Instant::now();
     progress.start("feature maps", total, "row");
     let mut done = 0;
@@ -161,14 +166,20 @@ pub fn run(
         })?;
     }
     let counts = dataset.class_counts();
-    let class = |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
+    let class =
+        |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
     let classes: Vec<ClassRow> = dataset.class_names.iter().zip(&counts.0).map(class).collect();
     (manifest.splits, manifest.files) = writer.finish(&classes, &head)?;
     manifest.save(out)?;
     progress.finish();
     let secs = begin.elapsed().as_secs_f64();
     let images_per_sec = total as f64 / secs;
-    Ok(FeaturesOutcome { secs, images_per_sec, forward_images_per_sec, ..outcome(out, &manifest, false) })
+    Ok(FeaturesOutcome {
+        secs,
+        images_per_sec,
+        forward_images_per_sec,
+        ..outcome(out, &manifest, false)
+    })
 }
 
 fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutcome {
@@ -184,7 +195,12 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
 }
 
 /// What the manifest will say, but for the files.
-fn describe(request: &FeaturesRequest, weights: &Weights, head: &LinearHead, shape: FeatureShape) -> Manifest {
+fn describe(
+    request: &FeaturesRequest,
+    weights: &Weights,
+    head: &LinearHead,
+    shape: FeatureShape,
+) -> Manifest {
     let pipeline = &request.loaded.pipeline;
     let arithmetic = format!("{:?}", pipeline.features.arithmetic).to_lowercase();
     Manifest {
@@ -218,14 +234,20 @@ fn describe(request: &FeaturesRequest, weights: &Weights, head: &LinearHead, sha
 }
 
 /// The bank that is there already, if it is the one wanted.
-fn existing(request: &FeaturesRequest, wanted: &Manifest) -> Result<Option<FeaturesOutcome>, FeaturesError> {
+fn existing(
+    request: &FeaturesRequest,
+    wanted: &Manifest,
+) -> Result<Option<FeaturesOutcome>, FeaturesError> {
     if request.overwrite || !request.out.join(MANIFEST_FILE).exists() {
         return Ok(None);
     }
     let (found, _) = Manifest::load(request.out)?;
     let differs = [
         ("dataset", found.dataset != wanted.dataset),
-        ("model", found.model != wanted.model || found.classifier_sha256 != wanted.classifier_sha256),
+        (
+            "model",
+            found.model != wanted.model || found.classifier_sha256 != wanted.classifier_sha256,
+        ),
         ("feature shape", found.feature_shape != wanted.feature_shape),
         ("precision", found.precision != wanted.precision),
         ("views or seed", found.views != wanted.views),
@@ -247,7 +269,8 @@ fn clear(out: &Path) -> Result<(), WriteError> {
     for entry in std::fs::read_dir(out).map_err(WriteError::at(out))? {
         let path = entry.map_err(WriteError::at(out))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let ours = ["train-", "val-", "test-", "classes"].iter().any(|prefix| name.starts_with(prefix));
+        let ours =
+            ["train-", "val-", "test-", "classes"].iter().any(|prefix| name.starts_with(prefix));
         if ours && name.ends_with(".parquet") {
             remove(&path)?;
         }
@@ -269,7 +292,8 @@ fn jobs<'a>(request: &FeaturesRequest<'a>) -> Vec<Job<'a>> {
         let items = samples.flat_map(|s| (0..views).map(move |v| (s, v))).collect();
         Job { name, split, items }
     };
-    let mut jobs = vec![job("train", &dataset.train, request.loaded.pipeline.features.views as u32)];
+    let mut jobs =
+        vec![job("train", &dataset.train, request.loaded.pipeline.features.views as u32)];
     jobs.extend(dataset.val.as_ref().map(|val| job("val", val, 1)));
     jobs.push(job("test", &dataset.test, 1));
     jobs
@@ -284,23 +308,29 @@ impl Job<'_> {
     }
 
     /// Decoded, transformed and normalised images: (n, 3, side, side).
-    fn inputs(&self, request: &FeaturesRequest, items: &[(u32, u32)]) -> Result<Vec<f32>, DatasetError> {
+    fn inputs(
+        &self,
+        request: &FeaturesRequest,
+        items: &[(u32, u32)],
+    ) -> Result<Vec<f32>, DatasetError> {
         let pipeline = &request.loaded.pipeline;
         let size = pipeline.dataset.image_size;
         let mut inputs = vec![0.0; items.len() * 3 * size * size];
-        inputs.par_chunks_mut(3 * size * size).zip(items).try_for_each(|(input, &(sample, view))| {
-            let transform = match view {
-                0 => CropFlip::NONE,
-                _ => {
-                    let key = (u64::from(sample), u64::from(view));
-                    let mut rng = KeyedRng::new(pipeline.seed, Stage::ViewTransform, key);
-                    CropFlip::draw(&mut rng, pipeline.train.crop_padding, pipeline.train.flip)
-                }
-            };
-            let image = self.split.image(sample as usize)?;
-            transform.apply(&image, size, &request.dataset.normalisation, input);
-            Ok::<_, DatasetError>(())
-        })?;
+        inputs.par_chunks_mut(3 * size * size).zip(items).try_for_each(
+            |(input, &(sample, view))| {
+                let transform = match view {
+                    0 => CropFlip::NONE,
+                    _ => {
+                        let key = (u64::from(sample), u64::from(view));
+                        let mut rng = KeyedRng::new(pipeline.seed, Stage::ViewTransform, key);
+                        CropFlip::draw(&mut rng, pipeline.train.crop_padding, pipeline.train.flip)
+                    }
+                };
+                let image = self.split.image(sample as usize)?;
+                transform.apply(&image, size, &request.dataset.normalisation, input);
+                Ok::<_, DatasetError>(())
+            },
+        )?;
         Ok(inputs)
     }
 
@@ -327,7 +357,8 @@ impl Job<'_> {
     ) -> Result<(), FeaturesError> {
         std::thread::scope(|scope| {
             let (send_inputs, inputs) = crossbeam_channel::bounded(QUEUED_BATCHES);
-            let (send_maps, maps) = crossbeam_channel::bounded::<(&[(u32, u32)], Vec<f32>)>(QUEUED_BATCHES);
+            let (send_maps, maps) =
+                crossbeam_channel::bounded::<(&[(u32, u32)], Vec<f32>)>(QUEUED_BATCHES);
             scope.spawn(move || {
                 for items in self.chunks(request) {
                     let batch = self.inputs(request, items);

@@ -23,7 +23,11 @@ impl RowMaker<'_> {
     ///
     /// CAM and pooled vector are computed from the rounded map, so that they can be recomputed from
     /// what is stored.
-    pub(super) fn rows(&self, heads: Vec<RowHead>, maps: Vec<f32>) -> Result<Vec<TrainRow>, BankError> {
+    pub(super) fn rows(
+        &self,
+        heads: Vec<RowHead>,
+        maps: Vec<f32>,
+    ) -> Result<Vec<TrainRow>, BankError> {
         let mut rows: Vec<TrainRow> = heads
             .into_par_iter()
             .zip(maps.par_chunks_exact(self.shape.values()))
@@ -103,7 +107,15 @@ mod tests {
 
     fn head() -> RowHead {
         let path = "train/a/1.png".to_string();
-        RowHead { sample_id: 0, view: 2, path, label: 1, predicted: 0, confidence: 0.0, pooled: vec![] }
+        RowHead {
+            sample_id: 0,
+            view: 2,
+            path,
+            label: 1,
+            predicted: 0,
+            confidence: 0.0,
+            pooled: vec![],
+        }
     }
 
     fn make(map: [f32; 8], precision: Precision) -> Result<TrainRow, BankError> {
@@ -143,6 +155,9 @@ mod tests {
         assert!(make(map, Precision::Bf16).is_ok());
         map[5] = f32::NAN;
         let message = make(map, Precision::F32).unwrap_err().to_string();
-        assert!(message.starts_with("train/a/1.png, view 2") && message.contains("NaN"), "{message}");
+        assert!(
+            message.starts_with("train/a/1.png, view 2") && message.contains("NaN"),
+            "{message}"
+        );
     }
 }

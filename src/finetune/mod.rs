@@ -35,7 +35,9 @@ pub enum FinetuneError {
     #[error(transparent)]
     Write(#[from] WriteError),
     /// All classes are head classes.
-    #[error("no tail class: at head_ratio {head_ratio} all {classes} classes belong to the head\n  Lower --head-ratio; classes of equal size have no tail.")]
+    #[error(
+        "no tail class: at head_ratio {head_ratio} all {classes} classes belong to the head\n  Lower --head-ratio; classes of equal size have no tail."
+    )]
     NoTail {
         /// h_r.
         head_ratio: f64,
@@ -43,13 +45,17 @@ pub enum FinetuneError {
         classes: usize,
     },
     /// The weights are no longer finite.
-    #[error("training has diverged: the classifier is no longer finite after {iterations} iterations\n  Lower --learning-rate.")]
+    #[error(
+        "training has diverged: the classifier is no longer finite after {iterations} iterations\n  Lower --learning-rate."
+    )]
     Diverged {
         /// Iterations done.
         iterations: usize,
     },
     /// The user stopped the run.
-    #[error("interrupted after {done} of {iterations} iterations; nothing was written\n  The same command starts again from the bank.")]
+    #[error(
+        "interrupted after {done} of {iterations} iterations; nothing was written\n  The same command starts again from the bank."
+    )]
     Interrupted {
         /// Iterations done.
         done: usize,
@@ -165,7 +171,9 @@ pub fn run(
 ) -> Result<FinetuneOutcome, FinetuneError> {
     let bank = Bank::open(request.bank)?;
     let folder = RunFolder::of(request, &bank);
-    if !request.overwrite && let Some(report) = folder.finished(&bank, request)? {
+    if !request.overwrite
+        && let Some(report) = folder.finished(&bank, request)?
+    {
         return Ok(FinetuneOutcome { folder: folder.path, already_done: true, report });
     }
     folder.prepare()?;
@@ -192,12 +200,21 @@ pub fn score(
 }
 
 /// The confusing classes of every tail class, from the clean views of its samples.
-pub fn confusing_of_tail(bank: &Bank, rows: &Rows, split: &HeadTail, count: usize) -> Vec<ConfusingClasses> {
+pub fn confusing_of_tail(
+    bank: &Bank,
+    rows: &Rows,
+    split: &HeadTail,
+    count: usize,
+) -> Vec<ConfusingClasses> {
     let clean = |class: ClassId| -> Vec<f32> {
         let of_class = (0..rows.len()).filter(|&r| rows.labels[r] == class.0 && rows.views[r] == 0);
         of_class.flat_map(|r| rows.pooled_of(r)).copied().collect()
     };
-    split.tail.iter().map(|&class| confusing_classes(class, &clean(class), &bank.head, count)).collect()
+    split
+        .tail
+        .iter()
+        .map(|&class| confusing_classes(class, &clean(class), &bank.head, count))
+        .collect()
 }
 
 fn fine_tune(
@@ -220,7 +237,11 @@ fn fine_tune(
         confusing_ids[of_class.class.index()] = of_class.ranked.iter().map(|(c, _)| *c).collect();
     }
     if config.num_confusing >= classes && config.method == Method::Fsa {
-        progress.line(&format!("num_confusing is {}: all {} other classes are used", config.num_confusing, classes - 1));
+        progress.line(&format!(
+            "num_confusing is {}: all {} other classes are used",
+            config.num_confusing,
+            classes - 1
+        ));
     }
     let sampler = BatchSampler::new(config, request.seed, &rows.labels, &split, &confusing_ids);
     let fuser = window::Fuser::new(bank, &rows, config, request.seed)?;
@@ -243,7 +264,12 @@ fn fine_tune(
     };
     let nothing = Score {
         accuracy: Accuracy::of(&[], &[], classes),
-        groups: Groups::of(&Accuracy::of(&[], &[], classes), &bank.class_counts, &split, config.shot_rule),
+        groups: Groups::of(
+            &Accuracy::of(&[], &[], classes),
+            &bank.class_counts,
+            &split,
+            config.shot_rule,
+        ),
     };
     let report = Report {
         bank: bank.id.clone(),

@@ -96,10 +96,21 @@ impl<'a> Fuser<'a> {
             .map(|row| {
                 let (cam, nonzero) = (rows.cam_of(row), rows.nonzero_of(row));
                 let some = |mask: Mask| !mask.is_empty();
-                [some(Mask::specific(cam, nonzero, tau_specific)), some(Mask::generic(cam, nonzero, tau_generic))]
+                [
+                    some(Mask::specific(cam, nonzero, tau_specific)),
+                    some(Mask::generic(cam, nonzero, tau_generic)),
+                ]
             })
             .collect();
-        Ok(Self { bank, rows, reader: bank.map_reader()?, seed, tau_specific, tau_generic, drawable })
+        Ok(Self {
+            bank,
+            rows,
+            reader: bank.map_reader()?,
+            seed,
+            tau_specific,
+            tau_generic,
+            drawable,
+        })
     }
 
     /// Bytes that a window needs for each of its iterations.
@@ -110,10 +121,15 @@ impl<'a> Fuser<'a> {
     }
 
     /// Plans, reads and fuses `iterations`.
-    pub(super) fn window(&self, sampler: &BatchSampler, iterations: Range<usize>) -> Result<Window, BankError> {
+    pub(super) fn window(
+        &self,
+        sampler: &BatchSampler,
+        iterations: Range<usize>,
+    ) -> Result<Window, BankError> {
         let shape = self.bank.manifest.feature_shape;
         let (channels, locations) = (shape.channels, shape.locations());
-        let plans: Vec<BatchPlan> = iterations.clone().into_par_iter().map(|i| sampler.batch(i)).collect();
+        let plans: Vec<BatchPlan> =
+            iterations.clone().into_par_iter().map(|i| sampler.batch(i)).collect();
         let fused_per_batch = plans.first().map_or(0, |plan| plan.fused.len());
         let fused = plans.len() * fused_per_batch;
         let mut fallbacks = Fallbacks { fused: fused as u64, ..Default::default() };
@@ -122,24 +138,35 @@ impl<'a> Fuser<'a> {
         let mut uses: Vec<(u32, Use)> = Vec::with_capacity(2 * fused);
         for (iteration, plan) in iterations.clone().zip(&plans) {
             for (slot, sample) in plan.fused.iter().enumerate() {
-                let draws = self.split_draws(sample.tail_row, sample.generic_row, sample.gamma, locations, &mut fallbacks);
+                let draws = self.split_draws(
+                    sample.tail_row,
+                    sample.generic_row,
+                    sample.gamma,
+                    locations,
+                    &mut fallbacks,
+                );
                 for (part, row) in [(SPECIFIC, sample.tail_row), (GENERIC, sample.generic_row)] {
                     if draws[part] > 0 {
                         let (iteration, slot) = (iteration as u32, slot as u16);
-                        uses.push((row, Use { iteration, slot, part: part as u8, draws: draws[part] as u16 }));
+                        uses.push((
+                            row,
+                            Use { iteration, slot, part: part as u8, draws: draws[part] as u16 },
+                        ));
                     }
                 }
             }
         }
         let by_row = UsesByRow::new(uses, self.rows.len());
-        let wanted: Vec<usize> = (0..self.rows.len()).filter(|&row| !by_row.of(row).is_empty()).collect();
+        let wanted: Vec<usize> =
+            (0..self.rows.len()).filter(|&row| !by_row.of(row).is_empty()).collect();
         let requests = self.bank.plan_maps(self.rows, &wanted);
 
         let mut parts = vec![[NOT_DRAWN; 2]; fused];
         let mut place = 0;
         for row in requests.iter().flat_map(|request| request.rows()) {
             for used in by_row.of(row) {
-                let sample = (used.iteration as usize - iterations.start) * fused_per_batch + usize::from(used.slot);
+                let sample = (used.iteration as usize - iterations.start) * fused_per_batch
+                    + usize::from(used.slot);
                 parts[sample][usize::from(used.part)] = place;
                 place += 1;
             }
@@ -206,14 +233,25 @@ impl<'a> Fuser<'a> {
         } else {
             (Mask::generic(cam, nonzero, self.tau_generic), Stage::GenericLocations)
         };
-        draw_locations(&mask, usize::from(used.draws), &mut KeyedRng::new(self.seed, stage, key), counts);
+        draw_locations(
+            &mask,
+            usize::from(used.draws),
+            &mut KeyedRng::new(self.seed, stage, key),
+            counts,
+        );
     }
 }
 
 impl Window {
     /// Writes batch `index` of the window: `vectors` [n, K] and `labels` [n], real tail samples
     /// first, then fused ones, then real head samples.
-    pub(super) fn assemble(&self, index: usize, rows: &Rows, vectors: &mut Vec<f32>, labels: &mut Vec<u32>) {
+    pub(super) fn assemble(
+        &self,
+        index: usize,
+        rows: &Rows,
+        vectors: &mut Vec<f32>,
+        labels: &mut Vec<u32>,
+    ) {
         let plan = &self.plans[index];
         vectors.clear();
         labels.clear();

@@ -76,7 +76,8 @@ pub fn summarise(bank: &Bank, settings: &FinetuneConfig) -> Result<Summary, Bank
     let mut top1 = vec![];
     for name in [SplitName::Train, SplitName::Val, SplitName::Test] {
         if bank.has(name) {
-            let (labels, pooled) = if name == SplitName::Train { train.clean() } else { bank.rows(name)?.clean() };
+            let (labels, pooled) =
+                if name == SplitName::Train { train.clean() } else { bank.rows(name)?.clean() };
             let predicted = predict(&pooled, &bank.head);
             let accuracy = Accuracy::of(&predicted, &labels, bank.class_names.len());
             top1.push((name.name().to_string(), accuracy.top1));
@@ -119,14 +120,19 @@ fn masks(
     let mean = |of: &dyn Fn(usize) -> f64| {
         chosen.iter().map(|&row| of(row)).sum::<f64>() / chosen.len().max(1) as f64
     };
-    let specific = |row| Mask::specific(rows.cam_of(row), rows.nonzero_of(row), settings.tau_specific).len();
-    let generic = |row| Mask::generic(rows.cam_of(row), rows.nonzero_of(row), settings.tau_generic).len();
-    let empty = |of: &dyn Fn(usize) -> usize| chosen.iter().filter(|&&row| of(row) == 0).count() as u64;
+    let specific =
+        |row| Mask::specific(rows.cam_of(row), rows.nonzero_of(row), settings.tau_specific).len();
+    let generic =
+        |row| Mask::generic(rows.cam_of(row), rows.nonzero_of(row), settings.tau_generic).len();
+    let empty =
+        |of: &dyn Fn(usize) -> usize| chosen.iter().filter(|&&row| of(row) == 0).count() as u64;
     let share = |n: usize| n as f64 / locations;
     MaskSummary {
         group,
         rows: chosen.len() as u64,
-        cam_mean: mean(&|row| rows.cam_of(row).iter().map(|&m| f64::from(m)).sum::<f64>() / locations),
+        cam_mean: mean(&|row| {
+            rows.cam_of(row).iter().map(|&m| f64::from(m)).sum::<f64>() / locations
+        }),
         zero_locations: mean(&|row| share(rows.nonzero_of(row).iter().filter(|nz| !**nz).count())),
         specific: mean(&|row| share(specific(row))),
         specific_empty: empty(&specific),

@@ -49,10 +49,15 @@ pub fn accuracy_svg(report: &Report) -> String {
     let bar = (step * 0.38).min(22.0);
     for (place, pair) in pairs.iter().enumerate() {
         let middle = LEFT + step * (place as f64 + 0.5);
-        for (x, percent, colour) in [(middle - bar, pair.before, BEFORE), (middle, pair.after, AFTER)] {
+        for (x, percent, colour) in
+            [(middle - bar, pair.before, BEFORE), (middle, pair.after, AFTER)]
+        {
             let top = y(percent);
             let height = y(0.0) - top;
-            let _ = writeln!(svg, "<rect x=\"{x:.1}\" y=\"{top:.1}\" width=\"{bar:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>");
+            let _ = writeln!(
+                svg,
+                "<rect x=\"{x:.1}\" y=\"{top:.1}\" width=\"{bar:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>"
+            );
         }
         let _ = writeln!(
             svg,
@@ -100,7 +105,8 @@ fn pairs(report: &Report) -> Vec<Pair> {
         };
         Pair {
             label,
-            images: group.iter().map(|(c, ..)| report.train_images[*c]).sum::<u64>() / group.len() as u64,
+            images: group.iter().map(|(c, ..)| report.train_images[*c]).sum::<u64>()
+                / group.len() as u64,
             before: group.iter().map(|(_, b, _)| b).sum::<f64>() / n,
             after: group.iter().map(|(.., a)| a).sum::<f64>() / n,
         }

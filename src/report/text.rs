@@ -81,7 +81,8 @@ fn overall(report: &Report, title: &str) -> String {
 
 fn by_class(report: &Report, title: &str, all_classes: bool) -> String {
     let (before, after) = (&report.before.accuracy.per_class, &report.after.accuracy.per_class);
-    let mut order: Vec<usize> = report.split.head.iter().chain(&report.split.tail).map(|c| c.index()).collect();
+    let mut order: Vec<usize> =
+        report.split.head.iter().chain(&report.split.tail).map(|c| c.index()).collect();
     let all = order.len();
     let shortened = !all_classes && all > LISTED_CLASSES;
     if shortened {
@@ -101,7 +102,9 @@ fn by_class(report: &Report, title: &str, all_classes: bool) -> String {
     }
     let mut text = table.text();
     if shortened {
-        text += &format!("  the {CHANGED_MOST} classes that gained most and the {CHANGED_MOST} that lost most of {all}; --per-class lists all\n");
+        text += &format!(
+            "  the {CHANGED_MOST} classes that gained most and the {CHANGED_MOST} that lost most of {all}; --per-class lists all\n"
+        );
     }
     text
 }
@@ -123,19 +126,29 @@ pub fn summary_text(summary: &Summary) -> String {
     let m = &summary.manifest;
     let train = &m.splits["train"];
     let saved = 100.0 * summary.bytes as f64 / summary.map_bytes as f64;
-    let mut text = format!("{} (bank {}, format {}, {})\n", m.name, &summary.id[..12], m.version, m.writer);
+    let mut text =
+        format!("{} (bank {}, format {}, {})\n", m.name, &summary.id[..12], m.version, m.writer);
     text += &format!(
         "  model        {}, {} px images, feature map {} (K x H x W), weights {}\n",
-        m.model.arch, m.model.image_size, m.feature_shape, &m.model.weights_sha256[..12]
+        m.model.arch,
+        m.model.image_size,
+        m.feature_shape,
+        &m.model.weights_sha256[..12]
     );
     text += &format!(
         "  train        {} images x {} views = {} rows with maps in {}\n",
-        train.images, m.views.count, train.rows, m.precision.name()
+        train.images,
+        m.views.count,
+        train.rows,
+        m.precision.name()
     );
     for (name, split) in m.splits.iter().filter(|(name, _)| *name != "train") {
         text += &format!("  {name:<12} {} images, pooled vectors only\n", split.images);
     }
-    text += &format!("  bytes        {} ({saved:.0} % of the maps as f32)\n", bytes_text(summary.bytes));
+    text += &format!(
+        "  bytes        {} ({saved:.0} % of the maps as f32)\n",
+        bytes_text(summary.bytes)
+    );
     for (split, top1) in &summary.top1 {
         text += &format!("  Phase-I top-1 on {split}: {top1:.2}\n");
     }
@@ -151,7 +164,16 @@ pub fn summary_text(summary: &Summary) -> String {
 }
 
 fn masks_table(summary: &Summary) -> String {
-    let mut table = Table::new(&["rows of", "rows", "CAM mean", "zero locations", "specific", "empty", "generic", "empty"]);
+    let mut table = Table::new(&[
+        "rows of",
+        "rows",
+        "CAM mean",
+        "zero locations",
+        "specific",
+        "empty",
+        "generic",
+        "empty",
+    ]);
     for masks in &summary.masks {
         let share = |v: f64| format!("{:.1} %", 100.0 * v);
         table.row(vec![
@@ -173,25 +195,35 @@ fn classes_table(summary: &Summary) -> String {
     let (head, tail) = (&summary.split.head, &summary.split.tail);
     let all = head.len() + tail.len();
     let groups = head.iter().map(|c| (c, "head")).chain(tail.iter().map(|c| (c, "tail")));
-    let hidden = |place: usize| all > LISTED_CLASSES && (CHANGED_MOST..all - 2 * CHANGED_MOST).contains(&place);
+    let hidden = |place: usize| {
+        all > LISTED_CLASSES && (CHANGED_MOST..all - 2 * CHANGED_MOST).contains(&place)
+    };
     let mut text = String::new();
     for (place, (class, group)) in groups.enumerate() {
         if hidden(place) {
             continue;
         }
         let row = &summary.classes[class.index()];
-        let mut cells =
-            vec![row.name.clone(), group.into(), row.train_images.to_string(), row.train_rows.to_string()];
+        let mut cells = vec![
+            row.name.clone(),
+            group.into(),
+            row.train_images.to_string(),
+            row.train_rows.to_string(),
+        ];
         if let Some(confusing) = summary.confusing.iter().find(|c| c.class == *class) {
             let ranked = confusing.ranked.iter();
-            let names = ranked.map(|(c, score)| format!("{} {score:.2}", summary.classes[c.index()].name));
+            let names =
+                ranked.map(|(c, score)| format!("{} {score:.2}", summary.classes[c.index()].name));
             cells.push(format!("confused with {}", names.collect::<Vec<_>>().join(", ")));
         }
         table.row(cells);
     }
     text += &table.text();
     if all > LISTED_CLASSES {
-        text += &format!("  {CHANGED_MOST} largest and {} smallest of {all} classes; --json lists all\n", 2 * CHANGED_MOST);
+        text += &format!(
+            "  {CHANGED_MOST} largest and {} smallest of {all} classes; --json lists all\n",
+            2 * CHANGED_MOST
+        );
     }
     text
 }

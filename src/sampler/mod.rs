@@ -108,7 +108,8 @@ impl BatchSampler {
         confusing: &[Vec<ClassId>],
     ) -> Self {
         let class_rows = ClassRows::new(labels, confusing.len());
-        let rows_of = |classes: &Vec<ClassId>| classes.iter().map(|&c| class_rows.of(c).to_vec()).collect();
+        let rows_of =
+            |classes: &Vec<ClassId>| classes.iter().map(|&c| class_rows.of(c).to_vec()).collect();
         Self {
             seed,
             tail: Pool::new(&split.tail, &class_rows, config.tail_sampling),

@@ -6,7 +6,8 @@ use tch::{Cuda, Device, Kind};
 
 /// Resolves `auto`, `cpu`, `cuda` and `cuda:N`.
 pub fn resolve(name: &str) -> Result<Device, BackboneError> {
-    let missing = |found: String, remedy| BackboneError::Device { wanted: name.into(), found, remedy };
+    let missing =
+        |found: String, remedy| BackboneError::Device { wanted: name.into(), found, remedy };
     let index = match name {
         "auto" if Cuda::is_available() => return Ok(Device::Cuda(0)),
         "auto" | "cpu" => return Ok(Device::Cpu),

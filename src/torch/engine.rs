@@ -108,7 +108,8 @@ impl TorchTrainable {
         let inputs = self.network.inputs(&batch.inputs, batch.labels.len())?;
         let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(self.device)?;
         let logits = self.network.logits(&self.network.feature_maps(&inputs, true)?)?;
-        let loss = logits.f_cross_entropy_loss(&labels, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
+        let loss =
+            logits.f_cross_entropy_loss(&labels, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
         loss.f_backward()?;
         no_grad(|| self.update(learning_rate))?;
         Ok(StepOutcome { loss: loss.f_double_value(&[])?, correct: correct(&logits, &labels)? })

@@ -95,7 +95,10 @@ impl Network {
     /// Copies tensors to the host.
     pub fn weights(&self) -> Weights {
         let all = self.tensors.iter();
-        Weights { tensors: all.map(|(n, t)| (n.clone(), to_host(t))).collect(), ..Weights::default() }
+        Weights {
+            tensors: all.map(|(n, t)| (n.clone(), to_host(t))).collect(),
+            ..Weights::default()
+        }
     }
 
     /// Host inputs (n, 3, side, side) as a tensor of the network's device, type and memory order.

@@ -13,9 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, WriteError};
-use crate::backbone::{
-    self, BackboneError, Batch, Engine, EngineOptions, SgdOptions, Trainable,
-};
+use crate::backbone::{self, BackboneError, Batch, Engine, EngineOptions, SgdOptions, Trainable};
 use crate::config::{Pipeline, TrainConfig};
 use crate::dataset::{CropFlip, Dataset, DatasetError, Normalisation, Split};
 use crate::progress::{Interrupt, Progress};
@@ -75,7 +73,9 @@ pub enum TrainError {
         epochs: usize,
     },
     /// Training diverged.
-    #[error("epoch {epoch}, step {step}: the loss is {loss}; training has diverged\n  Lower train.learning_rate, or give it a warm-up with train.warmup_epochs.")]
+    #[error(
+        "epoch {epoch}, step {step}: the loss is {loss}; training has diverged\n  Lower train.learning_rate, or give it a warm-up with train.warmup_epochs."
+    )]
     Diverged {
         /// From 1.
         epoch: usize,
@@ -205,10 +205,12 @@ pub fn run(
     for epoch in card.epoch..config.epochs {
         let source = EpochSource::new(pipeline, dataset, epoch);
         let saved = card.epoch;
-        let stopped = TrainError::Interrupted { epoch: epoch + 1, saved, path: checkpoint_path.clone() };
+        let stopped =
+            TrainError::Interrupted { epoch: epoch + 1, saved, path: checkpoint_path.clone() };
         let label = format!("epoch {}/{}", epoch + 1, config.epochs);
         progress.start(&label, dataset.train.len() as u64, "image");
-        let mut row = train_epoch(&source, config, model.as_mut(), progress, interrupt)?.ok_or(stopped)?;
+        let mut row =
+            train_epoch(&source, config, model.as_mut(), progress, interrupt)?.ok_or(stopped)?;
         progress.finish();
         let last = epoch + 1 == config.epochs;
         if last || (config.eval_every > 0 && (epoch + 1) % config.eval_every == 0) {

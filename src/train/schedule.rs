@@ -7,7 +7,12 @@ use crate::config::{Schedule, TrainConfig};
 /// A linear warm-up over whole epochs, then the schedule: `step` multiplies by `step_factor` every
 /// `step_epochs` epochs, counted from the first; `cosine` falls from the learning rate to 0 over the
 /// epochs after warm-up.
-pub fn learning_rate(config: &TrainConfig, epoch: usize, step: usize, steps_an_epoch: usize) -> f64 {
+pub fn learning_rate(
+    config: &TrainConfig,
+    epoch: usize,
+    step: usize,
+    steps_an_epoch: usize,
+) -> f64 {
     let done = (epoch * steps_an_epoch + step) as f64;
     let warmup = (config.warmup_epochs * steps_an_epoch) as f64;
     if done < warmup {

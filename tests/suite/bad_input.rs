@@ -20,7 +20,10 @@ fn read_all(dir: &Path) -> Result<String, BankError> {
     for request in bank.plan_maps(&rows, &wanted) {
         reader.read(&request, |_, map| maps.extend_from_slice(map))?;
     }
-    Ok(format!("{:?} {:?} {:?} {:?} {rows:?} {test:?} {maps:?}", bank.class_names, bank.class_counts, bank.head, bank.manifest))
+    Ok(format!(
+        "{:?} {:?} {:?} {:?} {rows:?} {test:?} {maps:?}",
+        bank.class_names, bank.class_counts, bank.head, bank.manifest
+    ))
 }
 
 fn bank() -> (tempfile::TempDir, PathBuf) {
@@ -129,7 +132,9 @@ fn a_manifest_is_checked_before_anything_else() {
     assert!(matches!(read_all(&dir), Err(BankError::Damaged { .. })));
 
     fs::write(&path, &text).unwrap();
-    edit_manifest(&dir, |m| m.splits.get_mut("test").unwrap().shards[0].file = "../test.parquet".into());
+    edit_manifest(&dir, |m| {
+        m.splits.get_mut("test").unwrap().shards[0].file = "../test.parquet".into()
+    });
     assert!(message(&dir).contains("is not a plain file name"));
     fs::write(&path, &text).unwrap();
     edit_manifest(&dir, |m| m.feature_shape.channels = 1 << 40);

@@ -19,7 +19,9 @@ fn the_contract_lists_the_columns_that_are_written() {
         ("test-*.parquet", pooled_schema()),
         ("classes.parquet", classes_schema()),
     ] {
-        let section = CONTRACT.split("\n## ").find(|s| s.starts_with('`') && s.lines().next().unwrap().contains(file));
+        let section = CONTRACT
+            .split("\n## ")
+            .find(|s| s.starts_with('`') && s.lines().next().unwrap().contains(file));
         let section = section.unwrap_or_else(|| panic!("no section for {file}"));
         // | `name` | TYPE | meaning |
         let listed: Vec<String> = section
@@ -37,7 +39,12 @@ fn the_contract_lists_the_columns_that_are_written() {
 #[test]
 fn rows_and_maps_are_read_back_as_they_were_written() {
     let dir = tempfile::tempdir().unwrap();
-    let layout = Layout { shard_bytes: 6000, row_group_bytes: 2000, map_page_bytes: 600, ..Default::default() };
+    let layout = Layout {
+        shard_bytes: 6000,
+        row_group_bytes: 2000,
+        map_page_bytes: 600,
+        ..Default::default()
+    };
     let spec = BankSpec { layout, ..Default::default() };
     let bank = spec.write(dir.path());
     let rows = bank.rows(SplitName::Train).unwrap();
@@ -57,7 +64,10 @@ fn rows_and_maps_are_read_back_as_they_were_written() {
     }
     assert_eq!(seen, wanted);
     for (i, row) in written.iter().enumerate() {
-        assert_eq!((rows.sample_ids[i], rows.views[i], rows.labels[i]), (row.head.sample_id, row.head.view, row.head.label));
+        assert_eq!(
+            (rows.sample_ids[i], rows.views[i], rows.labels[i]),
+            (row.head.sample_id, row.head.view, row.head.label)
+        );
         assert_eq!(rows.pooled_of(i), row.head.pooled);
         assert_eq!(rows.cam_of(i), row.cam);
         assert_eq!(rows.nonzero_of(i), row.nonzero);
@@ -70,12 +80,18 @@ fn rows_and_maps_are_read_back_as_they_were_written() {
 fn row_groups_pages_and_encodings_are_those_of_the_contract() {
     let dir = tempfile::tempdir().unwrap();
     // A map is 192 bytes: 2 maps a page, 10 a row group, 30 a shard.
-    let layout = Layout { shard_bytes: 5760, row_group_bytes: 1920, map_page_bytes: 384, ..Default::default() };
+    let layout = Layout {
+        shard_bytes: 5760,
+        row_group_bytes: 1920,
+        map_page_bytes: 384,
+        ..Default::default()
+    };
     let bank = BankSpec { layout, ..Default::default() }.write(dir.path());
     let shards = &bank.manifest.splits["train"].shards;
     assert_eq!(shards.iter().map(|s| s.rows).collect::<Vec<_>>(), [30, 30, 30, 30, 18]);
     for shard in shards {
-        let file = SerializedFileReader::new(File::open(dir.path().join(&shard.file)).unwrap()).unwrap();
+        let file =
+            SerializedFileReader::new(File::open(dir.path().join(&shard.file)).unwrap()).unwrap();
         for (group, entry) in file.metadata().row_groups().iter().zip(&shard.row_groups) {
             assert!(group.num_rows() <= 10);
             for (column, checksums) in group.columns().iter().zip(&entry.columns) {
@@ -83,7 +99,11 @@ fn row_groups_pages_and_encodings_are_those_of_the_contract() {
                 assert!(matches!(column.compression(), Compression::ZSTD(_)), "{name}");
                 let encodings: Vec<Encoding> = column.encodings().collect();
                 let split = ["pooled", "cam", "feature_map"].contains(&name);
-                assert_eq!(encodings.contains(&Encoding::BYTE_STREAM_SPLIT), split, "{name} {encodings:?}");
+                assert_eq!(
+                    encodings.contains(&Encoding::BYTE_STREAM_SPLIT),
+                    split,
+                    "{name} {encodings:?}"
+                );
                 let pages = if name == "feature_map" { (group.num_rows() + 1) / 2 } else { 1 };
                 assert_eq!(checksums.len() as i64, pages, "{name}");
             }

@@ -41,7 +41,9 @@ fn help_says_what_to_do_first() {
     let output = call(&["--help"]);
     let help = text(&output.stdout);
     assert!(output.status.success());
-    for part in ["train", "features", "finetune", "inspect", "--json", "Feature banks for long-tailed"] {
+    for part in
+        ["train", "features", "finetune", "inspect", "--json", "Feature banks for long-tailed"]
+    {
         assert!(help.contains(part), "no `{part}` in {help}");
     }
     assert_eq!(call(&[]).status.code(), Some(2));
@@ -55,10 +57,19 @@ fn finetune_reports_before_and_after_and_json_has_the_same_figures() {
     let output = call(&["finetune", str(&shards), "--iterations", "50", "--tail-per-batch", "4"]);
     let report = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    for part in ["top-1", "head (3 classes)", "tail (1 class)", "fewest images, third", "n/a", "standard: many > 100", "class 3"] {
+    for part in [
+        "top-1",
+        "head (3 classes)",
+        "tail (1 class)",
+        "fewest images, third",
+        "n/a",
+        "standard: many > 100",
+        "class 3",
+    ] {
         assert!(report.contains(part), "no `{part}` in {report}");
     }
-    let output = call(&["finetune", str(&shards), "--iterations", "50", "--tail-per-batch", "4", "--json"]);
+    let output =
+        call(&["finetune", str(&shards), "--iterations", "50", "--tail-per-batch", "4", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let top1 = json["after"]["accuracy"]["top1"].as_f64().unwrap();
     assert!(report.contains(&format!("{top1:.2}")));
@@ -70,7 +81,8 @@ fn finetune_reports_before_and_after_and_json_has_the_same_figures() {
 fn settings_come_from_a_pipeline_and_flags_go_before_it() {
     let (dir, shards) = bank();
     let pipeline = folder_pipeline(dir.path());
-    let args = ["finetune", str(&shards), "--config", str(&pipeline), "--iterations", "30", "--json"];
+    let args =
+        ["finetune", str(&shards), "--config", str(&pipeline), "--iterations", "30", "--json"];
     let json: serde_json::Value = serde_json::from_slice(&call(&args).stdout).unwrap();
     assert_eq!(json["config"]["tail_per_batch"], 2);
     assert_eq!(json["config"]["iterations"], 30);
@@ -80,10 +92,18 @@ fn settings_come_from_a_pipeline_and_flags_go_before_it() {
 fn inspect_shows_the_bank() {
     let (_keep, shards) = bank();
     let report = text(&call(&["inspect", str(&shards)]).stdout);
-    for part in ["8 x 3 x 2", "69 images x 2 views = 138 rows", "class 3", "confused with", "zero locations", "specific"] {
+    for part in [
+        "8 x 3 x 2",
+        "69 images x 2 views = 138 rows",
+        "class 3",
+        "confused with",
+        "zero locations",
+        "specific",
+    ] {
         assert!(report.contains(part), "no `{part}` in {report}");
     }
-    let json: serde_json::Value = serde_json::from_slice(&call(&["inspect", str(&shards), "--json"]).stdout).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&call(&["inspect", str(&shards), "--json"]).stdout).unwrap();
     assert_eq!(json["classes"][1]["train_images"], 20);
     assert_eq!(json["masks"][1]["rows"], 6);
 }
@@ -98,7 +118,11 @@ fn quiet_means_quiet() {
 #[test]
 fn wrong_settings_exit_with_2_and_bad_banks_with_3() {
     let (dir, shards) = bank();
-    fails(&["finetune", str(&shards), "--tau-specific", "1.5"], 2, &["tau_specific", "between 0 and 1"]);
+    fails(
+        &["finetune", str(&shards), "--tau-specific", "1.5"],
+        2,
+        &["tau_specific", "between 0 and 1"],
+    );
     fails(&["finetune", str(&shards), "--method", "fsaa"], 2, &["--method", "fsa"]);
     fails(&["finetune", str(&shards), "--iterations", "0"], 2, &["iterations"]);
     fails(&["finetune", str(dir.path())], 3, &["no manifest.json", "shards/"]);
@@ -115,7 +139,11 @@ fn a_place_that_cannot_be_written_is_named() {
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     let out = file.join("below");
-    fails(&["finetune", str(&shards), "--iterations", "5", "--out", str(&out)], 1, &["below: cannot be written", "--out"]);
+    fails(
+        &["finetune", str(&shards), "--iterations", "5", "--out", str(&out)],
+        1,
+        &["below: cannot be written", "--out"],
+    );
 }
 
 /// A disk that is full: /dev/full takes no byte.
@@ -128,12 +156,26 @@ fn a_full_disk_leaves_no_result() {
     let output = Command::new("sh")
         .arg("-c")
         .arg("ulimit -f 0; exec \"$@\"")
-        .args(["sh", PROGRAM, "-q", "finetune", str(&shards), "--iterations", "5", "--out", str(&out)])
+        .args([
+            "sh",
+            PROGRAM,
+            "-q",
+            "finetune",
+            str(&shards),
+            "--iterations",
+            "5",
+            "--out",
+            str(&out),
+        ])
         .output()
         .unwrap();
     assert!(!output.status.success());
     assert!(!out.join("metrics.json").exists() && !out.join("classifier.safetensors").exists());
-    assert!(call(&["-q", "finetune", str(&shards), "--iterations", "5", "--out", str(&out)]).status.success());
+    assert!(
+        call(&["-q", "finetune", str(&shards), "--iterations", "5", "--out", str(&out)])
+            .status
+            .success()
+    );
 }
 
 #[test]
@@ -161,6 +203,10 @@ fn bad_images_stop_training_with_3() {
     let pipeline = folder_pipeline(dir.path());
     let out = dir.path().join("run");
     std::fs::write(dir.path().join("images/train/colour-0/001.png"), "no image").unwrap();
-    fails(&["-q", "train", str(&pipeline), "--device", "cpu", "--out", str(&out)], 3, &["001.png: not a readable JPEG or PNG"]);
+    fails(
+        &["-q", "train", str(&pipeline), "--device", "cpu", "--out", str(&out)],
+        3,
+        &["001.png: not a readable JPEG or PNG"],
+    );
     assert!(!out.join("model.safetensors").exists());
 }

@@ -18,7 +18,14 @@ fn cifar10(dir: &Path) {
         std::iter::once(class).chain(planes)
     };
     let file: Vec<u8> = (0..10).chain(0..10).flat_map(record).collect();
-    for name in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"] {
+    for name in [
+        "data_batch_1",
+        "data_batch_2",
+        "data_batch_3",
+        "data_batch_4",
+        "data_batch_5",
+        "test_batch",
+    ] {
         fs::write(dir.join(format!("{name}.bin")), &file).unwrap();
     }
     let names: String = (0..10).map(|c| format!("name{c}\n")).collect();
@@ -40,7 +47,10 @@ fn cifar_is_read_from_a_folder_and_from_the_archive() {
     fs::create_dir(&folder).unwrap();
     cifar10(&folder);
     let archive = dir.path().join("cifar-10-binary.tar.gz");
-    let gz = flate2::write::GzEncoder::new(fs::File::create(&archive).unwrap(), flate2::Compression::fast());
+    let gz = flate2::write::GzEncoder::new(
+        fs::File::create(&archive).unwrap(),
+        flate2::Compression::fast(),
+    );
     let mut tar = tar::Builder::new(gz);
     tar.append_dir_all("cifar-10-batches-bin", &folder).unwrap();
     tar.into_inner().unwrap().finish().unwrap().flush().unwrap();
@@ -60,8 +70,9 @@ fn cifar_is_read_from_a_folder_and_from_the_archive() {
 #[test]
 fn cifar100_takes_the_fine_label() {
     let dir = tempfile::tempdir().unwrap();
-    let file: Vec<u8> =
-        (0..100u8).flat_map(|fine| [fine / 5, fine].into_iter().chain(std::iter::repeat_n(fine, 3072))).collect();
+    let file: Vec<u8> = (0..100u8)
+        .flat_map(|fine| [fine / 5, fine].into_iter().chain(std::iter::repeat_n(fine, 3072)))
+        .collect();
     fs::write(dir.path().join("train.bin"), &file).unwrap();
     fs::write(dir.path().join("test.bin"), &file).unwrap();
     let names: String = (0..100).map(|c| format!("fine{c}\n")).collect();
@@ -83,7 +94,10 @@ fn bad_cifar_files_are_named() {
 
     fs::write(&batch, &whole[..RECORD * 3 - 1]).unwrap();
     let text = error(&settings);
-    assert!(text.contains("data_batch_3.bin: 9218 bytes is not a whole number of 3073-byte records"), "{text}");
+    assert!(
+        text.contains("data_batch_3.bin: 9218 bytes is not a whole number of 3073-byte records"),
+        "{text}"
+    );
     fs::write(&batch, []).unwrap();
     assert!(error(&settings).contains("data_batch_3.bin: 0 bytes"));
     let mut mislabelled = whole.clone();
@@ -118,7 +132,8 @@ fn a_folder_is_read_in_order_and_scaled_to_the_size() {
     fs::write(dir.path().join("train/colour-0/notes.txt"), "not an image").unwrap();
     fs::write(dir.path().join("train/.hidden"), "").unwrap();
     // Left half black, right half white, 40 x 20: the middle square keeps both halves.
-    let wide = image::RgbImage::from_fn(40, 20, |x, _| image::Rgb([if x < 20 { 0 } else { 255 }; 3]));
+    let wide =
+        image::RgbImage::from_fn(40, 20, |x, _| image::Rgb([if x < 20 { 0 } else { 255 }; 3]));
     wide.save(dir.path().join("train/colour-2/wide.jpg")).unwrap();
     let mut settings = config(DatasetKind::Folder, dir.path());
     settings.image_size = 10;
@@ -177,7 +192,9 @@ fn a_table_of_another_kind_is_refused() {
 #[test]
 fn the_real_cifar_archive_gives_the_protocols_subsets() {
     let Some(data) = std::env::var_os("FSA_BANK_TEST_DATA").map(PathBuf::from) else {
-        eprintln!("skipped: FSA_BANK_TEST_DATA is not set to a folder with cifar-10-lt10-binary.tar.gz");
+        eprintln!(
+            "skipped: FSA_BANK_TEST_DATA is not set to a folder with cifar-10-lt10-binary.tar.gz"
+        );
         return;
     };
     let archive = data.join("cifar-10-lt10-binary.tar.gz");

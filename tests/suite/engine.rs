@@ -45,7 +45,8 @@ fn a_bank_made_by_libtorch_opens_in_duckdb_and_pandas() {
     let tuned = done(&["finetune", str(&shards), "--config", str(&pipeline)]);
     assert_eq!(tuned["class_names"].as_array().unwrap().len(), 4);
     // The bank's Phase-I accuracy is the one that training measured with the whole network.
-    let close = tuned["before"]["accuracy"]["top1"].as_f64().unwrap() - trained["epochs"][2]["test_top1"].as_f64().unwrap();
+    let close = tuned["before"]["accuracy"]["top1"].as_f64().unwrap()
+        - trained["epochs"][2]["test_top1"].as_f64().unwrap();
     assert!(close.abs() < 5.0, "{close}");
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/check_bank.py");
@@ -58,7 +59,18 @@ fn a_bank_made_by_libtorch_opens_in_duckdb_and_pandas() {
 fn training_stopped_by_ctrl_c_resumes_to_the_same_weights() {
     let (dir, pipeline) = images();
     let run = |out: &Path, extra: &[&str]| {
-        let mut args = vec!["-q", "train", str(&pipeline), "--device", "cpu", "--threads", "1", "--set", "train.epochs=40", "--out"];
+        let mut args = vec![
+            "-q",
+            "train",
+            str(&pipeline),
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            "--set",
+            "train.epochs=40",
+            "--out",
+        ];
         args.push(out.to_str().unwrap());
         args.extend(extra);
         let mut command = Command::new(PROGRAM);
@@ -70,7 +82,9 @@ fn training_stopped_by_ctrl_c_resumes_to_the_same_weights() {
 
     let mut child = run(&stopped, &[]).spawn().unwrap();
     let begin = Instant::now();
-    while !stopped.join("checkpoint.safetensors").exists() && begin.elapsed() < Duration::from_secs(60) {
+    while !stopped.join("checkpoint.safetensors").exists()
+        && begin.elapsed() < Duration::from_secs(60)
+    {
         std::thread::sleep(Duration::from_millis(2));
     }
     let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -100,7 +114,8 @@ fn a_checkpoint_of_another_width_is_refused() {
     let (dir, pipeline) = images();
     let out = dir.path().join("run");
     done(&["train", str(&pipeline), "--out", str(&out), "--set", "train.epochs=1"]);
-    let output = call(&["-q", "features", str(&pipeline), "--out", str(&out), "--set", "network.width=4"]);
+    let output =
+        call(&["-q", "features", str(&pipeline), "--out", str(&out), "--set", "network.width=4"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("another network"), "{}", text(&output.stderr));
 }
@@ -110,7 +125,16 @@ fn bf16_and_memory_order_change_the_speed_and_not_the_outcome() {
     let (dir, pipeline) = images();
     let loss = |name: &str, extra: &[&str]| {
         let out = dir.path().join(name);
-        let args = ["train", str(&pipeline), "--out", str(&out), "--set", "train.epochs=1", "--threads", "1"];
+        let args = [
+            "train",
+            str(&pipeline),
+            "--out",
+            str(&out),
+            "--set",
+            "train.epochs=1",
+            "--threads",
+            "1",
+        ];
         done(&[&args[..], extra].concat())["epochs"][0]["train_loss"].as_f64().unwrap()
     };
     let plain = loss("plain", &["--set", "train.channels_last=false"]);
@@ -125,7 +149,8 @@ fn bf16_and_memory_order_change_the_speed_and_not_the_outcome() {
 fn on_real_images_fsa_lifts_the_rarest_classes() {
     let dir = tempfile::tempdir().unwrap();
     let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/demo.toml");
-    let shorter = ["--out", str(dir.path()), "--set", "train.epochs=15", "--set", "features.views=2"];
+    let shorter =
+        ["--out", str(dir.path()), "--set", "train.epochs=15", "--set", "features.views=2"];
     done(&[&["train", str(&pipeline)], &shorter[..]].concat());
     done(&[&["features", str(&pipeline)], &shorter[..]].concat());
     let shards = dir.path().join("shards");
@@ -135,5 +160,10 @@ fn on_real_images_fsa_lifts_the_rarest_classes() {
     assert!(after > before + 10.0, "fewest third {before} -> {after}");
     let top1 = |when: &str| tuned[when]["accuracy"]["top1"].as_f64().unwrap();
     // Far above chance (10), and the gain is more than the seed spread of such a short training.
-    assert!(top1("before") > 15.0 && top1("after") > top1("before") + 3.0, "{} -> {}", top1("before"), top1("after"));
+    assert!(
+        top1("before") > 15.0 && top1("after") > top1("before") + 3.0,
+        "{} -> {}",
+        top1("before"),
+        top1("after")
+    );
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    Backbone, BackboneError, Batch, Engine, EngineOptions, ResNet, SgdOptions, StepOutcome, Trainable,
+    Backbone, BackboneError, Batch, Engine, EngineOptions, ResNet, SgdOptions, StepOutcome,
+    Trainable,
 };
 use fsa_bank::domain::{FeatureShape, LinearHead};
 use fsa_bank::eval::{logits, predict, softmax};
@@ -21,7 +22,8 @@ fn maps(inputs: &[f32], images: usize, shape: FeatureShape) -> Vec<f32> {
             let plane = &image[(k % 3) * side * side..][..side * side];
             for y in 0..shape.height {
                 for x in 0..shape.width {
-                    let pixels = (0..patch * patch).map(|i| (y * patch + i / patch, x * patch + i % patch));
+                    let pixels =
+                        (0..patch * patch).map(|i| (y * patch + i / patch, x * patch + i % patch));
                     let sum: f32 = pixels.map(|(y, x)| plane[y * side + x]).sum();
                     let scale = (k + 1) as f32 / shape.channels as f32;
                     maps.push((scale * sum / (patch * patch) as f32).max(0.0));
@@ -110,7 +112,12 @@ impl Trainable for FakeTrainable {
         Weights { tensors: [("fc.weight".to_string(), tensor)].into(), ..Default::default() }
     }
 
-    fn restore(&mut self, model: &Weights, momentum: &Weights, path: &Path) -> Result<(), BackboneError> {
+    fn restore(
+        &mut self,
+        model: &Weights,
+        momentum: &Weights,
+        path: &Path,
+    ) -> Result<(), BackboneError> {
         let (classes, channels) = (self.head.classes(), self.head.channels());
         self.head = model.linear_head(classes, channels, path)?;
         self.momentum = momentum.tensor("fc.weight", &[classes, channels], path)?.to_vec();
@@ -128,7 +135,12 @@ impl Engine for FakeEngine {
     ) -> Result<Box<dyn Trainable>, BackboneError> {
         let weights = network.classes * network.channels();
         let head = LinearHead::new(vec![0.0; weights], vec![0.0; network.classes]).unwrap();
-        Ok(Box::new(FakeTrainable { network: network.clone(), head, momentum: vec![0.0; weights], sgd }))
+        Ok(Box::new(FakeTrainable {
+            network: network.clone(),
+            head,
+            momentum: vec![0.0; weights],
+            sgd,
+        }))
     }
 
     fn backbone(

@@ -6,7 +6,9 @@ use fsa_bank::augment::{Mask, confusing_classes, draw_locations};
 use fsa_bank::bank::{Bank, Layout, Rows, SplitName};
 use fsa_bank::config::{FinetuneConfig, Method, Sampling};
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
-use fsa_bank::finetune::{self, FinetuneError, FinetuneOutcome, FinetuneRequest, HeadTrainer, SgdOptions};
+use fsa_bank::finetune::{
+    self, FinetuneError, FinetuneOutcome, FinetuneRequest, HeadTrainer, SgdOptions,
+};
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::sampler::BatchSampler;
@@ -18,8 +20,13 @@ fn config(iterations: usize) -> FinetuneConfig {
     FinetuneConfig { iterations, tail_per_batch: 4, learning_rate: 0.02, ..Default::default() }
 }
 
-fn try_run(bank: &Path, config: FinetuneConfig, window_bytes: usize) -> Result<FinetuneOutcome, FinetuneError> {
-    let request = FinetuneRequest { bank, config, seed: 5, out: None, overwrite: true, window_bytes };
+fn try_run(
+    bank: &Path,
+    config: FinetuneConfig,
+    window_bytes: usize,
+) -> Result<FinetuneOutcome, FinetuneError> {
+    let request =
+        FinetuneRequest { bank, config, seed: 5, out: None, overwrite: true, window_bytes };
     finetune::run(&request, &Silent, &Interrupt::default())
 }
 
@@ -75,9 +82,16 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
         for (slot, fused) in plan.fused.iter().enumerate() {
             let (tail, generic) = (fused.tail_row as usize, fused.generic_row as usize);
             let s = Mask::specific(rows.cam_of(tail), rows.nonzero_of(tail), config.tau_specific);
-            let g = Mask::generic(rows.cam_of(generic), rows.nonzero_of(generic), config.tau_generic);
+            let g =
+                Mask::generic(rows.cam_of(generic), rows.nonzero_of(generic), config.tau_generic);
             let wanted = (fused.gamma * locations as f64).round() as usize;
-            let from_tail = if s.is_empty() { 0 } else if g.is_empty() { locations } else { wanted };
+            let from_tail = if s.is_empty() {
+                0
+            } else if g.is_empty() {
+                locations
+            } else {
+                wanted
+            };
             let from_generic = if g.is_empty() { 0 } else { locations - from_tail };
             let mut fused_map = vec![];
             for (mask, draws, stage, map) in [
@@ -88,7 +102,9 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
                 let mut rng = KeyedRng::new(seed, stage, (iteration as u64, slot as u64));
                 draw_locations(mask, draws, &mut rng, &mut counts);
                 for (l, &n) in counts.iter().enumerate() {
-                    (0..n).for_each(|_| fused_map.extend_from_slice(&map[l * channels..][..channels]));
+                    (0..n).for_each(|_| {
+                        fused_map.extend_from_slice(&map[l * channels..][..channels])
+                    });
                 }
             }
             if fused_map.is_empty() {
@@ -134,7 +150,12 @@ fn windows_of_fused_vectors_equal_one_fused_map_at_a_time() {
 #[test]
 fn nothing_but_values_settings_and_seed_decides_the_classifier() {
     let dir = tempfile::tempdir().unwrap();
-    let small = Layout { shard_bytes: 4000, row_group_bytes: 1500, map_page_bytes: 400, ..Default::default() };
+    let small = Layout {
+        shard_bytes: 4000,
+        row_group_bytes: 1500,
+        map_page_bytes: 400,
+        ..Default::default()
+    };
     let one_shard = BankSpec::default();
     let many_shards = BankSpec { layout: small, ..Default::default() };
     let reversed = BankSpec { layout: small, reversed: true, ..Default::default() };
@@ -148,7 +169,11 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
             for threads in [1, 2, 4] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let found = pool.install(|| classifier(bank.dir(), config(40), window_bytes));
-                assert!(found == wanted, "{}, {window_bytes} bytes, {threads} threads", bank.dir().display());
+                assert!(
+                    found == wanted,
+                    "{}, {window_bytes} bytes, {threads} threads",
+                    bank.dir().display()
+                );
             }
         }
     }
@@ -195,7 +220,8 @@ fn fused_samples_raise_the_tail_beyond_balanced_batches_alone() {
     let dir = tempfile::tempdir().unwrap();
     let bank = BankSpec::default().write(&dir.path().join("shards"));
     let tail = |method| {
-        let outcome = try_run(bank.dir(), FinetuneConfig { method, ..config(300) }, 1 << 20).unwrap();
+        let outcome =
+            try_run(bank.dir(), FinetuneConfig { method, ..config(300) }, 1 << 20).unwrap();
         let score = |s: &finetune::Score| s.groups.tail.accuracy.unwrap();
         (score(&outcome.report.before), score(&outcome.report.after))
     };
@@ -215,7 +241,8 @@ fn empty_masks_are_counted_and_fall_back() {
     };
     let spec = BankSpec { counts: vec![40, 20, 6, 6], edit, ..Default::default() };
     let bank = spec.write(&dir.path().join("shards"));
-    let config = FinetuneConfig { num_confusing: 1, num_augmented: 2, head_ratio: 0.8, ..config(30) };
+    let config =
+        FinetuneConfig { num_confusing: 1, num_augmented: 2, head_ratio: 0.8, ..config(30) };
     let outcome = try_run(bank.dir(), config.clone(), 1 << 20).unwrap();
     let f = outcome.report.fallbacks;
     assert_eq!(f.fused, 30 * 4 * 2);
@@ -226,7 +253,8 @@ fn empty_masks_are_counted_and_fall_back() {
 #[test]
 fn classes_without_a_tail_are_refused_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
-    let bank = BankSpec { counts: vec![5, 5], ..Default::default() }.write(&dir.path().join("shards"));
+    let bank =
+        BankSpec { counts: vec![5, 5], ..Default::default() }.write(&dir.path().join("shards"));
     let message = try_run(bank.dir(), config(5), 1).err().unwrap().to_string();
     assert!(message.contains("no tail class") && message.contains("--head-ratio"), "{message}");
     assert!(!dir.path().join("finetune").join("metrics.json").exists());
@@ -244,7 +272,8 @@ fn divergence_is_an_error() {
 #[test]
 fn moments_of_fused_vectors_are_those_of_the_masks() {
     // γ L vectors from S and the rest from G, all uniform: the mean over many draws is the mixture's.
-    let spec = BankSpec { shape: FeatureShape { channels: 4, height: 3, width: 3 }, ..Default::default() };
+    let spec =
+        BankSpec { shape: FeatureShape { channels: 4, height: 3, width: 3 }, ..Default::default() };
     let (tail, generic) = (spec.row(1, 0, 2), spec.row(2, 0, 0));
     let s = Mask::specific(&tail.cam, &tail.nonzero, 0.5);
     let g = Mask::generic(&generic.cam, &generic.nonzero, 0.5);

@@ -80,10 +80,16 @@ impl BankSpec {
     }
 
     pub fn rows(&self) -> Vec<TrainRow> {
-        let labels = self.counts.iter().enumerate().flat_map(|(c, &n)| std::iter::repeat_n(c as u32, n as usize));
+        let labels = self
+            .counts
+            .iter()
+            .enumerate()
+            .flat_map(|(c, &n)| std::iter::repeat_n(c as u32, n as usize));
         labels
             .enumerate()
-            .flat_map(|(sample, label)| (0..self.views).map(move |view| (sample as u32, view, label)))
+            .flat_map(|(sample, label)| {
+                (0..self.views).map(move |view| (sample as u32, view, label))
+            })
             .map(|(sample, view, label)| self.row(sample, view, label))
             .collect()
     }
@@ -101,7 +107,8 @@ impl BankSpec {
             .map(|i| self.row(100_000 + i, 0, i % self.counts.len() as u32).head)
             .collect();
         writer.append_pooled("test", &test).unwrap();
-        let class = |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
+        let class =
+            |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
         let classes: Vec<ClassRow> = names.iter().zip(&self.counts).map(class).collect();
         let (splits, files) = writer.finish(&classes, &self.head()).unwrap();
         let manifest = Manifest {
@@ -118,7 +125,12 @@ impl BankSpec {
             },
             feature_shape: self.shape,
             precision: Precision::F16,
-            views: ViewSettings { count: self.views as usize, seed: 0, crop_padding: 4, flip: true },
+            views: ViewSettings {
+                count: self.views as usize,
+                seed: 0,
+                crop_padding: 4,
+                flip: true,
+            },
             classifier_sha256: Weights::of_head(&self.head()).sha256(),
             files,
             splits,
@@ -141,7 +153,8 @@ pub fn image_folder(root: &Path, counts: &[usize]) {
                 let image = image::RgbImage::from_fn(20, 16, |_, _| {
                     let noise = rng.below(120) as u8;
                     let mut pixel = [noise, noise, noise];
-                    pixel[class % 3] = pixel[class % 3].saturating_add(if class < 3 { 90 } else { 0 });
+                    pixel[class % 3] =
+                        pixel[class % 3].saturating_add(if class < 3 { 90 } else { 0 });
                     image::Rgb(pixel)
                 });
                 image.save(dir.join(format!("{i:03}.png"))).unwrap();

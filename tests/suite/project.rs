@@ -55,11 +55,17 @@ fn crates_stay_where_they_belong() {
         for krate in crates {
             for (name, text) in &sources {
                 let allowed = places.iter().any(|place| name.starts_with(place));
-                assert!(allowed || !uses(text, krate), "{name} uses {krate}, which belongs in {places:?}");
+                assert!(
+                    allowed || !uses(text, krate),
+                    "{name} uses {krate}, which belongs in {places:?}"
+                );
             }
         }
         // The rule is about something.
-        assert!(sources.iter().any(|(_, text)| crates.iter().any(|krate| uses(text, krate))), "{crates:?}");
+        assert!(
+            sources.iter().any(|(_, text)| crates.iter().any(|krate| uses(text, krate))),
+            "{crates:?}"
+        );
     }
 }
 
@@ -74,7 +80,10 @@ fn stages_do_not_reach_up_or_sideways() {
             }
         }
         if name.starts_with("sampler/") || name.starts_with("augment/") {
-            assert!(!text.contains("crate::bank") && !text.contains("std::fs"), "{name} reads the bank");
+            assert!(
+                !text.contains("crate::bank") && !text.contains("std::fs"),
+                "{name} reads the bank"
+            );
         }
     }
 }
@@ -82,7 +91,10 @@ fn stages_do_not_reach_up_or_sideways() {
 #[test]
 fn every_file_begins_with_its_place_and_is_short_enough_to_read() {
     for (name, text) in sources() {
-        assert!(text.starts_with("//!") || text.starts_with("#![doc"), "{name} does not say what it is");
+        assert!(
+            text.starts_with("//!") || text.starts_with("#![doc"),
+            "{name} does not say what it is"
+        );
         let lines = text.lines().count();
         assert!(lines <= 600, "{name} has {lines} lines");
     }
@@ -102,8 +114,12 @@ fn the_symbol_table_has_every_setting() {
     let docs = fs::read_to_string(root().join("docs/method.md")).unwrap();
     for key in toml::Table::try_from(FinetuneConfig::default()).unwrap().keys() {
         let flag = format!("`--{}`", key.replace('_', "-"));
-        let row = docs.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{key}`")));
-        assert!(row.is_some_and(|row| row.contains(&flag)), "docs/method.md has no row with `{key}` and {flag}");
+        let row =
+            docs.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{key}`")));
+        assert!(
+            row.is_some_and(|row| row.contains(&flag)),
+            "docs/method.md has no row with `{key}` and {flag}"
+        );
     }
 }
 

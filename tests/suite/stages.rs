@@ -40,7 +40,12 @@ impl Run {
         self.dir.path()
     }
 
-    fn train(&self, resume: bool, progress: &dyn Progress, stop: &Interrupt) -> Result<TrainOutcome, TrainError> {
+    fn train(
+        &self,
+        resume: bool,
+        progress: &dyn Progress,
+        stop: &Interrupt,
+    ) -> Result<TrainOutcome, TrainError> {
         let request = TrainRequest {
             pipeline: &self.loaded.pipeline,
             dataset: &self.dataset,
@@ -102,7 +107,10 @@ fn images_become_a_model_a_bank_and_a_better_classifier() {
     let bank = Bank::open(&made.bank).unwrap();
     assert_eq!(bank.class_counts.0, [24, 12, 5, 2]);
     let rows = bank.rows(SplitName::Train).unwrap();
-    assert_eq!(rows.labels, run.dataset.train.labels().iter().flat_map(|&l| [l; 3]).collect::<Vec<_>>());
+    assert_eq!(
+        rows.labels,
+        run.dataset.train.labels().iter().flat_map(|&l| [l; 3]).collect::<Vec<_>>()
+    );
     // View 0 is the clean image, the others differ from it and from each other.
     assert_ne!(rows.pooled_of(0), rows.pooled_of(1));
     assert_ne!(rows.pooled_of(1), rows.pooled_of(2));
@@ -176,7 +184,8 @@ fn the_same_run_gives_the_same_bank_bytes() {
         let run = Run::new(&[]);
         run.train(false, &Silent, &go).unwrap();
         let made = run.features(&go).unwrap();
-        let mut files: Vec<_> = std::fs::read_dir(made.bank).unwrap().map(|e| e.unwrap().path()).collect();
+        let mut files: Vec<_> =
+            std::fs::read_dir(made.bank).unwrap().map(|e| e.unwrap().path()).collect();
         files.sort();
         files.iter().map(|f| std::fs::read(f).unwrap()).collect::<Vec<_>>()
     });
