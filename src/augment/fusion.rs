@@ -4,6 +4,8 @@
 //! (Sec. 4.3): a fused sample is a mean of stored vectors, weighted by how often each was drawn,
 //! and no fused map is ever built.
 
+use half::{bf16, f16};
+
 use crate::rng::KeyedRng;
 
 /// The locations of a map that a draw may take.
@@ -40,9 +42,6 @@ impl Mask {
     }
 }
 
-/// How often each location of a map was drawn: [L].
-pub type LocationCounts = Vec<u16>;
-
 /// Draws `draws` locations of a mask uniformly, with repetition (Alg. 1, lines 15 and 16), and
 /// counts them into `counts` [L], which is cleared first.
 ///
@@ -55,32 +54,62 @@ pub fn draw_locations(mask: &Mask, draws: usize, rng: &mut KeyedRng, counts: &mu
     }
 }
 
-/// `sum` [K] += Σ_l counts_l · map_l, in order of l.
+/// Values of stored maps: how each is read as f32.
+pub trait MapValue: Copy {
+    /// The value; exact.
+    fn value(self) -> f32;
+}
+
+impl MapValue for f32 {
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self
+    }
+}
+
+impl MapValue for f16 {
+    /// Shifted into place, exponent and fraction are those of an f32 that is 2^112 times too small;
+    /// the product is exact, for subnormal numbers too. Right for finite values, which stored ones
+    /// are; without a branch, so that it runs on vectors of values.
+    #[inline(always)]
+    fn value(self) -> f32 {
+        const TWO_TO_112: f32 = f32::from_bits((112 + 127) << 23);
+        let bits = u32::from(self.to_bits());
+        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * TWO_TO_112;
+        f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
+    }
+}
+
+impl MapValue for bf16 {
+    #[inline(always)]
+    fn value(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+}
+
+/// `sum` [K] = Σ_l counts_l · map_l, in order of l.
 ///
 /// # Cost
 /// One pass over the vectors that were drawn; each product and sum is rounded by itself, so the
 /// result does not depend on the processor.
-pub fn add_locations(map: &[f32], counts: &[u16], sum: &mut [f32]) {
-    struct Add<'a> {
-        map: &'a [f32],
-        counts: &'a [u16],
-        sum: &'a mut [f32],
-    }
-    impl pulp::WithSimd for Add<'_> {
+pub fn sum_locations<T: MapValue>(map: &[T], counts: &[u16], sum: &mut [f32]) {
+    struct Sum<'a, T>(&'a [T], &'a [u16], &'a mut [f32]);
+    impl<T: MapValue> pulp::WithSimd for Sum<'_, T> {
         type Output = ();
 
         #[inline(always)]
         fn with_simd<S: pulp::Simd>(self, _: S) {
-            let channels = self.sum.len();
-            for (vector, &count) in self.map.chunks_exact(channels).zip(self.counts) {
+            let Self(map, counts, sum) = self;
+            sum.fill(0.0);
+            for (vector, &count) in map.chunks_exact(sum.len()).zip(counts) {
                 if count > 0 {
                     let times = f32::from(count);
-                    self.sum.iter_mut().zip(vector).for_each(|(sum, f)| *sum += times * f);
+                    sum.iter_mut().zip(vector).for_each(|(sum, f)| *sum += times * f.value());
                 }
             }
         }
     }
-    pulp::Arch::new().dispatch(Add { map, counts, sum });
+    pulp::Arch::new().dispatch(Sum(map, counts, sum));
 }
 
 #[cfg(test)]
@@ -115,7 +144,21 @@ mod tests {
     fn a_weighted_sum_by_hand() {
         let map = [1.0, 0.0, 0.0, 2.0, 5.0, 5.0, 3.0, 1.0];
         let mut sum = [10.0, 0.0];
-        add_locations(&map, &[2, 1, 0, 1], &mut sum);
-        assert_eq!(sum, [15.0, 3.0]);
+        sum_locations(&map, &[2, 1, 0, 1], &mut sum);
+        assert_eq!(sum, [5.0, 3.0]);
+    }
+
+    #[test]
+    fn halves_are_read_exactly() {
+        for bits in 0..=u16::MAX {
+            let half = f16::from_bits(bits);
+            if half.is_finite() {
+                assert_eq!(half.value().to_bits(), half.to_f32().to_bits());
+            }
+            let half = bf16::from_bits(bits);
+            if !half.is_nan() {
+                assert_eq!(half.value().to_bits(), half.to_f32().to_bits());
+            }
+        }
     }
 }

@@ -7,4 +7,4 @@ mod fusion;
 
 pub use cam::{activation, nonzero, normalise, pooled};
 pub use confusing::{ConfusingClasses, confusing_classes};
-pub use fusion::{LocationCounts, Mask, add_locations, draw_locations};
+pub use fusion::{MapValue, Mask, draw_locations, sum_locations};

@@ -3,7 +3,7 @@
 use super::args::FinetuneArgs;
 use super::{Context, print_json, print_text};
 use crate::config;
-use crate::finetune::{self, DEFAULT_WINDOW_BYTES, FinetuneRequest};
+use crate::finetune::{self, DEFAULT_MEMORY_BYTES, FinetuneRequest};
 use crate::report::finetune_text;
 
 pub(super) fn run(context: &Context, args: &FinetuneArgs) -> anyhow::Result<()> {
@@ -19,7 +19,7 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> anyhow::Result<()> 
         seed: args.seed,
         out: args.out.clone(),
         overwrite: args.overwrite,
-        window_bytes: DEFAULT_WINDOW_BYTES,
+        memory_bytes: DEFAULT_MEMORY_BYTES,
     };
     let outcome = finetune::run(&request, &context.screen, &context.interrupt)?;
     if context.json {

@@ -1,8 +1,10 @@
 //! Phase-II: the FC layer is fine-tuned on batches drawn from the bank; no backbone is needed.
 //!
-//! Paper, Sec. 4.3. Batches come in windows (see `window`), made by one thread while another
+//! Paper, Sec. 4.3. Batches come in windows (see `fuser`), made by one thread while another
 //! trains on the window before.
 
+mod fuser;
+mod held_maps;
 mod run_folder;
 mod sgd;
 mod window;
@@ -84,12 +86,12 @@ pub struct FinetuneRequest<'a> {
     pub out: Option<PathBuf>,
     /// Make the result again where it is there already.
     pub overwrite: bool,
-    /// Memory for fused vectors under way, in bytes; it changes nothing in the result.
-    pub window_bytes: usize,
+    /// Memory for maps and fused vectors, in bytes; it changes nothing in the result.
+    pub memory_bytes: usize,
 }
 
-/// Memory for fused vectors under way.
-pub const DEFAULT_WINDOW_BYTES: usize = 1 << 30;
+/// Memory for maps and fused vectors; pooled vectors come on top.
+pub const DEFAULT_MEMORY_BYTES: usize = 1 << 30;
 
 /// Accuracy of one classifier on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,9 +138,9 @@ pub struct Report {
 /// Seconds of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Timing {
-    /// Reading rows without their maps, and confusing classes.
+    /// Reading the rows, confusing classes, and reading maps where they are held in memory.
     pub load_secs: f64,
-    /// Reading maps, fusing and training, which overlap.
+    /// Fusing and training, which overlap, and reading maps where they are not held.
     pub train_secs: f64,
     /// Of `train_secs`, waiting for fused vectors.
     pub waiting_secs: f64,
@@ -163,7 +165,7 @@ pub struct FinetuneOutcome {
 ///
 /// # Determinism
 /// The classifier's bytes depend on the bank's values, the settings and the seed only: not on
-/// threads, shards, the order of rows or `window_bytes`.
+/// threads, shards, the order of rows or `memory_bytes`.
 pub fn run(
     request: &FinetuneRequest,
     progress: &dyn Progress,
@@ -244,7 +246,9 @@ fn fine_tune(
         ));
     }
     let sampler = BatchSampler::new(config, request.seed, &rows.labels, &split, &confusing_ids);
-    let fuser = window::Fuser::new(bank, &rows, config, request.seed)?;
+    let memory_bytes = request.memory_bytes;
+    let fuser =
+        fuser::Fuser::new(bank, &rows, &sampler, config, request.seed, memory_bytes)?;
     let load_secs = begin.elapsed().as_secs_f64();
 
     let begin = Instant::now();
@@ -305,14 +309,13 @@ fn train(
     request: &FinetuneRequest,
     rows: &Rows,
     sampler: &BatchSampler,
-    fuser: &window::Fuser,
+    fuser: &fuser::Fuser,
     mut trainer: HeadTrainer,
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Trained, FinetuneError> {
     let iterations = request.config.iterations;
-    // One window is trained on, one is being made.
-    let size = (request.window_bytes / 2 / fuser.bytes_an_iteration(&request.config)).max(1);
+    let size = fuser.window_iterations(&request.config, request.memory_bytes);
     let starts: Vec<usize> = (0..iterations).step_by(size).collect();
     let mut loss_sums = vec![(0.0f64, 0u32); CURVE_POINTS.min(iterations)];
     let mut fallbacks = Fallbacks::default();
@@ -320,9 +323,11 @@ fn train(
     progress.start("fine-tuning", iterations as u64, "iteration");
     std::thread::scope(|scope| -> Result<(), FinetuneError> {
         let (send, receive) = crossbeam_channel::bounded(0);
+        let (give_back, given_back) = crossbeam_channel::unbounded();
         scope.spawn(move || {
             for start in starts {
-                let window = fuser.window(sampler, start..iterations.min(start + size));
+                let memory = given_back.try_recv().unwrap_or_default();
+                let window = fuser.window(sampler, start..iterations.min(start + size), memory);
                 let failed = window.is_err();
                 if send.send(window).is_err() || failed {
                     return;
@@ -338,20 +343,26 @@ fn train(
             let window = window?;
             waiting_secs += wait.elapsed().as_secs_f64();
             fallbacks.add(window.fallbacks);
-            for (index, iteration) in window.iterations.clone().enumerate() {
-                if interrupt.requested() {
-                    return Err(FinetuneError::Interrupted { done: iteration, iterations });
+            // As a task of the pool, so that the parts of a step are its other threads' to take.
+            rayon::scope(|_| -> Result<(), FinetuneError> {
+                for (index, iteration) in window.iterations.clone().enumerate() {
+                    if interrupt.requested() {
+                        return Err(FinetuneError::Interrupted { done: iteration, iterations });
+                    }
+                    window.assemble(index, rows, &mut vectors, &mut labels);
+                    let loss = trainer.step(&vectors, &labels);
+                    if !loss.is_finite() {
+                        return Err(FinetuneError::Diverged { iterations: iteration + 1 });
+                    }
+                    let point = iteration * loss_sums.len() / iterations;
+                    loss_sums[point].0 += f64::from(loss);
+                    loss_sums[point].1 += 1;
+                    progress.advance(1);
                 }
-                window.assemble(index, rows, &mut vectors, &mut labels);
-                let loss = trainer.step(&vectors, &labels);
-                if !loss.is_finite() {
-                    return Err(FinetuneError::Diverged { iterations: iteration + 1 });
-                }
-                let point = iteration * loss_sums.len() / iterations;
-                loss_sums[point].0 += f64::from(loss);
-                loss_sums[point].1 += 1;
-                progress.advance(1);
-            }
+                Ok(())
+            })?;
+            // Nobody takes it after the last window.
+            let _ = give_back.send(window.sums);
         }
     })?;
     progress.finish();

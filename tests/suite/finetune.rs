@@ -23,15 +23,15 @@ fn config(iterations: usize) -> FinetuneConfig {
 fn try_run(
     bank: &Path,
     config: FinetuneConfig,
-    window_bytes: usize,
+    memory_bytes: usize,
 ) -> Result<FinetuneOutcome, FinetuneError> {
     let request =
-        FinetuneRequest { bank, config, seed: 5, out: None, overwrite: true, window_bytes };
+        FinetuneRequest { bank, config, seed: 5, out: None, overwrite: true, memory_bytes };
     finetune::run(&request, &Silent, &Interrupt::default())
 }
 
-fn classifier(bank: &Path, config: FinetuneConfig, window_bytes: usize) -> Vec<u8> {
-    let outcome = try_run(bank, config, window_bytes).unwrap();
+fn classifier(bank: &Path, config: FinetuneConfig, memory_bytes: usize) -> Vec<u8> {
+    let outcome = try_run(bank, config, memory_bytes).unwrap();
     std::fs::read(outcome.folder.join("classifier.safetensors")).unwrap()
 }
 
@@ -165,13 +165,13 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
 
     let wanted = classifier(banks[0].dir(), config(40), 1 << 30);
     for bank in &banks {
-        for window_bytes in [1, 1 << 14, 1 << 30] {
+        for memory_bytes in [1, 1 << 14, 1 << 30] {
             for threads in [1, 2, 4] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let found = pool.install(|| classifier(bank.dir(), config(40), window_bytes));
+                let found = pool.install(|| classifier(bank.dir(), config(40), memory_bytes));
                 assert!(
                     found == wanted,
-                    "{}, {window_bytes} bytes, {threads} threads",
+                    "{}, {memory_bytes} bytes, {threads} threads",
                     bank.dir().display()
                 );
             }
@@ -183,7 +183,7 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
         seed: 6,
         out: None,
         overwrite: false,
-        window_bytes: 1 << 30,
+        memory_bytes: 1 << 30,
     };
     let other = finetune::run(&request, &Silent, &Interrupt::default()).unwrap();
     assert!(std::fs::read(other.folder.join("classifier.safetensors")).unwrap() != wanted);
@@ -201,7 +201,7 @@ fn a_finished_result_is_kept_and_an_out_of_date_one_is_not() {
             seed: 5,
             out: None,
             overwrite,
-            window_bytes: 1 << 20,
+            memory_bytes: 1 << 20,
         };
         finetune::run(&request, &Silent, &Interrupt::default()).unwrap()
     };
@@ -292,16 +292,15 @@ fn moments_of_fused_vectors_are_those_of_the_masks() {
     let mut mean = vec![0.0f64; 4];
     let repeats = 20_000;
     for i in 0..repeats {
-        let mut sum = vec![0.0f32; 4];
         for (mask, draws, stage, map) in [
             (&s, 3, Stage::SpecificLocations, &tail.feature_map),
             (&g, 6, Stage::GenericLocations, &generic.feature_map),
         ] {
-            let mut counts = vec![0; 9];
+            let (mut counts, mut sum) = (vec![0; 9], vec![0.0f32; 4]);
             draw_locations(mask, draws, &mut KeyedRng::new(9, stage, (i, 0)), &mut counts);
-            fsa_bank::augment::add_locations(map, &counts, &mut sum);
+            fsa_bank::augment::sum_locations(map, &counts, &mut sum);
+            (0..4).for_each(|k| mean[k] += f64::from(sum[k]) / 9.0 / repeats as f64);
         }
-        (0..4).for_each(|k| mean[k] += f64::from(sum[k]) / 9.0 / repeats as f64);
     }
     for k in 0..4 {
         let expected = (3.0 * s_mean[k] + 6.0 * g_mean[k]) / 9.0;
@@ -319,7 +318,7 @@ proptest! {
         num_augmented in 0usize..4,
         head_ratio in 0.2f64..0.95,
         instance in any::<bool>(),
-        window_bytes in 1usize..100_000,
+        memory_bytes in 1usize..100_000,
     ) {
         let dir = tempfile::tempdir().unwrap();
         let shards = dir.path().join("shards");
@@ -329,7 +328,7 @@ proptest! {
             num_confusing, num_augmented, head_ratio, tail_sampling: sampling, head_sampling: sampling,
             ..config(6)
         };
-        match try_run(&shards, config.clone(), window_bytes) {
+        match try_run(&shards, config.clone(), memory_bytes) {
             Ok(outcome) => {
                 prop_assert!(!outcome.report.split.tail.is_empty());
                 let (classes, channels) = (bank.class_names.len(), bank.manifest.feature_shape.channels);

@@ -123,7 +123,7 @@ fn images_become_a_model_a_bank_and_a_better_classifier() {
         seed: 0,
         out: None,
         overwrite: false,
-        window_bytes: 1 << 20,
+        memory_bytes: 1 << 20,
     };
     let tuned = finetune::run(&request, &Silent, &go).unwrap();
     let (before, after) = (&tuned.report.before.groups, &tuned.report.after.groups);
