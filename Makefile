@@ -10,6 +10,7 @@ endif
 VENV := .venv
 REQUIREMENTS := tests/requirements
 READERS := $(VENV)/.readers
+BENCH_VENV := .venv-bench
 # A libtorch of the user's own is respected, and none is installed then.
 ifeq ($(LIBTORCH)$(LIBTORCH_USE_PYTORCH),)
 LIBTORCH_STAMP := $(VENV)/.torch-$(TORCH)
@@ -50,6 +51,9 @@ test: setup ## all tests, with libtorch and without
 	cargo test --release --locked
 	cargo test --release --locked $(BANK_ONLY)
 
+bench: $(BENCH_VENV)/.ready ## Phase-II against PyTorch on the same banks (installs PyTorch whole, 5 GB)
+	$(BENCH_VENV)/bin/python tests/benches/phase2_compare.py
+
 lint: $(LIBTORCH_STAMP) ## formatting and clippy
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
@@ -74,6 +78,11 @@ $(VENV)/.torch-cuda: $(REQUIREMENTS)/torch-cuda.txt | $(VENV)/bin/python
 	tests/requirements/link-libtorch $(VENV)
 	touch $@
 
+$(BENCH_VENV)/.ready: $(REQUIREMENTS)/torch-cuda.txt $(REQUIREMENTS)/readers.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --no-deps $(patsubst %,-r %,$^)
+	touch $@
+
 clean: ## remove what was built and installed here, but no runs
 	cargo clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BENCH_VENV)

@@ -21,7 +21,7 @@ pub use manifest::{
 };
 pub use reader::{Bank, MapReader, MapRequest, Rows, SplitName};
 pub use schema::{classes_schema, describe_columns, pooled_schema, train_schema};
-pub use writer::{BankWriter, ClassRow, Layout, RowHead, TrainRow};
+pub use writer::{BankWriter, ClassRow, Layout, RowHead, TrainRow, Written};
 
 /// What can be wrong with a bank. Each message says where, what was expected, what was found and
 /// what to do.

@@ -93,6 +93,15 @@ pub struct ClassRow {
     pub train_images: u64,
 }
 
+/// What a finished writer has written, for the manifest.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The shards.
+    pub splits: BTreeMap<String, SplitEntry>,
+    /// The other files.
+    pub files: BTreeMap<String, FileEntry>,
+}
+
 /// Writes the files of one bank.
 pub struct BankWriter {
     dir: PathBuf,
@@ -270,11 +279,7 @@ impl BankWriter {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn finish(
-        mut self,
-        classes: &[ClassRow],
-        head: &LinearHead,
-    ) -> Result<(BTreeMap<String, SplitEntry>, BTreeMap<String, FileEntry>), BankError> {
+    pub fn finish(mut self, classes: &[ClassRow], head: &LinearHead) -> Result<Written, BankError> {
         self.close_shard()?;
         let classifier = Weights::of_head(head).to_bytes();
         let table = self.classes_table(classes, head)?;
@@ -283,7 +288,7 @@ impl BankWriter {
             atomic_file::write(&self.dir.join(name), &bytes)?;
             files.insert(name.to_string(), FileEntry::of(&bytes));
         }
-        Ok((self.splits, files))
+        Ok(Written { splits: self.splits, files })
     }
 
     fn classes_table(&self, classes: &[ClassRow], head: &LinearHead) -> Result<Vec<u8>, BankError> {

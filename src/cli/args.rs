@@ -8,12 +8,20 @@ use serde::de::DeserializeOwned;
 
 use crate::config::{FinetuneConfig, Method, Sampling, ShotRule};
 
+const EXAMPLES: &str = "\
+Examples:
+  fsa-bank train pipelines/demo.toml         train; the result is runs/demo/model.safetensors
+  fsa-bank features pipelines/demo.toml      write the bank, runs/demo/shards/
+  fsa-bank finetune runs/demo/shards/        fine-tune the classifier and compare
+  fsa-bank inspect runs/demo/shards/         see what the bank holds";
+
 /// Feature banks for long-tailed image classification.
 ///
 /// Train a network (train), write its feature bank once (features), then find a better classifier
 /// for the rare classes from the bank alone, in seconds (finetune).
 #[derive(Debug, Parser)]
 #[command(name = "fsa-bank", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = EXAMPLES)]
 pub struct Cli {
     /// Print the result as one line of JSON on standard output
     #[arg(long, global = true)]
@@ -62,6 +70,17 @@ pub struct PipelineArgs {
     /// Replace what an earlier run left in the folder
     #[arg(long)]
     pub overwrite: bool,
+}
+
+impl PipelineArgs {
+    /// What the user's next command must have besides the pipeline.
+    pub(super) fn same_flags(&self) -> String {
+        let path = |flag: &str, path: &Option<PathBuf>| {
+            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", p.display()))
+        };
+        let set: String = self.set.iter().map(|s| format!(" --set {s}")).collect();
+        format!("{}{}{set}", path("--data", &self.data), path("--out", &self.out))
+    }
 }
 
 /// `train`

@@ -36,9 +36,10 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
         .map_or(String::new(), |t| format!(", test top-1 {t:.2}"));
     let epochs = last.map_or(loaded.pipeline.train.epochs, |row| row.epoch);
     print_text(&format!(
-        "{}: {what}, {epochs} epochs{top1}\nNext: fsa-bank features {}\n",
+        "{}: {what}, {epochs} epochs{top1}\nNext: fsa-bank features {}{}\n",
         outcome.model.display(),
-        loaded.file.display()
+        loaded.file.display(),
+        args.common.same_flags()
     ));
     Ok(())
 }

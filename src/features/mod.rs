@@ -169,7 +169,8 @@ pub fn run(
     let class =
         |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
     let classes: Vec<ClassRow> = dataset.class_names.iter().zip(&counts.0).map(class).collect();
-    (manifest.splits, manifest.files) = writer.finish(&classes, &head)?;
+    let written = writer.finish(&classes, &head)?;
+    (manifest.splits, manifest.files) = (written.splits, written.files);
     manifest.save(out)?;
     progress.finish();
     let secs = begin.elapsed().as_secs_f64();

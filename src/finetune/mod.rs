@@ -247,8 +247,7 @@ fn fine_tune(
     }
     let sampler = BatchSampler::new(config, request.seed, &rows.labels, &split, &confusing_ids);
     let memory_bytes = request.memory_bytes;
-    let fuser =
-        fuser::Fuser::new(bank, &rows, &sampler, config, request.seed, memory_bytes)?;
+    let fuser = fuser::Fuser::new(bank, &rows, &sampler, config, request.seed, memory_bytes)?;
     let load_secs = begin.elapsed().as_secs_f64();
 
     let begin = Instant::now();

@@ -156,8 +156,7 @@ impl ClassPart {
         for sums in [&mut self.row_max, &mut self.row_sum, &mut self.label_logit] {
             sums.resize(rows, 0.0);
         }
-        for (row, (scores, &label)) in
-            self.scores.chunks_exact_mut(classes).zip(labels).enumerate()
+        for (row, (scores, &label)) in self.scores.chunks_exact_mut(classes).zip(labels).enumerate()
         {
             let own = (label as usize).checked_sub(self.first_class).filter(|&c| c < classes);
             self.label_logit[row] = own.map_or(0.0, |class| scores[class]);

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use fsa_bank::bank::{
     Bank, BankWriter, ClassRow, FORMAT_VERSION, Layout, Manifest, RowHead, SplitName, TrainRow,
+    Written,
 };
 use fsa_bank::rng::{KeyedRng, Stage};
 
@@ -135,7 +136,7 @@ fn write(dir: &Path, bank: &Bank, rows: &[TrainRow], layout: Layout) {
         let class = |(name, &n): (&String, &u64)| ClassRow { name: name.clone(), train_images: n };
         let classes: Vec<ClassRow> =
             bank.class_names.iter().zip(&bank.class_counts.0).map(class).collect();
-        let (splits, files) = writer.finish(&classes, &bank.head)?;
+        let Written { splits, files } = writer.finish(&classes, &bank.head)?;
         let manifest = Manifest { version: FORMAT_VERSION, splits, files, ..bank.manifest.clone() };
         Ok(manifest.save(dir)?)
     };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use fsa_bank::augment;
 use fsa_bank::bank::{
     Bank, BankError, BankWriter, ClassRow, DatasetCard, FORMAT_VERSION, Layout, Manifest, ModelRef,
-    RowHead, TrainRow, ViewSettings,
+    RowHead, TrainRow, ViewSettings, Written,
 };
 use fsa_bank::config::{FinetuneConfig, Precision};
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
@@ -88,7 +88,7 @@ fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<
     writer.append_pooled("test", &test)?;
     let class = |(name, &n): (&String, &u64)| ClassRow { name: name.clone(), train_images: n };
     let classes_table: Vec<ClassRow> = names.iter().zip(&counts).map(class).collect();
-    let (splits, files) = writer.finish(&classes_table, &head)?;
+    let Written { splits, files } = writer.finish(&classes_table, &head)?;
     let manifest = Manifest {
         format: Manifest::format_name(),
         version: FORMAT_VERSION,

@@ -35,7 +35,7 @@ fn bank() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn message(dir: &Path) -> String {
-    read_all(dir).err().expect("an error").to_string()
+    read_all(dir).expect_err("an error").to_string()
 }
 
 /// Writes the manifest with a change and a checksum that fits it.

@@ -289,7 +289,7 @@ fn moments_of_fused_vectors_are_those_of_the_masks() {
         sum
     };
     let (s_mean, g_mean) = (mean_of(&tail.feature_map, &s), mean_of(&generic.feature_map, &g));
-    let mut mean = vec![0.0f64; 4];
+    let mut mean = [0.0f64; 4];
     let repeats = 20_000;
     for i in 0..repeats {
         for (mask, draws, stage, map) in [

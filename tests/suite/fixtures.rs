@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fsa_bank::augment;
 use fsa_bank::bank::{
     Bank, BankWriter, ClassRow, DatasetCard, FORMAT_VERSION, Layout, Manifest, ModelRef, RowHead,
-    TrainRow, ViewSettings,
+    TrainRow, ViewSettings, Written,
 };
 use fsa_bank::config::Precision;
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
@@ -110,7 +110,7 @@ impl BankSpec {
         let class =
             |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
         let classes: Vec<ClassRow> = names.iter().zip(&self.counts).map(class).collect();
-        let (splits, files) = writer.finish(&classes, &self.head()).unwrap();
+        let Written { splits, files } = writer.finish(&classes, &self.head()).unwrap();
         let manifest = Manifest {
             format: Manifest::format_name(),
             version: FORMAT_VERSION,
