@@ -21,7 +21,7 @@ DATASET ?= demo
 PIPELINE := pipelines/$(DATASET).toml
 RUN := runs/$(DATASET)
 DATA_FLAG := $(if $(DATA),--data $(DATA))
-BANK_ONLY := --no-default-features --target-dir target/bank-only
+BANK_ONLY := --no-default-features
 
 .PHONY: help setup build demo train features finetune test lint bench clean
 

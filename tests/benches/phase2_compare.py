@@ -24,17 +24,21 @@ SHAPES = [
 
 def ours(folder, shape, threads):
     """Timing of three runs of `cargo bench --bench phase2`, the bank being made on the first."""
-    command = ["cargo", "bench", "--quiet", "--no-default-features", "--target-dir"]
-    command += ["target/bank-only", "--bench", "phase2", "--", str(folder), *map(str, shape)]
+    command = ["cargo", "bench", "--quiet", "--no-default-features", "--bench", "phase2", "--"]
+    command += [str(folder), *map(str, shape)]
     env = {"RAYON_NUM_THREADS": str(threads)}
     output = run(command, env)
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 
-def pytorch(folder, iterations, threads):
+# The way most would write it, and the fastest we found: see phase2_pytorch.py.
+PYTORCH = {"bmm": ["--fusion", "bmm", "--chunk", "1"], "bags": []}
+
+
+def pytorch(folder, options, iterations, threads):
     """Timing of one run of the PyTorch script."""
     script = [sys.executable, HERE / "phase2_pytorch.py", folder / "shards", "--json"]
-    script += ["--iterations", str(iterations), "--threads", str(threads)]
+    script += ["--iterations", str(iterations), "--threads", str(threads), *options]
     return json.loads(run(script, {}).splitlines()[-1])
 
 
@@ -57,17 +61,22 @@ def main():
     print("iterations a second, seconds to load the bank; medians")
     for name, k, h, w, c, rows, our_iterations, their_iterations in SHAPES:
         folder = (args.folder / f"{k}-{h}-{w}-{c}").absolute()
-        mine, theirs = [], []
+        mine, theirs = [], {name: [] for name in PYTORCH}
         for _ in range(args.repeats):
             mine += ours(folder, (k, h, w, c, rows, our_iterations), args.threads)
-            theirs.append(pytorch(folder, their_iterations, args.threads))
-        rate = [statistics.median(r["iterations_per_sec"] for r in side) for side in (mine, theirs)]
-        load = [statistics.median(r["load_secs"] for r in side) for side in (mine, theirs)]
-        print(
-            f"{name}: fsa-bank {rate[0]:.0f} ({load[0]:.2f} s), PyTorch {rate[1]:.0f} "
-            f"({load[1]:.2f} s), ratio {rate[0] / rate[1]:.2f}",
-            flush=True,
-        )
+            for way, options in PYTORCH.items():
+                theirs[way].append(pytorch(folder, options, their_iterations, args.threads))
+        rate, load = median(mine, "iterations_per_sec"), median(mine, "load_secs")
+        print(f"{name}: fsa-bank {rate:.0f} ({load:.2f} s)", flush=True)
+        for way, runs in theirs.items():
+            their_rate, load = median(runs, "iterations_per_sec"), median(runs, "load_secs")
+            ratio = rate / their_rate
+            print(f"  PyTorch, {way}: {their_rate:.0f} ({load:.2f} s), ratio {ratio:.2f}", flush=True)
+
+
+def median(runs, key):
+    """Median of one figure of several runs."""
+    return statistics.median(run[key] for run in runs)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ draw is one random number and one look-up, with no torch.multinomial; `embedding
 the vectors that were drawn and averages them on the way, with no bmm over whole maps; the batches
 of `--chunk` iterations are made together, which spreads the cost of a call (`--chunk 1` makes one
 at a time); and SGD is the fused one.
+
+`--fusion bmm --chunk 1` is the way most would write it: `multinomial` over the masks of each fused
+sample, `scatter_add` into counts, `bmm` with whole maps, one iteration at a time.
 """
 
 import argparse
@@ -188,10 +191,27 @@ class Locations:
         specific = (bank.cam > TAU_SPECIFIC) & bank.nonzero
         generic = (bank.cam < TAU_GENERIC) & bank.nonzero
         masks = torch.cat([specific, generic])
+        self.masks = masks
         self.counts = masks.sum(1)
         first = (torch.arange(2 * self.rows) % self.rows * self.length)[:, None]
         kept_first = torch.argsort(~masks, dim=1, stable=True)
         self.table = (first + kept_first).flatten()
+
+    def count(self, specific_rows, generic_rows, gamma):
+        """How often each location of the two rows is drawn: twice [n, L]."""
+        entries = [specific_rows, generic_rows + self.rows]
+        empty = [self.counts[entry] == 0 for entry in entries]
+        draws = (gamma * self.length).round()
+        draws = draws.masked_fill(empty[1], self.length).masked_fill(empty[0], 0)
+        taken = torch.arange(self.length) < draws[:, None]
+        counts = []
+        for entry, none, mine in zip(entries, empty, (taken, ~taken)):
+            chances = self.masks[entry].float().masked_fill(none[:, None], 1)
+            places = torch.multinomial(chances, self.length, replacement=True)
+            counts.append(torch.zeros_like(chances).scatter_add_(1, places, mine.float()))
+        # With nothing to draw, every location once: the real pooled sample.
+        neither = (empty[0] & empty[1])[:, None]
+        return counts[0].masked_fill(neither, 1), counts[1].masked_fill(neither, 0)
 
     def draw(self, specific_rows, generic_rows, gamma):
         """The L locations of each fused sample: [n, L]."""
@@ -220,6 +240,7 @@ class Batches:
         self.class_rows = ClassRows(bank.labels, len(bank.images))
         self.locations = Locations(bank)
         self.tail_per_batch, self.num_augmented = args.tail_per_batch, args.num_augmented
+        self.fusion = args.fusion
 
     def draw_rows(self, classes, count):
         """`count` rows: a class uniformly, then one of its rows."""
@@ -233,7 +254,16 @@ class Batches:
             turns = turns + torch.randint(classes.shape[1], (len(tail_rows), 1))
         generic_rows = self.class_rows.draw(classes.gather(1, turns % classes.shape[1])).flatten()
         specific_rows = tail_rows.repeat_interleave(self.num_augmented)
-        drawn = self.locations.draw(specific_rows, generic_rows, torch.rand(len(generic_rows)))
+        gamma = torch.rand(len(generic_rows))
+        if self.fusion == "bmm":
+            counts = self.locations.count(specific_rows, generic_rows, gamma)
+            maps = self.bank.maps
+            sums = [
+                torch.bmm(count[:, None], maps[rows])[:, 0]
+                for count, rows in zip(counts, (specific_rows, generic_rows))
+            ]
+            return (sums[0] + sums[1]) / self.locations.length
+        drawn = self.locations.draw(specific_rows, generic_rows, gamma)
         return F.embedding_bag(drawn, self.vectors, mode="mean")
 
     def make(self, iterations):
@@ -289,6 +319,7 @@ def parse_args():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--chunk", type=int, default=32, help="iterations whose batches are made together")
+    parser.add_argument("--fusion", choices=["bags", "bmm"], default="bags")
     parser.add_argument("--head-ratio", type=float, default=0.9)
     parser.add_argument("--num-confusing", type=int, default=3)
     parser.add_argument("--num-augmented", type=int, default=3)
