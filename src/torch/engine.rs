@@ -25,7 +25,8 @@ impl Engine for TorchEngine {
         seed: u64,
     ) -> Result<Box<dyn Trainable>, BackboneError> {
         let (device, kind) = prepare(options)?;
-        let network = Network::new(network, device, kind, options.channels_last, |index, p| {
+        let channels_last = channels_last(network, device, options);
+        let network = Network::new(network, device, kind, channels_last, |index, p| {
             Ok(p.initial(seed, index))
         })?;
         Ok(Box::new(TorchTrainable::new(network, device, sgd)))
@@ -33,17 +34,17 @@ impl Engine for TorchEngine {
 
     fn backbone(
         &self,
-        network: &ResNet,
+        layout: &ResNet,
         weights: &Weights,
         path: &Path,
         side: usize,
         options: &EngineOptions,
     ) -> Result<Box<dyn Backbone>, BackboneError> {
         let (device, kind) = prepare(options)?;
-        let side = network.map_side(side);
-        let shape = FeatureShape { channels: network.channels(), height: side, width: side };
-        let channels_last = options.channels_last;
-        let network = Network::with_weights(network, device, kind, channels_last, weights, path)?;
+        let side = layout.map_side(side);
+        let shape = FeatureShape { channels: layout.channels(), height: side, width: side };
+        let channels_last = channels_last(layout, device, options);
+        let network = Network::with_weights(layout, device, kind, channels_last, weights, path)?;
         Ok(Box::new(TorchBackbone { network, shape }))
     }
 
@@ -59,6 +60,16 @@ fn prepare(options: &EngineOptions) -> Result<(Device, Kind), BackboneError> {
     }
     let device = device::resolve(&options.device)?;
     Ok((device, device::kind(options.arithmetic, device)))
+}
+
+/// Narrower networks stay in the plain order on a CPU: in libtorch 2.11 the backward pass of a strided
+/// 1 x 1 convolution with up to 8 input channels in channels-last order reads beyond its memory
+/// (PyTorch itself crashes on `conv2d` of 8 to 16 channels, 48 x 48 pixels, stride 2).
+const NARROWEST_CHANNELS_LAST: usize = 16;
+
+fn channels_last(network: &ResNet, device: Device, options: &EngineOptions) -> bool {
+    let safe = device.is_cuda() || network.width >= NARROWEST_CHANNELS_LAST;
+    options.channels_last && safe
 }
 
 struct TorchBackbone {

@@ -132,6 +132,11 @@ fn bf16_and_memory_order_change_the_speed_and_not_the_outcome() {
             str(&out),
             "--set",
             "train.epochs=1",
+            "--set",
+            "network.width=16",
+            // Small steps, so that rounding does not grow into another trajectory.
+            "--set",
+            "train.learning_rate=0.001",
             "--threads",
             "1",
         ];
@@ -142,6 +147,17 @@ fn bf16_and_memory_order_change_the_speed_and_not_the_outcome() {
     let bf16 = loss("bf16", &["--set", "train.arithmetic=bf16"]);
     assert!((plain - channels_last).abs() < 1e-2, "{plain} {channels_last}");
     assert!(plain != bf16 && (plain - bf16).abs() < 0.2, "{plain} {bf16}");
+}
+
+/// libtorch 2.11 crashes on channels-last networks this narrow.
+#[test]
+fn a_narrow_network_on_larger_images_trains() {
+    let (dir, pipeline) = images();
+    let sizes = ["--set", "network.width=8", "--set", "dataset.image_size=48"];
+    let run = ["--set", "train.epochs=1", "--set", "train.batch_size=43", "--out"];
+    let out = dir.path().join("run");
+    let args = [&["train", str(&pipeline)], &sizes[..], &run, &[str(&out)]].concat();
+    assert_eq!(done(&args)["epochs"].as_array().unwrap().len(), 1);
 }
 
 /// The main job on the real images of the demo, shortened: FSA must lift the rarest third.

@@ -136,6 +136,28 @@ fn images_become_a_model_a_bank_and_a_better_classifier() {
 }
 
 #[test]
+fn a_val_split_gets_pooled_rows_of_its_own() {
+    let mut run = Run::new(&["train.epochs=1"]);
+    let images = run.path().join("images");
+    let val = images.join("val/colour-1");
+    std::fs::create_dir_all(&val).unwrap();
+    for name in ["000.png", "001.png"] {
+        std::fs::copy(images.join("test/colour-1").join(name), val.join(name)).unwrap();
+    }
+    run.dataset = Dataset::open(&run.loaded.pipeline.dataset).unwrap();
+    let go = Interrupt::default();
+    run.train(false, &Silent, &go).unwrap();
+    let bank = Bank::open(&run.features(&go).unwrap().bank).unwrap();
+    let (val, test) = (bank.rows(SplitName::Val).unwrap(), bank.rows(SplitName::Test).unwrap());
+    assert_eq!(val.labels, [1, 1]);
+    // The same images as the first two of class 1 in the test split.
+    let first = test.labels.iter().position(|&l| l == 1).unwrap();
+    assert_eq!(val.pooled_of(0), test.pooled_of(first));
+    assert_eq!(val.pooled_of(1), test.pooled_of(first + 1));
+    assert!(val.cam.is_empty() && bank.manifest.splits["val"].images == 2);
+}
+
+#[test]
 fn a_resumed_training_ends_with_the_same_weights() {
     let straight = Run::new(&[]);
     let go = Interrupt::default();
