@@ -171,13 +171,18 @@ fn this_executable_does_not_load_libtorch() {
     assert!(!holds("libtorch_cpu.so") && !holds("libc10.so"));
 }
 
-#[cfg(not(feature = "torch"))]
 #[test]
-fn without_the_engine_training_says_how_to_get_it() {
+fn without_the_engine_beside_it_training_says_how_to_get_it() {
     let dir = tempfile::tempdir().unwrap();
     image_folder(&dir.path().join("images"), &[3, 2]);
     let pipeline = folder_pipeline(dir.path());
-    fails(&["train", str(&pipeline)], 1, &["fsa-bank-torch", "make build"]);
+    let alone = dir.path().join("fsa-bank");
+    std::fs::copy(PROGRAM, &alone).unwrap();
+    let output = Command::new(&alone).arg("train").arg(&pipeline).output().unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("fsa-bank-torch: not there"), "{message}");
+    assert!(message.contains("make build"), "{message}");
 }
 
 #[cfg(feature = "torch")]
