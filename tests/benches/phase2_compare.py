@@ -31,8 +31,12 @@ def ours(folder, shape, threads):
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 
-# The way most would write it, and the fastest we found: see phase2_pytorch.py.
-PYTORCH = {"bmm": ["--fusion", "bmm", "--chunk", "1"], "bags": []}
+# The way most would write it, a faster one with autograd, and one without: see phase2_pytorch.py.
+PYTORCH = {
+    "bmm": ["--fusion", "bmm", "--chunk", "1"],
+    "bags": [],
+    "hand": ["--step", "hand"],
+}
 
 
 def pytorch(folder, options, iterations, threads):

@@ -19,13 +19,16 @@ of `--chunk` iterations are made together, which spreads the cost of a call (`--
 at a time); and SGD is the fused one.
 
 `--fusion bmm --chunk 1` is the way most would write it: `multinomial` over the masks of each fused
-sample, `scatter_add` into counts, `bmm` with whole maps, one iteration at a time.
+sample, `scatter_add` into counts, `bmm` with whole maps, one iteration at a time. `--step hand` writes out
+the gradient and the update in place of autograd and torch.optim.SGD, and is faster still.
 """
 
 import argparse
 import json
 import pathlib
+import queue
 import resource
+import threading
 import time
 from dataclasses import dataclass
 
@@ -289,18 +292,61 @@ def phase1_classifier(bank):
     return head
 
 
-def fine_tune(batches, iterations, chunk):
-    """Phase-II; the fine-tuned classifier."""
-    head = phase1_classifier(batches.bank)
-    sgd = torch.optim.SGD(head.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)
+def plain_batches(batches, iterations, chunk):
+    """The batches of all iterations, some iterations at a time."""
     for begin in range(0, iterations, chunk):
         with torch.no_grad():
-            vectors, labels = batches.make(min(chunk, iterations - begin))
+            made = batches.make(min(chunk, iterations - begin))
+        yield made
+
+
+def batches_ahead(batches, iterations, chunk):
+    """The same, made by a second thread while the first trains."""
+    made = queue.Queue(2)
+
+    def produce():
+        for some in plain_batches(batches, iterations, chunk):
+            made.put(some)
+        made.put(None)
+
+    threading.Thread(target=produce, daemon=True).start()
+    return iter(made.get, None)
+
+
+def fine_tune_by_autograd(bank, chunks):
+    """Phase-II with autograd and torch.optim.SGD; the fine-tuned classifier."""
+    head = phase1_classifier(bank)
+    sgd = torch.optim.SGD(head.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)
+    for vectors, labels in chunks:
         for x, y in zip(vectors.unbind(), labels.unbind()):
             sgd.zero_grad()
             F.cross_entropy(head(x), y).backward()
             sgd.step()
     return head
+
+
+@torch.no_grad()
+def fine_tune_by_hand(bank, chunks):
+    """The same steps with the gradient of softmax cross-entropy written out."""
+    head = phase1_classifier(bank)
+    weight, bias = head.weight, head.bias
+    weight_momentum, bias_momentum = torch.zeros_like(weight), torch.zeros_like(bias)
+    for vectors, labels in chunks:
+        share = 1 / labels.shape[1]
+        for x, target in zip(vectors.unbind(), F.one_hot(labels, len(bias)).float().unbind()):
+            error = torch.addmm(bias, x, weight.t()).softmax(1).sub_(target)
+            weight_momentum.addmm_(error.t(), x, beta=MOMENTUM, alpha=share)
+            bias_momentum.mul_(MOMENTUM).add_(error.sum(0), alpha=share)
+            weight.sub_(weight_momentum, alpha=LEARNING_RATE)
+            bias.sub_(bias_momentum, alpha=LEARNING_RATE)
+    return head
+
+
+def fine_tune(batches, iterations, args):
+    """Phase-II; the fine-tuned classifier."""
+    make = batches_ahead if args.ahead else plain_batches
+    step = fine_tune_by_hand if args.step == "hand" else fine_tune_by_autograd
+    return step(batches.bank, make(batches, iterations, args.chunk))
 
 
 def top1(head, pooled, labels):
@@ -320,6 +366,12 @@ def parse_args():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--chunk", type=int, default=32, help="iterations whose batches are made together")
     parser.add_argument("--fusion", choices=["bags", "bmm"], default="bags")
+    parser.add_argument("--step", choices=["autograd", "hand"], default="autograd")
+    parser.add_argument(
+        "--ahead",
+        action="store_true",
+        help="make batches in a second thread (with --threads 1: two in all)",
+    )
     parser.add_argument("--head-ratio", type=float, default=0.9)
     parser.add_argument("--num-confusing", type=int, default=3)
     parser.add_argument("--num-augmented", type=int, default=3)
@@ -338,9 +390,9 @@ def measure(args):
     loaded = time.perf_counter()
     batches = Batches(bank, args)
     ready = time.perf_counter()
-    fine_tune(batches, WARM_UP, args.chunk)
+    fine_tune(batches, WARM_UP, args)
     warm = time.perf_counter()
-    head = fine_tune(batches, args.iterations, args.chunk)
+    head = fine_tune(batches, args.iterations, args)
     done = time.perf_counter()
     told = {
         "rows": len(bank.labels),
