@@ -5,6 +5,7 @@ pub mod augment;
 pub mod backbone;
 pub mod bank;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod dataset;
 pub mod domain;
@@ -16,6 +17,7 @@ pub mod progress;
 pub mod report;
 pub mod rng;
 pub mod sampler;
+pub mod sweep;
 pub mod train;
 pub mod weights;
 

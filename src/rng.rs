@@ -23,6 +23,10 @@ pub enum Stage {
     SpecificLocations = 6,
     /// Locations drawn for the class-generic part of a fused sample: key (iteration, slot).
     GenericLocations = 7,
+    /// Noise of a vector drawn from a calibrated Gaussian: key (iteration, place in the batch).
+    CalibratedNoise = 8,
+    /// Weights of a classifier that starts anew: key (0, 0).
+    NewClassifier = 9,
 }
 
 /// SplitMix64 over a keyed start.

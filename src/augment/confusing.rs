@@ -32,11 +32,26 @@ pub fn confusing_classes(
         means.iter_mut().zip(row).for_each(|(mean, &score)| *mean += f64::from(score));
     }
     let samples = scores.len().max(1) as f64;
-    let others = (0..head.classes() as u32).map(ClassId).filter(|&c| c != class);
-    let mut ranked: Vec<(ClassId, f32)> =
-        others.map(|c| (c, (means[c.index()] / samples) as f32)).collect();
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    ranked.truncate(count);
+    let means: Vec<f32> = means.iter().map(|mean| (mean / samples) as f32).collect();
+    rank_confusing(class, &means, count, &|_| true)
+}
+
+/// The top `count` of the classes other than `class` by their mean scores [C], of those that `among`
+/// lets in; equal scores keep the order of the ids.
+pub fn rank_confusing(
+    class: ClassId,
+    means: &[f32],
+    count: usize,
+    among: &dyn Fn(ClassId) -> bool,
+) -> ConfusingClasses {
+    let others = (0..means.len() as u32).map(ClassId).filter(|&c| c != class && among(c));
+    let mut ranked: Vec<(ClassId, f32)> = others.map(|c| (c, means[c.index()])).collect();
+    let order = |a: &(ClassId, f32), b: &(ClassId, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if count < ranked.len() {
+        ranked.select_nth_unstable_by(count, order);
+        ranked.truncate(count);
+    }
+    ranked.sort_unstable_by(order);
     ConfusingClasses { class, ranked }
 }
 

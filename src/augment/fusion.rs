@@ -47,10 +47,10 @@ impl Mask {
 ///
 /// # Panics
 /// When the mask is empty and `draws` is not 0.
-pub fn draw_locations(mask: &Mask, draws: usize, rng: &mut KeyedRng, counts: &mut [u16]) {
-    counts.fill(0);
+pub fn draw_locations(mask: &Mask, draws: usize, rng: &mut KeyedRng, counts: &mut [f32]) {
+    counts.fill(0.0);
     for _ in 0..draws {
-        counts[usize::from(mask.locations[rng.below(mask.len() as u32) as usize])] += 1;
+        counts[usize::from(mask.locations[rng.below(mask.len() as u32) as usize])] += 1.0;
     }
 }
 
@@ -87,29 +87,28 @@ impl MapValue for bf16 {
     }
 }
 
-/// `sum` [K] = Σ_l counts_l · map_l, in order of l.
+/// `sum` [K] = Σ_l weights_l · map_l, in order of l; the weights are how often each vector was drawn.
 ///
 /// # Cost
 /// One pass over the vectors that were drawn; each product and sum is rounded by itself, so the
 /// result does not depend on the processor.
-pub fn sum_locations<T: MapValue>(map: &[T], counts: &[u16], sum: &mut [f32]) {
-    struct Sum<'a, T>(&'a [T], &'a [u16], &'a mut [f32]);
+pub fn sum_locations<T: MapValue>(map: &[T], weights: &[f32], sum: &mut [f32]) {
+    struct Sum<'a, T>(&'a [T], &'a [f32], &'a mut [f32]);
     impl<T: MapValue> pulp::WithSimd for Sum<'_, T> {
         type Output = ();
 
         #[inline(always)]
         fn with_simd<S: pulp::Simd>(self, _: S) {
-            let Self(map, counts, sum) = self;
+            let Self(map, weights, sum) = self;
             sum.fill(0.0);
-            for (vector, &count) in map.chunks_exact(sum.len()).zip(counts) {
-                if count > 0 {
-                    let times = f32::from(count);
+            for (vector, &times) in map.chunks_exact(sum.len()).zip(weights) {
+                if times != 0.0 {
                     sum.iter_mut().zip(vector).for_each(|(sum, f)| *sum += times * f.value());
                 }
             }
         }
     }
-    pulp::Arch::new().dispatch(Sum(map, counts, sum));
+    pulp::Arch::new().dispatch(Sum(map, weights, sum));
 }
 
 #[cfg(test)]
@@ -133,18 +132,18 @@ mod tests {
     fn draws_stay_in_the_mask_and_are_uniform() {
         let mask = Mask::specific(&CAM, &NONZERO, 0.5);
         let mut rng = KeyedRng::new(0, Stage::SpecificLocations, (0, 0));
-        let mut counts = [0; 4];
+        let mut counts = [0.0; 4];
         draw_locations(&mask, 20_000, &mut rng, &mut counts);
-        assert_eq!(counts[1] + counts[2], 0);
-        assert_eq!(counts[0] + counts[3], 20_000);
-        assert!((9_600..10_400).contains(&counts[0]), "{counts:?}");
+        assert_eq!(counts[1] + counts[2], 0.0);
+        assert_eq!(counts[0] + counts[3], 20_000.0);
+        assert!((9_600.0..10_400.0).contains(&counts[0]), "{counts:?}");
     }
 
     #[test]
     fn a_weighted_sum_by_hand() {
         let map = [1.0, 0.0, 0.0, 2.0, 5.0, 5.0, 3.0, 1.0];
         let mut sum = [10.0, 0.0];
-        sum_locations(&map, &[2, 1, 0, 1], &mut sum);
+        sum_locations(&map, &[2.0, 1.0, 0.0, 1.0], &mut sum);
         assert_eq!(sum, [5.0, 3.0]);
     }
 

@@ -4,6 +4,8 @@
 //! compares with the code. Every byte that a reader hands on has been checked against the
 //! manifest's checksums first.
 
+mod columns;
+mod index;
 mod manifest;
 mod reader;
 mod schema;
@@ -15,11 +17,13 @@ use std::path::PathBuf;
 use crate::atomic_file::WriteError;
 use crate::weights::WeightsError;
 
+pub use columns::{Column, RowValues};
+pub use index::{RowIndex, RowRequest, Rows};
 pub use manifest::{
     CLASSES_FILE, CLASSIFIER_FILE, Checksum, DatasetCard, FORMAT_VERSION, FileEntry, MANIFEST_FILE,
     Manifest, ModelRef, RowGroupEntry, ShardEntry, SplitEntry, ViewSettings,
 };
-pub use reader::{Bank, MapReader, MapRequest, Rows, SplitName};
+pub use reader::{Bank, RowReader, SplitName};
 pub use schema::{classes_schema, describe_columns, pooled_schema, train_schema};
 pub use writer::{BankWriter, ClassRow, Layout, RowHead, TrainRow, Written};
 

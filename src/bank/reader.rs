@@ -1,24 +1,22 @@
-//! Reading a bank: the rows without their maps all at once, the maps of chosen rows as a stream.
+//! Reading a bank: its index, all rows without their maps, or chosen columns of chosen rows as a stream.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Float32Type, Int32Type};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
-    RowSelectionPolicy, RowSelector,
-};
+use arrow::array::AsArray;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::columns::{
+    Column, RowValues, bools, cam, column, feature_maps, ids, open_group, part_of, pooled, select,
+};
+use super::index::{Position, RowIndex, RowRequest, Rows, in_order};
 use super::manifest::{Manifest, SplitEntry};
-use super::schema::MAP_COLUMN;
 use super::verified::{VerifiedShard, read_whole};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
-use crate::domain::{ClassCounts, LinearHead};
+use crate::domain::{ClassCounts, FeatureShape, LinearHead};
 use crate::weights::Weights;
 
 /// A split of a bank.
@@ -56,87 +54,6 @@ pub struct Bank {
     pub class_counts: ClassCounts,
     /// The Phase-I classifier.
     pub head: LinearHead,
-}
-
-/// The rows of a split without their maps, in order of (sample, view) whatever the shards' order.
-#[derive(Debug, Default, Clone)]
-pub struct Rows {
-    /// Index of the image in its split.
-    pub sample_ids: Vec<u32>,
-    /// View of the image; 0 is clean.
-    pub views: Vec<u32>,
-    /// True class.
-    pub labels: Vec<u32>,
-    /// [n, K].
-    pub pooled: Vec<f32>,
-    /// [n, L], training rows only.
-    pub cam: Vec<f32>,
-    /// [n, L], training rows only.
-    pub nonzero: Vec<bool>,
-    /// Where each row is on disk.
-    positions: Vec<Position>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Position {
-    shard: u32,
-    row_group: u32,
-    row: u32,
-}
-
-impl Rows {
-    /// Rows.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Labels and pooled vectors of the clean views (view 0), one row an image.
-    pub fn clean(&self) -> (Vec<u32>, Vec<f32>) {
-        let clean: Vec<usize> = (0..self.len()).filter(|&row| self.views[row] == 0).collect();
-        let labels = clean.iter().map(|&row| self.labels[row]).collect();
-        (labels, clean.iter().flat_map(|&row| self.pooled_of(row)).copied().collect())
-    }
-
-    /// [K] of one row.
-    pub fn pooled_of(&self, row: usize) -> &[f32] {
-        let channels = self.pooled.len() / self.len();
-        &self.pooled[row * channels..][..channels]
-    }
-
-    /// [L] of one row.
-    pub fn cam_of(&self, row: usize) -> &[f32] {
-        let locations = self.cam.len() / self.len();
-        &self.cam[row * locations..][..locations]
-    }
-
-    /// [L] of one row.
-    pub fn nonzero_of(&self, row: usize) -> &[bool] {
-        let locations = self.nonzero.len() / self.len();
-        &self.nonzero[row * locations..][..locations]
-    }
-}
-
-/// Rows of one request at most, so that several threads have work in one row group.
-const REQUEST_ROWS: usize = 512;
-
-/// Rows whose maps are wanted, grouped by where they are on disk.
-pub struct MapRequest {
-    shard: usize,
-    row_group: usize,
-    /// (row within the group, row in [`Rows`]), ascending.
-    rows: Vec<(usize, usize)>,
-}
-
-impl MapRequest {
-    /// The rows (indices into [`Rows`]) in the order their maps will come.
-    pub fn rows(&self) -> impl Iterator<Item = usize> + '_ {
-        self.rows.iter().map(|(_, row)| *row)
-    }
 }
 
 impl Bank {
@@ -187,6 +104,21 @@ impl Bank {
         })
     }
 
+    /// Which rows a split has.
+    ///
+    /// # Errors
+    /// A shard is damaged or breaks the contract.
+    ///
+    /// # Cost
+    /// 24 bytes a row in memory, twice that while sorting ([`RowIndex::bytes`]).
+    pub fn index(&self, split: SplitName) -> Result<RowIndex, BankError> {
+        let mut index = RowIndex::default();
+        self.read_groups(split, &[])?.into_iter().for_each(|part| index.extend(part.index));
+        self.check_rows(split, &index)?;
+        index.sort();
+        Ok(index)
+    }
+
     /// All rows of a split without their maps.
     ///
     /// # Errors
@@ -195,6 +127,24 @@ impl Bank {
     /// # Cost
     /// n · (K + 2 L) values in memory; `feature_map` is not read.
     pub fn rows(&self, split: SplitName) -> Result<Rows, BankError> {
+        let columns: &[&str] = match split {
+            SplitName::Train => &["pooled", "cam", "nonzero"],
+            _ => &["pooled"],
+        };
+        let parts = self.read_groups(split, columns)?;
+        let mut rows = Rows::default();
+        for part in parts {
+            rows.index.extend(part.index);
+            rows.pooled.extend(part.pooled);
+            rows.cam.extend(part.cam);
+            rows.nonzero.extend(part.nonzero);
+        }
+        self.check_rows(split, &rows.index)?;
+        Ok(in_order(rows))
+    }
+
+    /// The rows of each row group, with the columns named besides those of the index.
+    fn read_groups(&self, split: SplitName, columns: &[&str]) -> Result<Vec<Rows>, BankError> {
         let entry = self.split(split)?;
         let mut tasks = vec![];
         for (shard, shard_entry) in entry.shards.iter().enumerate() {
@@ -204,76 +154,57 @@ impl Bank {
                     .map(|group| (shard, group, file.clone(), metadata.clone())),
             );
         }
-        let parts: Vec<Rows> = tasks
+        tasks
             .into_par_iter()
             .map(|(shard, group, file, metadata)| {
-                self.read_group(split, shard, group, file, metadata)
+                self.read_group(columns, shard, group, file, metadata)
             })
-            .collect::<Result<_, _>>()?;
-        let mut rows = Rows::default();
-        for part in parts {
-            rows.sample_ids.extend(part.sample_ids);
-            rows.views.extend(part.views);
-            rows.labels.extend(part.labels);
-            rows.pooled.extend(part.pooled);
-            rows.cam.extend(part.cam);
-            rows.nonzero.extend(part.nonzero);
-            rows.positions.extend(part.positions);
-        }
-        self.check_rows(split, &rows)?;
-        Ok(in_order(rows))
+            .collect()
     }
 
     fn read_group(
         &self,
-        split: SplitName,
+        columns: &[&str],
         shard: usize,
         group: usize,
         file: VerifiedShard,
         metadata: Arc<ParquetMetaData>,
     ) -> Result<Rows, BankError> {
         let shape = self.manifest.feature_shape;
-        let mut names = vec!["sample_id", "view", "label", "pooled"];
-        if split == SplitName::Train {
-            names.extend(["cam", "nonzero"]);
-        }
+        let names = [&["sample_id", "view", "label"], columns].concat();
         let mut rows = Rows::default();
         for batch in open_group(&file, metadata, group, &names, None)? {
             let batch = batch.map_err(|e| file.decode_error(&e))?;
             let wrong = |found| file.content(found, "the columns of schemas/bank-v1.md".into());
-            rows.sample_ids.extend(ids(&batch, "sample_id").map_err(wrong)?);
-            rows.views.extend(ids(&batch, "view").map_err(wrong)?);
-            rows.labels.extend(ids(&batch, "label").map_err(wrong)?);
-            rows.pooled.extend_from_slice(floats(&batch, "pooled", shape.channels).map_err(wrong)?);
-            if split == SplitName::Train {
-                rows.cam
-                    .extend_from_slice(floats(&batch, "cam", shape.locations()).map_err(wrong)?);
-                rows.nonzero.extend(bools(&batch, "nonzero", shape.locations()).map_err(wrong)?);
+            rows.index.sample_ids.extend(ids(&batch, "sample_id").map_err(wrong)?);
+            rows.index.views.extend(ids(&batch, "view").map_err(wrong)?);
+            rows.index.labels.extend(ids(&batch, "label").map_err(wrong)?);
+            for &column in columns {
+                let wrong = |found| wrong(format!("{found} in row group {group}"));
+                match column {
+                    "pooled" => {
+                        rows.pooled.extend_from_slice(pooled(&batch, shape).map_err(wrong)?);
+                    }
+                    "cam" => rows.cam.extend_from_slice(cam(&batch, shape).map_err(wrong)?),
+                    _ => rows
+                        .nonzero
+                        .extend(bools(&batch, "nonzero", shape.locations()).map_err(wrong)?),
+                }
             }
         }
         let position = |row| Position { shard: shard as u32, row_group: group as u32, row };
-        rows.positions = (0..rows.len() as u32).map(position).collect();
+        rows.index.positions = (0..rows.len() as u32).map(position).collect();
         let classes = self.manifest.dataset.classes;
-        let wrong = |found: String, expected: &str| Err(file.content(found, expected.into()));
-        if let Some(label) = rows.labels.iter().find(|&&l| l as usize >= classes) {
-            return wrong(
+        if let Some(label) = rows.index.labels.iter().find(|&&l| l as usize >= classes) {
+            return Err(file.content(
                 format!("label {label} in row group {group}"),
-                &format!("0 to {}", classes - 1),
-            );
-        }
-        if rows.pooled.iter().any(|v| !v.is_finite()) {
-            return wrong(
-                format!("a pooled value in row group {group} that is not finite"),
-                "finite numbers",
-            );
-        }
-        if rows.cam.iter().any(|v| !(0.0..=1.0).contains(v)) {
-            return wrong(format!("a CAM value in row group {group} outside 0 to 1"), "0 to 1");
+                format!("0 to {}", classes - 1),
+            ));
         }
         Ok(rows)
     }
 
-    fn check_rows(&self, split: SplitName, rows: &Rows) -> Result<(), BankError> {
+    fn check_rows(&self, split: SplitName, rows: &RowIndex) -> Result<(), BankError> {
         let expected = self.split(split)?.rows;
         if rows.len() as u64 != expected {
             return Err(BankError::Content {
@@ -285,83 +216,79 @@ impl Bank {
         Ok(())
     }
 
-    /// Groups training rows by row group, so that each is visited once, in order.
-    ///
-    /// `wanted` are indices into `rows`, ascending, without repetition.
-    pub fn plan_maps(&self, rows: &Rows, wanted: &[usize]) -> Vec<MapRequest> {
-        let mut placed: Vec<(Position, usize)> =
-            wanted.iter().map(|&r| (rows.positions[r], r)).collect();
-        placed.sort_unstable();
-        let mut requests: Vec<MapRequest> = vec![];
-        for (at, row) in placed {
-            let (shard, row_group) = (at.shard as usize, at.row_group as usize);
-            let fits = |r: &&mut MapRequest| {
-                (r.shard, r.row_group) == (shard, row_group) && r.rows.len() < REQUEST_ROWS
-            };
-            match requests.last_mut().filter(fits) {
-                Some(request) => request.rows.push((at.row as usize, row)),
-                None => requests.push(MapRequest {
-                    shard,
-                    row_group,
-                    rows: vec![(at.row as usize, row)],
-                }),
-            }
-        }
-        requests
-    }
-
-    /// Opens the training shards for [`MapReader::read`].
+    /// Opens the shards of a split for [`RowReader::read`].
     ///
     /// # Errors
     /// A shard is missing or damaged.
-    pub fn map_reader(&self) -> Result<MapReader, BankError> {
-        let shards = &self.split(SplitName::Train)?.shards;
+    pub fn row_reader(&self, split: SplitName) -> Result<RowReader, BankError> {
+        let shards = &self.split(split)?.shards;
         let shards = shards.iter().map(|entry| VerifiedShard::open(&self.dir, entry));
-        let values = self.manifest.feature_shape.values();
-        Ok(MapReader { shards: shards.collect::<Result<_, _>>()?, values })
+        let shape = self.manifest.feature_shape;
+        Ok(RowReader { shards: shards.collect::<Result<_, _>>()?, shape })
     }
 }
 
-/// Reads maps of chosen rows.
-pub struct MapReader {
+/// Reads chosen rows of a split.
+pub struct RowReader {
     shards: Vec<(VerifiedShard, Arc<ParquetMetaData>)>,
-    values: usize,
+    shape: FeatureShape,
 }
 
-/// Bytes of maps (as f32) that are decoded at a time.
+/// Bytes of values that are decoded at a time.
 const DECODE_BYTES: usize = 1 << 20;
 
-impl MapReader {
-    /// Decodes the maps of one request and hands each to `take(row, map)`, `map` being [L, K].
+impl RowReader {
+    /// Decodes some columns of the rows of one request and hands each row to `take`.
     ///
     /// # Errors
-    /// A page is damaged, or a map holds a value that is not finite.
+    /// A page is damaged, or a value is outside its range.
     ///
     /// # Cost
-    /// Only the pages that hold wanted rows are read and checked, and only wanted rows decoded.
+    /// Of `feature_map` only the pages that hold wanted rows are read and checked, and only wanted
+    /// rows decoded; the other columns are read by row group.
     pub fn read(
         &self,
-        request: &MapRequest,
-        mut take: impl FnMut(usize, &[f32]),
+        request: &RowRequest,
+        columns: &[Column],
+        mut take: impl FnMut(usize, RowValues<'_>),
     ) -> Result<(), BankError> {
         let (file, metadata) = &self.shards[request.shard];
-        let selection = select(&request.rows);
-        let batch_rows = (DECODE_BYTES / (4 * self.values)).max(1);
-        let selection = Some((selection, batch_rows));
+        let names: Vec<&str> = columns.iter().flat_map(|column| column.names()).copied().collect();
+        let row_bytes: usize = columns.iter().map(|column| column.values(self.shape) * 4).sum();
+        let selection = Some((select(&request.rows), (DECODE_BYTES / row_bytes).max(1)));
+        let (channels, locations) = (self.shape.channels, self.shape.locations());
         let mut wanted = request.rows.iter();
-        for batch in
-            open_group(file, metadata.clone(), request.row_group, &[MAP_COLUMN], selection)?
-        {
+        for batch in open_group(file, metadata.clone(), request.row_group, &names, selection)? {
             let batch = batch.map_err(|e| file.decode_error(&e))?;
-            let maps = floats(&batch, MAP_COLUMN, self.values)
-                .map_err(|found| file.content(found, "maps of the manifest's shape".into()))?;
-            for (map, (_, row)) in maps.chunks_exact(self.values).zip(wanted.by_ref()) {
-                if map.iter().any(|v| !v.is_finite()) {
-                    let found =
-                        format!("a map in row group {} that is not finite", request.row_group);
-                    return Err(file.content(found, "finite numbers".into()));
+            let wrong = |found: String| {
+                file.content(
+                    format!("{found} in row group {}", request.row_group),
+                    "the columns of schemas/bank-v1.md".into(),
+                )
+            };
+            let (mut vectors, mut cams, mut maps): (&[f32], &[f32], &[f32]) = (&[], &[], &[]);
+            let mut flags = vec![];
+            for column in columns {
+                match column {
+                    Column::Pooled => vectors = pooled(&batch, self.shape).map_err(wrong)?,
+                    Column::FeatureMap => maps = feature_maps(&batch, self.shape).map_err(wrong)?,
+                    Column::Cam => {
+                        cams = cam(&batch, self.shape).map_err(wrong)?;
+                        flags = bools(&batch, "nonzero", locations).map_err(wrong)?;
+                    }
                 }
-                take(*row, map);
+            }
+            for (i, (_, row)) in (0..batch.num_rows()).zip(wanted.by_ref()) {
+                let nonzero = flags.get(i * locations..(i + 1) * locations).unwrap_or_default();
+                take(
+                    *row,
+                    RowValues {
+                        pooled: part_of(vectors, channels, i),
+                        cam: part_of(cams, locations, i),
+                        nonzero,
+                        map: part_of(maps, channels * locations, i),
+                    },
+                );
             }
         }
         if wanted.next().is_some() {
@@ -369,126 +296,45 @@ impl MapReader {
         }
         Ok(())
     }
-}
 
-fn select(rows: &[(usize, usize)]) -> RowSelection {
-    let mut selectors: Vec<RowSelector> = vec![];
-    let mut next = 0;
-    for &(row, _) in rows {
-        if row > next {
-            selectors.push(RowSelector::skip(row - next));
+    /// The pooled vectors of some rows (of `index`, ascending), in their order: `into` [n, K].
+    ///
+    /// # Errors
+    /// A shard is damaged or holds a value that is not finite.
+    pub fn pooled(
+        &self,
+        index: &RowIndex,
+        rows: &[usize],
+        into: &mut Vec<f32>,
+    ) -> Result<(), BankError> {
+        let channels = self.shape.channels;
+        into.resize(rows.len() * channels, 0.0);
+        let read = |request: &RowRequest| {
+            let mut values = Vec::with_capacity(request.rows.len() * channels);
+            self.read(request, &[Column::Pooled], |_, row| values.extend_from_slice(row.pooled))?;
+            Ok(values)
+        };
+        for requests in index.plan(rows).chunks(REQUESTS_AT_A_TIME) {
+            let parts: Vec<Vec<f32>> =
+                requests.par_iter().map(read).collect::<Result<_, BankError>>()?;
+            for (request, values) in requests.iter().zip(parts) {
+                for (row, vector) in request.rows().zip(values.chunks_exact(channels)) {
+                    let place = rows.partition_point(|&r| r < row);
+                    into[place * channels..][..channels].copy_from_slice(vector);
+                }
+            }
         }
-        match selectors.last_mut().filter(|s| !s.skip) {
-            Some(run) => run.row_count += 1,
-            None => selectors.push(RowSelector::select(1)),
-        }
-        next = row + 1;
+        Ok(())
     }
-    selectors.into()
-}
 
-type Batches = parquet::arrow::arrow_reader::ParquetRecordBatchReader;
-
-/// A reader of some columns of one row group.
-fn open_group(
-    file: &VerifiedShard,
-    metadata: Arc<ParquetMetaData>,
-    group: usize,
-    columns: &[&str],
-    selection: Option<(RowSelection, usize)>,
-) -> Result<Batches, BankError> {
-    let build = || {
-        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
-        let schema = metadata.parquet_schema();
-        let leaves: Vec<usize> = (0..schema.num_columns())
-            .filter(|&i| columns.contains(&schema.column(i).path().parts()[0].as_str()))
-            .collect();
-        let mask = ProjectionMask::leaves(schema, leaves);
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata)
-            .with_row_groups(vec![group])
-            .with_projection(mask);
-        match selection {
-            None => builder.build(),
-            Some((selection, batch_rows)) => builder
-                .with_row_selection(selection)
-                .with_row_selection_policy(RowSelectionPolicy::Selectors)
-                .with_batch_size(batch_rows)
-                .build(),
-        }
-    };
-    build().map_err(|e| file.decode_error(&e))
-}
-
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {
-    let column = batch.column_by_name(name).ok_or_else(|| format!("no column {name}"))?;
-    if column.null_count() > 0 {
-        return Err(format!("a null in column {name}"));
-    }
-    Ok(column)
-}
-
-fn ids(batch: &RecordBatch, name: &str) -> Result<Vec<u32>, String> {
-    let column = column(batch, name)?
-        .as_primitive_opt::<Int32Type>()
-        .ok_or_else(|| format!("column {name} is not INTEGER"))?;
-    let id = |&v: &i32| u32::try_from(v).map_err(|_| format!("{v} in column {name}"));
-    column.values().iter().map(id).collect()
-}
-
-/// The values of a list column whose lists all have `length` elements.
-fn list_values<'a>(
-    batch: &'a RecordBatch,
-    name: &str,
-    length: usize,
-) -> Result<(&'a ArrayRef, usize, usize), String> {
-    let lists = column(batch, name)?
-        .as_list_opt::<i32>()
-        .ok_or_else(|| format!("column {name} is not a list"))?;
-    let offsets = lists.value_offsets();
-    if offsets.windows(2).any(|pair| (pair[1] - pair[0]) as usize != length) {
-        return Err(format!("a list in column {name} that has not {length} values"));
-    }
-    if lists.values().null_count() > 0 {
-        return Err(format!("a null in a list of column {name}"));
-    }
-    Ok((lists.values(), offsets[0] as usize, lists.len() * length))
-}
-
-fn floats<'a>(batch: &'a RecordBatch, name: &str, length: usize) -> Result<&'a [f32], String> {
-    let (values, start, count) = list_values(batch, name, length)?;
-    let values = values
-        .as_primitive_opt::<Float32Type>()
-        .ok_or_else(|| format!("column {name} is not FLOAT[]"))?;
-    Ok(&values.values()[start..start + count])
-}
-
-fn bools(batch: &RecordBatch, name: &str, length: usize) -> Result<Vec<bool>, String> {
-    let (values, start, count) = list_values(batch, name, length)?;
-    let values =
-        values.as_boolean_opt().ok_or_else(|| format!("column {name} is not BOOLEAN[]"))?;
-    Ok((start..start + count).map(|i| values.value(i)).collect())
-}
-
-/// Sorts rows by (sample, view), unless they are sorted already.
-fn in_order(rows: Rows) -> Rows {
-    let key = |i: usize| (rows.sample_ids[i], rows.views[i]);
-    if (1..rows.len()).all(|i| key(i - 1) < key(i)) {
-        return rows;
-    }
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by_key(|&i| key(i));
-    let pick = |of: &[u32]| order.iter().map(|&i| of[i]).collect();
-    let gather = |of: &dyn Fn(usize) -> Vec<f32>| order.iter().flat_map(|&i| of(i)).collect();
-    Rows {
-        sample_ids: pick(&rows.sample_ids),
-        views: pick(&rows.views),
-        labels: pick(&rows.labels),
-        pooled: gather(&|i| rows.pooled_of(i).to_vec()),
-        cam: gather(&|i| rows.cam_of(i).to_vec()),
-        nonzero: order.iter().flat_map(|&i| rows.nonzero_of(i).to_vec()).collect(),
-        positions: order.iter().map(|&i| rows.positions[i]).collect(),
+    /// Bytes that were read from the shards and checked.
+    pub fn bytes_read(&self) -> u64 {
+        self.shards.iter().map(|(file, _)| file.bytes_read()).sum()
     }
 }
+
+/// Requests whose decoded vectors are in memory together.
+const REQUESTS_AT_A_TIME: usize = 16;
 
 fn read_classes(
     path: &Path,

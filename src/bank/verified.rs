@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Cursor};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -20,7 +21,14 @@ struct Range {
     start: u64,
     length: u64,
     expected: Checksum,
-    place: String,
+    place: Place,
+}
+
+/// Which part of a shard a range is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Footer,
+    Column { group: u32, column: u32 },
 }
 
 /// One shard, open for reading.
@@ -33,8 +41,11 @@ pub(super) struct VerifiedShard {
     path: Arc<Path>,
     length: u64,
     ranges: Arc<[Range]>,
+    column_names: Arc<[String]>,
     /// The ranges read last, by index.
     recent: Arc<Mutex<Vec<(usize, Bytes)>>>,
+    /// Bytes read so far.
+    bytes_read: Arc<AtomicU64>,
     /// Damage found while the decoder was reading: its own errors carry text only.
     damage: Arc<Mutex<Option<BankError>>>,
 }
@@ -65,14 +76,16 @@ impl VerifiedShard {
             start: entry.footer_offset,
             length: footer_length,
             expected: entry.footer_xxh3,
-            place: "the footer".into(),
+            place: Place::Footer,
         };
         let mut shard = Self {
             file: Arc::new(file),
             path: path.clone().into(),
             length: entry.bytes,
             ranges: vec![footer].into(),
+            column_names: Arc::new([]),
             recent: Arc::default(),
+            bytes_read: Arc::default(),
             damage: Arc::default(),
         };
         let footer = shard.checked_range(0)?;
@@ -80,8 +93,25 @@ impl VerifiedShard {
             .map_err(|e| shard.content(format!("its footer: {e}"), "a Parquet footer".into()))?;
         let metadata = Arc::new(metadata);
         shard.ranges = shard.column_ranges(entry, &metadata)?.into();
+        shard.column_names = match metadata.num_row_groups() {
+            0 => Arc::new([]),
+            _ => (0..metadata.row_group(0).num_columns())
+                .map(|column| schema::column_name(&metadata, 0, column).to_string())
+                .collect(),
+        };
         shard.recent = Arc::default();
         Ok((shard, metadata))
+    }
+
+    /// The same shard with nothing kept, for a reader of its own: readers side by side would push
+    /// each other's ranges out.
+    pub(super) fn session(&self) -> Self {
+        Self { recent: Arc::default(), ..self.clone() }
+    }
+
+    /// Bytes read and checked so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     pub(super) fn content(&self, found: String, expected: String) -> BankError {
@@ -121,7 +151,6 @@ impl VerifiedShard {
                 return Err(disagree());
             }
             for (at, checksums) in expected.columns.iter().enumerate() {
-                let name = schema::column_name(metadata, index, at);
                 let spans = schema::checked_spans(metadata, index, at).ok_or_else(disagree)?;
                 if spans.len() != checksums.len() {
                     return Err(disagree());
@@ -130,10 +159,7 @@ impl VerifiedShard {
                     if start.checked_add(length).is_none_or(|end| end > self.length) {
                         return Err(disagree());
                     }
-                    let place = format!(
-                        "column {name} of row group {index}, bytes {start}..{}",
-                        start + length
-                    );
+                    let place = Place::Column { group: index as u32, column: at as u32 };
                     ranges.push(Range { start, length, expected: *expected, place });
                 }
             }
@@ -141,6 +167,17 @@ impl VerifiedShard {
         ranges.push(self.ranges[0].clone());
         ranges.sort_by_key(|range| range.start);
         Ok(ranges)
+    }
+
+    fn describe(&self, range: &Range) -> String {
+        match range.place {
+            Place::Footer => "the footer".into(),
+            Place::Column { group, column } => {
+                let name = self.column_names.get(column as usize).map_or("?", String::as_str);
+                let end = range.start + range.length;
+                format!("column {name} of row group {group}, bytes {}..{end}", range.start)
+            }
+        }
     }
 
     fn checked_range(&self, index: usize) -> Result<Bytes, BankError> {
@@ -153,11 +190,12 @@ impl VerifiedShard {
         self.file
             .read_exact_at(&mut bytes, range.start)
             .map_err(|source| BankError::Read { path: self.path.to_path_buf(), source })?;
+        self.bytes_read.fetch_add(range.length, Ordering::Relaxed);
         let found = Checksum::of(&bytes);
         if found != range.expected {
             return Err(BankError::Damaged {
                 path: self.path.to_path_buf(),
-                place: range.place.clone(),
+                place: self.describe(range),
                 found,
                 expected: range.expected,
             });

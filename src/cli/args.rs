@@ -3,16 +3,18 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use super::settings::{SettingArgs, parse_bytes};
+use crate::config::FinetuneConfig;
+use crate::finetune::Selection;
 use clap::{Args, Parser, Subcommand};
-use serde::de::DeserializeOwned;
-
-use crate::config::{FinetuneConfig, Method, Sampling, ShotRule};
 
 const EXAMPLES: &str = "\
 Examples:
   fsa-bank train pipelines/demo.toml         train; the result is runs/demo/model.safetensors
   fsa-bank features pipelines/demo.toml      write the bank, runs/demo/shards/
-  fsa-bank finetune runs/demo/shards/        fine-tune the classifier and compare
+  fsa-bank finetune runs/demo/shards/        fine-tune the classifier: before and after
+  fsa-bank compare runs/demo/shards/         all methods on the bank, in one table
+  fsa-bank sweep runs/demo/shards/ --grid head_ratio=0.7,0.8,0.9
   fsa-bank inspect runs/demo/shards/         see what the bank holds";
 
 /// Feature banks for long-tailed image classification.
@@ -46,6 +48,10 @@ pub enum Command {
     Features(FeaturesArgs),
     /// Phase-II: fine-tune the classifier from a bank alone, and compare before and after
     Finetune(Box<FinetuneArgs>),
+    /// All methods on one bank, side by side: one table, with the spread over seeds
+    Compare(Box<CompareArgs>),
+    /// A grid of settings: every run a row, continued where it was interrupted
+    Sweep(Box<SweepArgs>),
     /// Show what a bank is: model, classes, head and tail, confusing classes, masks, bytes
     Inspect(InspectArgs),
 }
@@ -119,103 +125,90 @@ pub struct FinetuneArgs {
     /// Seed of every draw
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Where the iteration and tau are chosen: none (the end of training, tau as set), val, train
+    /// (biased) or test (best on test)
+    #[arg(long, default_value = "none", value_name = "WHERE", value_parser = super::settings::word::<Selection>)]
+    pub select: Selection,
     /// Make the result again where it is there already
     #[arg(long)]
     pub overwrite: bool,
     /// List every class, however many there are
     #[arg(long)]
     pub per_class: bool,
+    /// How memory is limited and choices are made.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// The settings.
     #[command(flatten)]
     pub settings: SettingArgs,
 }
 
-/// A word of a setting, as it stands in a pipeline.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    toml::Value::String(text.into()).try_into().map_err(|e| {
-        let message = e.to_string();
-        message.lines().next().unwrap_or_default().into()
-    })
+/// What `finetune`, `compare` and `sweep` share.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// Memory that the program may take, such as 512MiB or 4GiB; it changes no result
+    #[arg(long, default_value = "1GiB", value_name = "BYTES", value_parser = parse_bytes)]
+    pub memory: u64,
 }
 
-/// One flag for each key of `[finetune]`; absent ones keep the pipeline's value or the default.
-#[derive(Debug, Args, Default)]
-#[command(next_help_heading = "Settings of Phase-II (symbols as in the paper)")]
-pub struct SettingArgs {
-    /// fsa (feature space augmentation), or no-aug (balanced batches alone) [default: fsa]
-    #[arg(long, value_name = "METHOD", value_parser = word::<Method>)]
-    method: Option<Method>,
-    /// tau_s: class-specific where the normalised CAM is above it [default: 0.5]
-    #[arg(long, value_name = "0..1")]
-    tau_specific: Option<f32>,
-    /// tau_g: class-generic where the normalised CAM is below it [default: 0.5]
-    #[arg(long, value_name = "0..1")]
-    tau_generic: Option<f32>,
-    /// h_r: the head is the fewest largest classes with this share of the images [default: 0.9]
-    #[arg(long, value_name = "0..1")]
-    head_ratio: Option<f64>,
-    /// N_f: confusing classes of each tail class [default: 3]
-    #[arg(long, value_name = "N")]
-    num_confusing: Option<usize>,
-    /// N_a: fused samples for each real tail sample [default: 3]
-    #[arg(long, value_name = "N")]
-    num_augmented: Option<usize>,
-    /// N_t: real tail samples a batch; a batch has 2 N_t (1 + N_a) samples [default: 16]
-    #[arg(long, value_name = "N")]
-    tail_per_batch: Option<usize>,
-    /// Range of gamma, the share of class-specific vectors in a fused sample [default: 0 1]
-    #[arg(long, num_args = 2, value_names = ["LOW", "HIGH"])]
-    gamma_range: Option<Vec<f64>>,
-    /// Tail draws: class (a class, then an image) or instance (an image) [default: class]
-    #[arg(long, value_name = "HOW", value_parser = word::<Sampling>)]
-    tail_sampling: Option<Sampling>,
-    /// Head draws: class, or instance as in the paper [default: class]
-    #[arg(long, value_name = "HOW", value_parser = word::<Sampling>)]
-    head_sampling: Option<Sampling>,
-    /// Steps of SGD [default: 6400]
-    #[arg(long, value_name = "N")]
-    iterations: Option<usize>,
-    /// Learning rate, fixed [default: 0.001]
-    #[arg(long, value_name = "RATE")]
-    learning_rate: Option<f32>,
-    /// Momentum of SGD [default: 0.9]
-    #[arg(long, value_name = "0..1")]
-    momentum: Option<f32>,
-    /// L2 penalty on the classifier [default: 0]
-    #[arg(long, value_name = "DECAY")]
-    weight_decay: Option<f32>,
-    /// Rule of many, medium and few in the report: standard, oltr or paper [default: standard]
-    #[arg(long, value_name = "RULE", value_parser = word::<ShotRule>)]
-    shot_rule: Option<ShotRule>,
+/// `compare`
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Folder of the bank, such as runs/demo/shards
+    pub bank: PathBuf,
+    /// Methods, such as fsa,crt,fsa+balanced-softmax [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub methods: Vec<String>,
+    /// Seeds of each method that draws: 0 up to this
+    #[arg(long, default_value_t = 3, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// Where the iteration and tau are chosen: none, val, train (biased) or test (best on test)
+    /// [default: val where the bank has a validation split, else none]
+    #[arg(long, value_name = "WHERE", value_parser = super::settings::word::<Selection>)]
+    pub select: Option<Selection>,
+    /// Take the settings of this pipeline's [finetune] section; flags go before them
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of compare.json, .csv and .md [default: compare beside the bank]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How memory is limited.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// The settings.
+    #[command(flatten)]
+    pub settings: SettingArgs,
 }
 
-impl SettingArgs {
-    /// Puts the flags that were given over `base`.
-    pub fn over(&self, mut base: FinetuneConfig) -> FinetuneConfig {
-        macro_rules! take {
-            ($($key:ident),*) => { $(if let Some(value) = self.$key { base.$key = value; })* };
-        }
-        take!(
-            method,
-            tau_specific,
-            tau_generic,
-            head_ratio,
-            num_confusing,
-            num_augmented,
-            tail_per_batch,
-            tail_sampling,
-            head_sampling,
-            iterations,
-            learning_rate,
-            momentum,
-            weight_decay,
-            shot_rule
-        );
-        if let Some([low, high]) = self.gamma_range.as_deref() {
-            base.gamma_range = [*low, *high];
-        }
-        base
-    }
+/// `sweep`
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// Folder of the bank, such as runs/demo/shards
+    pub bank: PathBuf,
+    /// Values of a setting, such as head_ratio=0.5,0.7,0.9; repeated, all combinations are run
+    #[arg(long, required = true, value_name = "KEY=V1,V2,...")]
+    pub grid: Vec<String>,
+    /// Seeds of each combination: 0 up to this
+    #[arg(long, default_value_t = 1, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// What the best combination is chosen by: val, train (biased), test (best on test) or none
+    #[arg(long, default_value = "val", value_name = "WHERE", value_parser = super::settings::word::<Selection>)]
+    pub select: Selection,
+    /// Score every run on the test images too, as for the paper's figures; nothing is chosen by it
+    #[arg(long)]
+    pub with_test: bool,
+    /// Take the settings of this pipeline's [finetune] section; flags go before them
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of the rows [default: sweep beside the bank]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How memory is limited.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// The settings.
+    #[command(flatten)]
+    pub settings: SettingArgs,
 }
 
 /// `inspect`
@@ -229,7 +222,7 @@ pub struct InspectArgs {
 }
 
 /// The settings of Phase-II that decide what `inspect` counts.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, serde::Serialize)]
 pub struct InspectSettings {
     /// tau_s: class-specific where the normalised CAM is above it
     #[arg(long, value_name = "0..1", default_value_t = FinetuneConfig::default().tau_specific)]
@@ -246,15 +239,9 @@ pub struct InspectSettings {
 }
 
 impl InspectSettings {
-    /// As settings of Phase-II.
-    pub fn config(&self) -> FinetuneConfig {
-        FinetuneConfig {
-            tau_specific: self.tau_specific,
-            tau_generic: self.tau_generic,
-            head_ratio: self.head_ratio,
-            num_confusing: self.num_confusing,
-            ..Default::default()
-        }
+    /// As keys of `[finetune]`.
+    pub fn keys(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("flags are settings")
     }
 }
 
@@ -266,27 +253,5 @@ mod tests {
     #[test]
     fn the_arguments_are_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_finetune_key_has_its_flag_and_the_flags_reach_it() {
-        let keys = toml::Table::try_from(FinetuneConfig::default()).unwrap();
-        let command = Cli::command();
-        let finetune = command.find_subcommand("finetune").unwrap();
-        for key in keys.keys() {
-            let flag = key.replace('_', "-");
-            assert!(finetune.get_arguments().any(|a| a.get_long() == Some(&flag)), "--{flag}");
-        }
-        let given = "fsa-bank finetune b --method no-aug --tau-specific 0.1 --tau-generic 0.2 \
-            --head-ratio 0.3 --num-confusing 4 --num-augmented 5 --tail-per-batch 6 --gamma-range \
-            0.7 0.8 --tail-sampling instance --head-sampling instance --iterations 9 \
-            --learning-rate 0.01 --momentum 0.11 --weight-decay 0.12 --shot-rule paper";
-        let Command::Finetune(args) = Cli::parse_from(given.split_whitespace()).command else {
-            panic!("finetune");
-        };
-        let config = toml::Table::try_from(args.settings.over(Default::default())).unwrap();
-        for (key, default) in &keys {
-            assert_ne!(&config[key], default, "--{} has no effect", key.replace('_', "-"));
-        }
     }
 }

@@ -31,9 +31,15 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<FinetuneError>() {
         return match error {
             FinetuneError::Bank(e) => bank(e),
-            FinetuneError::NoTail { .. } | FinetuneError::OtherResult { .. } => USAGE,
+            FinetuneError::NoTail { .. }
+            | FinetuneError::OtherResult { .. }
+            | FinetuneError::Memory { .. }
+            | FinetuneError::NeedsRows { .. }
+            | FinetuneError::NoValidation { .. } => USAGE,
             FinetuneError::Interrupted { .. } => INTERRUPTED,
-            FinetuneError::Write(_) | FinetuneError::Diverged { .. } => FAILED,
+            FinetuneError::Write(_) | FinetuneError::Diverged { .. } | FinetuneError::Together => {
+                FAILED
+            }
         };
     }
     FAILED

@@ -1,25 +1,25 @@
 //! `fsa-bank finetune`
 
+use std::path::Path;
+
+use toml::Table;
+
 use super::args::FinetuneArgs;
 use super::{Context, print_json, print_text};
-use crate::config;
-use crate::finetune::{self, DEFAULT_MEMORY_BYTES, FinetuneRequest};
+use crate::config::{self, ConfigError};
+use crate::finetune::{self, FinetuneRequest};
 use crate::report::finetune_text;
 
 pub(super) fn run(context: &Context, args: &FinetuneArgs) -> anyhow::Result<()> {
-    let base = match &args.config {
-        Some(file) => config::load(file, &[])?.pipeline.finetune,
-        None => Default::default(),
-    };
-    let settings = args.settings.over(base);
-    config::check_finetune(&settings)?;
+    let file = file_keys(args.config.as_deref())?;
     let request = FinetuneRequest {
         bank: &args.bank,
-        config: settings,
+        config: config::resolve_finetune(&file, &args.settings.keys())?,
         seed: args.seed,
+        selection: args.select,
         out: args.out.clone(),
         overwrite: args.overwrite,
-        memory_bytes: DEFAULT_MEMORY_BYTES,
+        memory_bytes: args.engine.memory,
     };
     let outcome = finetune::run(&request, &context.screen, &context.interrupt)?;
     if context.json {
@@ -33,4 +33,12 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> anyhow::Result<()> 
         outcome.folder.display()
     ));
     Ok(())
+}
+
+/// The `[finetune]` keys of a pipeline, if one is given.
+pub(super) fn file_keys(file: Option<&Path>) -> Result<Table, ConfigError> {
+    match file {
+        Some(file) => Ok(config::load(file, &[])?.finetune_keys),
+        None => Ok(Table::new()),
+    }
 }

@@ -8,8 +8,7 @@ use crate::inspect::summarise;
 use crate::report::summary_text;
 
 pub(super) fn run(context: &Context, args: &InspectArgs) -> anyhow::Result<()> {
-    let settings = args.settings.config();
-    config::check_finetune(&settings)?;
+    let settings = config::resolve_finetune(&Default::default(), &args.settings.keys())?;
     let bank = Bank::open(&args.bank)?;
     let summary = summarise(&bank, &settings)?;
     if context.json {

@@ -3,12 +3,15 @@
 //! 0 done, 1 failed, 2 usage or settings, 3 dataset or bank invalid, 130 interrupted.
 
 mod args;
+mod compare;
 mod engine_process;
 mod exit_code;
 mod features;
 mod finetune;
 mod inspect;
 mod screen;
+mod settings;
+mod sweep;
 mod train;
 
 use std::process::ExitCode;
@@ -57,6 +60,8 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
         Command::Train(args) => train::run(&context, &args),
         Command::Features(args) => features::run(&context, &args),
         Command::Finetune(args) => finetune::run(&context, &args),
+        Command::Compare(args) => compare::run(&context, &args),
+        Command::Sweep(args) => sweep::run(&context, &args),
         Command::Inspect(args) => inspect::run(&context, &args),
     }
 }

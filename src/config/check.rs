@@ -51,6 +51,12 @@ pub enum ConfigError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A grid that is not `key=v1,v2,...`.
+    #[error("--grid {text}: expected key=v1,v2,..., such as head_ratio=0.7,0.8,0.9")]
+    Grid {
+        /// What was given.
+        text: String,
+    },
     /// An override that is not `section.key=value`.
     #[error("--set {text}: expected section.key=value, such as train.epochs=40")]
     Override {
@@ -75,34 +81,48 @@ pub(super) fn parse(
     file: &Path,
     text: &str,
     overrides: &[String],
-) -> Result<Pipeline, ConfigError> {
+) -> Result<(Pipeline, Table), ConfigError> {
     let syntax = |e: toml::de::Error| ConfigError::Syntax {
         file: file.into(),
         message: e.to_string().trim_end().into(),
     };
-    let table: Table = toml::from_str(text).map_err(syntax)?;
+    let mut table: Table = toml::from_str(text).map_err(syntax)?;
     refuse_unknown(file, text, &table)?;
     // Types are checked on the text itself, so that the message shows the line.
     let mut pipeline: Pipeline = toml::from_str(text).map_err(syntax)?;
     if !overrides.is_empty() {
-        let mut table = table;
         for assignment in overrides {
             apply_override(&mut table, assignment)?;
         }
         refuse_unknown(file, text, &table)?;
-        pipeline = table.try_into().map_err(syntax)?;
+        pipeline = table.clone().try_into().map_err(syntax)?;
     }
+    let keys = table.get("finetune").and_then(Value::as_table).cloned().unwrap_or_default();
+    pipeline.finetune = super::finetune::resolve(&keys, &Table::new()).map_err(syntax)?;
     ranges(file, &pipeline)?;
-    Ok(pipeline)
+    Ok((pipeline, keys))
+}
+
+/// The settings of Phase-II from two tables of keys, checked.
+pub(super) fn finetune(
+    place: &Path,
+    file: &Table,
+    flags: &Table,
+) -> Result<FinetuneConfig, ConfigError> {
+    let section = Table::from_iter([("finetune".into(), Value::Table(flags.clone()))]);
+    refuse_unknown(place, "", &section)?;
+    let config = super::finetune::resolve(file, flags).map_err(|e| ConfigError::Syntax {
+        file: place.into(),
+        message: e.to_string().trim_end().into(),
+    })?;
+    finetune_ranges(place, &config)?;
+    Ok(config)
 }
 
 fn apply_override(table: &mut Table, assignment: &str) -> Result<(), ConfigError> {
     let wrong = || ConfigError::Override { text: assignment.into() };
     let (key, text) = assignment.split_once('=').ok_or_else(wrong)?;
-    let value = toml::from_str::<Table>(&format!("v = {text}"))
-        .ok()
-        .and_then(|mut parsed| parsed.remove("v"))
-        .unwrap_or_else(|| Value::String(text.into()));
+    let value = value_of(text);
     match key.trim().split_once('.') {
         None => table.insert(key.trim().into(), value),
         Some((section, key)) => table
@@ -113,6 +133,14 @@ fn apply_override(table: &mut Table, assignment: &str) -> Result<(), ConfigError
             .insert(key.into(), value),
     };
     Ok(())
+}
+
+/// A value in TOML syntax; a bare word is a string.
+pub(super) fn value_of(text: &str) -> Value {
+    toml::from_str::<Table>(&format!("v = {text}"))
+        .ok()
+        .and_then(|mut parsed| parsed.remove("v"))
+        .unwrap_or_else(|| Value::String(text.into()))
 }
 
 /// Compares the keys of `table` with those of the defaults.
@@ -361,6 +389,78 @@ pub(super) fn finetune_ranges(file: &Path, c: &FinetuneConfig) -> Result<(), Con
                 c.weight_decay.to_string(),
                 "0 or more",
             ),
+            (
+                !(0.0..=1.0).contains(&c.max_norm),
+                "finetune.max_norm",
+                c.max_norm.to_string(),
+                "0 (none) to 1",
+            ),
+            (
+                !(0.0..=100.0).contains(&c.tau),
+                "finetune.tau",
+                c.tau.to_string(),
+                "0 to 100; 0 to 2 is usual",
+            ),
+            (
+                !(0.0..=100.0).contains(&c.focal_gamma),
+                "finetune.focal_gamma",
+                c.focal_gamma.to_string(),
+                "0 to 100",
+            ),
+            (
+                !(0.0..1.0).contains(&c.class_balance_beta),
+                "finetune.class_balance_beta",
+                c.class_balance_beta.to_string(),
+                "0 up to, not including, 1",
+            ),
+            (
+                !(0.0..=2.0).contains(&c.ldam_margin),
+                "finetune.ldam_margin",
+                c.ldam_margin.to_string(),
+                "0 to 2, a difference of cosines",
+            ),
+            (
+                !(c.cosine_scale > 0.0 && c.cosine_scale.is_finite()),
+                "finetune.cosine_scale",
+                c.cosine_scale.to_string(),
+                "a positive number",
+            ),
+            (
+                !(0.0..=1.0).contains(&c.drw_start),
+                "finetune.drw_start",
+                c.drw_start.to_string(),
+                "0 to 1",
+            ),
+            (
+                !c.smoothing.iter().all(|s| (0.0..1.0).contains(s)),
+                "finetune.smoothing",
+                format!("{:?}", c.smoothing),
+                "[head, tail], each 0 up to, not including, 1",
+            ),
+            (
+                !(c.mixup_alpha > 0.0 && c.mixup_alpha.is_finite()),
+                "finetune.mixup_alpha",
+                c.mixup_alpha.to_string(),
+                "a positive number",
+            ),
+            (
+                !(1..=1024).contains(&c.num_neighbours),
+                "finetune.num_neighbours",
+                c.num_neighbours.to_string(),
+                "1 to 1024",
+            ),
+            (
+                !(c.tukey_power > 0.0 && c.tukey_power <= 2.0),
+                "finetune.tukey_power",
+                c.tukey_power.to_string(),
+                "above 0, at most 2",
+            ),
+            (
+                !(0.0..=1e6).contains(&c.calibration_spread),
+                "finetune.calibration_spread",
+                c.calibration_spread.to_string(),
+                "0 or more",
+            ),
         ],
     )
 }
@@ -390,7 +490,7 @@ mod tests {
 
     #[test]
     fn absent_keys_take_their_defaults() {
-        let p = parse(Path::new("p.toml"), VALID, &[]).unwrap();
+        let p = parse(Path::new("p.toml"), VALID, &[]).unwrap().0;
         assert_eq!((p.seed, p.train, p.finetune), (3, Default::default(), Default::default()));
     }
 
@@ -428,7 +528,7 @@ mod tests {
         let overrides =
             ["train.epochs=7", "network.arch=resnet34", "finetune.gamma_range=[0.2, 0.8]"];
         let overrides = overrides.map(String::from);
-        let p = parse(Path::new("p.toml"), VALID, &overrides).unwrap();
+        let p = parse(Path::new("p.toml"), VALID, &overrides).unwrap().0;
         assert_eq!(p.train.epochs, 7);
         assert_eq!(p.network.arch, super::super::Arch::Resnet34);
         assert_eq!(p.finetune.gamma_range, [0.2, 0.8]);

@@ -4,12 +4,17 @@
 //! nearest known one, and the known keys are those of the defaults themselves.
 
 mod check;
+mod finetune;
+mod method;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
 pub use check::ConfigError;
+pub use finetune::{FinetuneConfig, GenericClasses, MaskValues, RateSchedule, Sampling, ShotRule};
+pub use method::{Batches, Loss, Method};
 
 /// A whole pipeline: the data, the network and the settings of the three stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -272,124 +277,6 @@ impl Default for FeaturesConfig {
     }
 }
 
-/// What Phase-II trains on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Feature space augmentation: real tail, fused tail and head samples (Alg. 1).
-    Fsa,
-    /// The same balanced batches with real tail samples in place of the fused ones.
-    NoAug,
-}
-
-impl Method {
-    /// The name in a pipeline and in the output folder.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fsa => "fsa",
-            Self::NoAug => "no-aug",
-        }
-    }
-}
-
-/// How an image is drawn from a set of classes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Sampling {
-    /// A class uniformly, then one of its images.
-    Class,
-    /// An image uniformly, so that large classes are drawn more often.
-    Instance,
-}
-
-/// Which classes are many, medium and few.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ShotRule {
-    /// many > 100, medium 20..=100, few < 20 training images.
-    Standard,
-    /// many >= 100, medium between, few <= 20.
-    Oltr,
-    /// many > 100, medium 21..=100, few < 20: the paper's; a class of exactly 20 is in no group.
-    Paper,
-}
-
-impl ShotRule {
-    /// The rule in words, for tables.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Standard => "standard: many > 100, medium 20-100, few < 20 training images",
-            Self::Oltr => "oltr: many >= 100, medium 21-99, few <= 20 training images",
-            Self::Paper => "paper: many > 100, medium 21-100, few < 20 training images",
-        }
-    }
-}
-
-/// `[finetune]`: Phase-II. Symbols and sources are in `docs/method.md`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FinetuneConfig {
-    /// What the batches are made of.
-    pub method: Method,
-    /// tau_s: a location is class-specific where the normalised CAM is above it.
-    pub tau_specific: f32,
-    /// tau_g: a location is class-generic where the normalised CAM is below it.
-    pub tau_generic: f32,
-    /// h_r: the head is the fewest largest classes that hold this share of the images.
-    pub head_ratio: f64,
-    /// N_f: confusing classes kept for each tail class.
-    pub num_confusing: usize,
-    /// N_a: fused samples for each real tail sample.
-    pub num_augmented: usize,
-    /// N_t: real tail samples a batch; a batch has 2 N_t (1 + N_a) samples.
-    pub tail_per_batch: usize,
-    /// Range of gamma, the share of class-specific vectors in a fused sample.
-    pub gamma_range: [f64; 2],
-    /// How tail samples are drawn.
-    pub tail_sampling: Sampling,
-    /// How head samples are drawn; `instance` is the paper's.
-    pub head_sampling: Sampling,
-    /// Steps of SGD.
-    pub iterations: usize,
-    /// Learning rate, fixed.
-    pub learning_rate: f32,
-    /// Momentum of SGD.
-    pub momentum: f32,
-    /// L2 penalty on the classifier's weight and bias.
-    pub weight_decay: f32,
-    /// Rule of the many, medium and few groups in the report.
-    pub shot_rule: ShotRule,
-}
-
-impl Default for FinetuneConfig {
-    fn default() -> Self {
-        Self {
-            method: Method::Fsa,
-            tau_specific: 0.5,
-            tau_generic: 0.5,
-            head_ratio: 0.9,
-            num_confusing: 3,
-            num_augmented: 3,
-            tail_per_batch: 16,
-            gamma_range: [0.0, 1.0],
-            tail_sampling: Sampling::Class,
-            head_sampling: Sampling::Class,
-            iterations: 6400,
-            learning_rate: 0.001,
-            momentum: 0.9,
-            weight_decay: 0.0,
-            shot_rule: ShotRule::Standard,
-        }
-    }
-}
-
-impl FinetuneConfig {
-    /// Samples a batch: 2 N_t (1 + N_a).
-    pub fn batch_size(&self) -> usize {
-        2 * self.tail_per_batch * (1 + self.num_augmented)
-    }
-}
-
 /// A pipeline with the place it was read from.
 #[derive(Debug, Clone)]
 pub struct LoadedPipeline {
@@ -399,6 +286,8 @@ pub struct LoadedPipeline {
     pub file: PathBuf,
     /// Its checked content; `dataset.path` is resolved.
     pub pipeline: Pipeline,
+    /// The keys of its `[finetune]` section, as they stand there.
+    pub finetune_keys: Table,
 }
 
 /// Reads and checks a pipeline file.
@@ -412,17 +301,26 @@ pub struct LoadedPipeline {
 pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigError> {
     let text = std::fs::read_to_string(file)
         .map_err(|source| ConfigError::Read { file: file.into(), source })?;
-    let mut pipeline = check::parse(file, &text, overrides)?;
+    let (mut pipeline, finetune_keys) = check::parse(file, &text, overrides)?;
     let folder = file.parent().unwrap_or(Path::new(""));
     pipeline.dataset.path = folder.join(&pipeline.dataset.path);
     let name = file.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
-    Ok(LoadedPipeline { name, file: file.into(), pipeline })
+    Ok(LoadedPipeline { name, file: file.into(), pipeline, finetune_keys })
 }
 
-/// Checks settings that came from flags.
+/// The settings of Phase-II from the keys of a file's `[finetune]` section and those given on the
+/// command line, which go first.
+///
+/// A method brings settings of its own (loss, learning rate, schedule, ...). They go before the
+/// file's keys where the command line asks for another method than the file does.
 ///
 /// # Errors
-/// A value out of range.
-pub fn check_finetune(settings: &FinetuneConfig) -> Result<(), ConfigError> {
-    check::finetune_ranges(Path::new("command line"), settings)
+/// An unknown key (with the nearest known one), a value of the wrong type or out of range.
+pub fn resolve_finetune(file: &Table, flags: &Table) -> Result<FinetuneConfig, ConfigError> {
+    check::finetune(Path::new("command line"), file, flags)
+}
+
+/// A value in TOML syntax; a bare word is a string.
+pub fn value_of(text: &str) -> toml::Value {
+    check::value_of(text)
 }

@@ -115,6 +115,9 @@ mod tests {
             images: 4,
             top1: 0.0,
             acc_macro: 0.0,
+            f1_macro: 0.0,
+            worst_class: 0.0,
+            ece: None,
             per_class: vec![Some(40.0), Some(90.0), Some(70.0), None],
         };
         let groups = Groups::of(&accuracy, &counts, &counts.split(0.9), ShotRule::Standard);

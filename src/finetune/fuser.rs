@@ -13,25 +13,31 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::FinetuneError;
 use super::held_maps::{self, HeldMaps};
+use super::source::{PooledRows, Source};
+use super::tailcalib::Calibrator;
 use super::window::{Fallbacks, NOT_DRAWN, Window};
 use crate::augment::{Mask, draw_locations, sum_locations};
-use crate::bank::{Bank, BankError, MapReader, Rows};
-use crate::config::{FinetuneConfig, Method};
+use crate::bank::{BankError, Column, RowRequest};
+use crate::config::{Batches, FinetuneConfig, MaskValues};
 use crate::rng::{KeyedRng, Stage};
-use crate::sampler::{BatchPlan, BatchSampler};
+use crate::sampler::{BatchPlan, BatchSampler, Sample};
 
-/// What is needed to fuse, fixed for a run.
+/// What is needed to make the batches of a run, fixed for the run.
 pub(super) struct Fuser<'a> {
-    bank: &'a Bank,
-    rows: &'a Rows,
-    reader: MapReader,
+    source: &'a Source<'a>,
+    sampler: &'a BatchSampler,
+    /// Maps of this run alone.
     held: Option<HeldMaps>,
+    calibrator: Option<Calibrator>,
     seed: u64,
     tau_specific: f32,
     tau_generic: f32,
+    mask_values: MaskValues,
     /// Whether each row has a class-specific, and a class-generic, location to draw.
     drawable: Vec<[bool; 2]>,
+    window_iterations: usize,
 }
 
 /// Which part of a fused sample a map gives.
@@ -50,67 +56,135 @@ struct Use {
     draws: u16,
 }
 
+/// Bytes that one iteration of a window takes where nothing is held.
+pub(super) fn iteration_bytes(channels: usize, config: &FinetuneConfig) -> usize {
+    let batch = config.batch_size();
+    let vectors = match config.method.batches() {
+        // A real row, or two parts of a fused one, each.
+        Batches::Fused => batch + config.tail_per_batch * config.num_augmented,
+        Batches::Mixup | Batches::Smote => 2 * batch,
+        _ => batch,
+    };
+    vectors * (4 * channels + std::mem::size_of::<(u32, Use)>() + 24)
+}
+
 impl<'a> Fuser<'a> {
-    /// Plans the run, and holds its maps if they take no more than `memory_bytes`.
+    /// Plans the run, and holds its maps if they take no more than half of `bytes`.
     pub(super) fn new(
-        bank: &'a Bank,
-        rows: &'a Rows,
-        sampler: &BatchSampler,
+        source: &'a Source<'a>,
+        sampler: &'a BatchSampler,
         config: &FinetuneConfig,
         seed: u64,
-        memory_bytes: usize,
-    ) -> Result<Self, BankError> {
-        let (tau_specific, tau_generic) = (config.tau_specific, config.tau_generic);
-        let drawable = (0..rows.len())
-            .into_par_iter()
-            .map(|row| {
-                let (cam, nonzero) = (rows.cam_of(row), rows.nonzero_of(row));
-                let some = |mask: Mask| !mask.is_empty();
-                [
-                    some(Mask::specific(cam, nonzero, tau_specific)),
-                    some(Mask::generic(cam, nonzero, tau_generic)),
-                ]
-            })
-            .collect();
-        let reader = bank.map_reader()?;
-        let mut held = None;
-        if config.method == Method::Fsa {
-            let wanted = needed_rows(sampler, config.iterations, rows.len());
-            if held_maps::bytes(bank, wanted.len()) <= memory_bytes {
-                held = Some(HeldMaps::load(bank, rows, &reader, &wanted)?);
+        bytes: usize,
+    ) -> Result<Self, FinetuneError> {
+        let (mut held, mut drawable, mut calibrator) = (None, vec![], None);
+        let mut left = bytes;
+        match config.method.batches() {
+            Batches::Fused => {
+                drawable = source.drawable(config)?;
+                if source.maps.is_none() && source.held().is_some() {
+                    let wanted = needed_rows(sampler, config.iterations, source.index().len());
+                    let needed = held_maps::bytes(source.bank, wanted.len());
+                    if needed <= bytes.saturating_sub(2 * HELD_WINDOW_BYTES) {
+                        held = Some(HeldMaps::load(source, &wanted)?);
+                        left -= needed;
+                    }
+                }
             }
+            Batches::Calibrated => {
+                calibrator = Some(make_calibrator(source, config, seed, bytes)?);
+            }
+            _ => {}
         }
-        Ok(Self { bank, rows, reader, held, seed, tau_specific, tau_generic, drawable })
+        let mut fuser = Self {
+            source,
+            sampler,
+            held,
+            calibrator,
+            seed,
+            tau_specific: config.tau_specific,
+            tau_generic: config.tau_generic,
+            mask_values: config.mask_values,
+            drawable,
+            window_iterations: 1,
+        };
+        let window = match fuser.streams() {
+            true => left / 2,
+            false => HELD_WINDOW_BYTES.min(left / 2),
+        };
+        fuser.window_iterations = (window / iteration_bytes(source.channels(), config)).max(1);
+        Ok(fuser)
     }
 
-    /// Iterations of a window within `memory_bytes`, two windows being under way at a time.
-    pub(super) fn window_iterations(&self, config: &FinetuneConfig, memory_bytes: usize) -> usize {
-        let fused = config.tail_per_batch * config.num_augmented;
-        let part = 4 * self.bank.manifest.feature_shape.channels + std::mem::size_of::<Use>() + 4;
-        let iteration = fused * 2 * part + config.batch_size() * 4;
-        let bytes = if self.held.is_some() { HELD_WINDOW_BYTES } else { memory_bytes / 2 };
-        (bytes / iteration).max(1)
+    fn maps(&self) -> Option<&HeldMaps> {
+        self.held.as_ref().or(self.source.maps.as_ref())
+    }
+
+    /// Whether windows are read from disk.
+    fn streams(&self) -> bool {
+        self.source.held().is_none() || (!self.drawable.is_empty() && self.maps().is_none())
+    }
+
+    /// Iterations of a window within its memory, two windows being under way at a time.
+    pub(super) fn window_iterations(&self) -> usize {
+        self.window_iterations
     }
 
     /// Plans and fuses `iterations`. `memory` is that of a window that is done with: fresh memory
     /// would have to be cleared by the kernel first.
     pub(super) fn window(
         &self,
-        sampler: &BatchSampler,
         iterations: Range<usize>,
         memory: Vec<f32>,
-    ) -> Result<Window, BankError> {
+    ) -> Result<Window<'_>, BankError> {
         let plans: Vec<BatchPlan> =
-            iterations.clone().into_par_iter().map(|i| sampler.batch(i)).collect();
-        let fused_per_batch = plans.first().map_or(0, |plan| plan.fused.len());
-        let locations = self.bank.manifest.feature_shape.locations();
+            iterations.clone().into_par_iter().map(|i| self.sampler.batch(i)).collect();
+        let fused_per_batch = plans.first().map_or(0, |plan| plan.fused().count());
+        let shape = self.source.bank.manifest.feature_shape;
         let fused = (plans.len() * fused_per_batch) as u64;
         let mut fallbacks = Fallbacks { fused, ..Default::default() };
-        let (sums, parts) = match &self.held {
+        let (sums, parts) = match self.maps() {
+            _ if fused == 0 => (memory, vec![]),
             Some(held) => self.fuse_held(held, &iterations, &plans, &mut fallbacks, memory),
             None => self.fuse_streamed(&iterations, &plans, &mut fallbacks, memory)?,
         };
-        Ok(Window { iterations, plans, sums, parts, fused_per_batch, locations, fallbacks })
+        let pooled = self.pooled_rows(&plans)?;
+        Ok(Window {
+            iterations,
+            plans,
+            sums,
+            parts,
+            fused_per_batch,
+            locations: shape.locations(),
+            channels: shape.channels,
+            pooled,
+            calibrator: self.calibrator.as_ref(),
+            fallbacks,
+        })
+    }
+
+    /// The pooled vectors that batches take as they are.
+    fn pooled_rows(&self, plans: &[BatchPlan]) -> Result<PooledRows<'_>, BankError> {
+        if let Some(rows) = self.source.held() {
+            return Ok(PooledRows::All(rows));
+        }
+        let mut rows = vec![];
+        for sample in plans.iter().flat_map(|plan| &plan.samples) {
+            match *sample {
+                Sample::Real(row) | Sample::Calibrated(row) => rows.push(row as usize),
+                Sample::Mixed { row, other, .. } => rows.extend([row as usize, other as usize]),
+                Sample::Between { row, neighbour, .. } => {
+                    rows.extend([row as usize, neighbour as usize]);
+                }
+                // Where neither mask has a location the tail sample itself is used, which is in
+                // its batch anyway.
+                Sample::Fused(_) => {}
+            }
+        }
+        rows.par_sort_unstable();
+        rows.dedup();
+        let values = self.source.pooled(&rows)?;
+        Ok(PooledRows::Some { rows, values, channels: self.source.channels() })
     }
 
     /// Sums from maps in memory: one for each fused sample.
@@ -122,11 +196,11 @@ impl<'a> Fuser<'a> {
         fallbacks: &mut Fallbacks,
         mut sums: Vec<f32>,
     ) -> (Vec<f32>, Vec<[u32; 2]>) {
-        let shape = self.bank.manifest.feature_shape;
+        let shape = self.source.bank.manifest.feature_shape;
         let (channels, locations) = (shape.channels, shape.locations());
-        let fused_per_batch = plans.first().map_or(0, |plan| plan.fused.len());
+        let fused_per_batch = plans.first().map_or(0, |plan| plan.fused().count());
         let mut draws = Vec::with_capacity(plans.len() * fused_per_batch);
-        for sample in plans.iter().flat_map(|plan| &plan.fused) {
+        for sample in plans.iter().flat_map(BatchPlan::fused) {
             let rows = [sample.tail_row, sample.generic_row];
             draws.push(self.split_draws(rows, sample.gamma, fallbacks));
         }
@@ -140,9 +214,9 @@ impl<'a> Fuser<'a> {
         let draws = draws.par_chunks(fused_per_batch.max(1));
         batches.zip(draws).zip(plans).zip(iterations.clone()).for_each(
             |(((sums, draws), plan), iteration)| {
-                let mut counts = vec![0; locations];
+                let mut weights = vec![0.0; locations];
                 let mut generic = vec![0.0; channels];
-                let samples = plan.fused.iter().zip(draws).zip(sums.chunks_exact_mut(channels));
+                let samples = plan.fused().zip(draws).zip(sums.chunks_exact_mut(channels));
                 for (slot, ((sample, draws), sum)) in samples.enumerate() {
                     let mut part = |row: u32, part: usize, sum: &mut [f32]| {
                         let drawn = Use {
@@ -151,8 +225,9 @@ impl<'a> Fuser<'a> {
                             part: part as u8,
                             draws: draws[part] as u16,
                         };
-                        self.draw(row as usize, &drawn, &mut counts);
-                        held.sum(row as usize, &counts, sum);
+                        let (cam, nonzero) = self.masks_of(row as usize);
+                        self.draw(cam, nonzero, &drawn, &mut weights);
+                        held.sum(row as usize, &weights, sum);
                     };
                     match *draws {
                         [0, 0] => {}
@@ -179,13 +254,13 @@ impl<'a> Fuser<'a> {
         fallbacks: &mut Fallbacks,
         mut sums: Vec<f32>,
     ) -> Result<(Vec<f32>, Vec<[u32; 2]>), BankError> {
-        let shape = self.bank.manifest.feature_shape;
+        let shape = self.source.bank.manifest.feature_shape;
         let (channels, locations) = (shape.channels, shape.locations());
-        let fused_per_batch = plans.first().map_or(0, |plan| plan.fused.len());
+        let fused_per_batch = plans.first().map_or(0, |plan| plan.fused().count());
         let fused = plans.len() * fused_per_batch;
         let mut uses: Vec<(u32, Use)> = Vec::with_capacity(2 * fused);
         for (iteration, plan) in iterations.clone().zip(plans) {
-            for (slot, sample) in plan.fused.iter().enumerate() {
+            for (slot, sample) in plan.fused().enumerate() {
                 let rows = [sample.tail_row, sample.generic_row];
                 let draws = self.split_draws(rows, sample.gamma, fallbacks);
                 for part in [SPECIFIC, GENERIC].into_iter().filter(|&part| draws[part] > 0) {
@@ -195,14 +270,14 @@ impl<'a> Fuser<'a> {
                 }
             }
         }
-        let by_row = UsesByRow::new(uses, self.rows.len());
+        let by_row = UsesByRow::new(uses, self.source.index().len());
         let wanted: Vec<usize> =
-            (0..self.rows.len()).filter(|&row| !by_row.of(row).is_empty()).collect();
-        let requests = self.bank.plan_maps(self.rows, &wanted);
+            (0..self.source.index().len()).filter(|&row| !by_row.of(row).is_empty()).collect();
+        let requests = self.source.index().plan(&wanted);
 
         let mut parts = vec![[NOT_DRAWN; 2]; fused];
         let mut place = 0;
-        for row in requests.iter().flat_map(|request| request.rows()) {
+        for row in requests.iter().flat_map(RowRequest::rows) {
             for used in by_row.of(row) {
                 let batch = used.iteration as usize - iterations.start;
                 let sample = batch * fused_per_batch + usize::from(used.slot);
@@ -219,23 +294,36 @@ impl<'a> Fuser<'a> {
             tasks.push((request, own));
             rest = later;
         }
+        let columns: &[Column] = match self.source.held() {
+            Some(_) => &[Column::FeatureMap],
+            None => &[Column::Cam, Column::FeatureMap],
+        };
         tasks.into_par_iter().try_for_each(|(request, own)| {
             let mut sums = own.chunks_exact_mut(channels);
-            let mut counts = vec![0; locations];
-            self.reader.read(request, |row, map| {
+            let mut weights = vec![0.0; locations];
+            self.source.reader().read(request, columns, |row, values| {
+                let (cam, nonzero) = match self.source.held() {
+                    Some(_) => self.masks_of(row),
+                    None => (values.cam, values.nonzero),
+                };
                 for (used, sum) in by_row.of(row).iter().zip(sums.by_ref()) {
-                    self.draw(row, used, &mut counts);
-                    sum_locations(map, &counts, sum);
+                    self.draw(cam, nonzero, used, &mut weights);
+                    sum_locations(values.map, &weights, sum);
                 }
             })
         })?;
         Ok((sums, parts))
     }
 
+    /// CAM and nonzero [L] of a row that is held; empty for others.
+    fn masks_of(&self, row: usize) -> (&[f32], &[bool]) {
+        self.source.held().map_or((&[], &[]), |rows| (rows.cam_of(row), rows.nonzero_of(row)))
+    }
+
     /// round(γ L) vectors from the tail sample, the rest from the confusing one (Alg. 1, lines 15
     /// and 16). An empty mask leaves all to the other; with both empty nothing is drawn.
     fn split_draws(&self, rows: [u32; 2], gamma: f64, fallbacks: &mut Fallbacks) -> [usize; 2] {
-        let locations = self.bank.manifest.feature_shape.locations();
+        let locations = self.source.bank.manifest.feature_shape.locations();
         let specific = (gamma * locations as f64).round() as usize;
         let drawable = [SPECIFIC, GENERIC].map(|part| self.drawable[rows[part] as usize][part]);
         match drawable {
@@ -255,8 +343,8 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    fn draw(&self, row: usize, used: &Use, counts: &mut [u16]) {
-        let (cam, nonzero) = (self.rows.cam_of(row), self.rows.nonzero_of(row));
+    /// How often each location is drawn, times the CAM there if masks have its values.
+    fn draw(&self, cam: &[f32], nonzero: &[bool], used: &Use, weights: &mut [f32]) {
         let key = (u64::from(used.iteration), u64::from(used.slot));
         let (mask, stage) = if usize::from(used.part) == SPECIFIC {
             (Mask::specific(cam, nonzero, self.tau_specific), Stage::SpecificLocations)
@@ -264,14 +352,34 @@ impl<'a> Fuser<'a> {
             (Mask::generic(cam, nonzero, self.tau_generic), Stage::GenericLocations)
         };
         let mut rng = KeyedRng::new(self.seed, stage, key);
-        draw_locations(&mask, usize::from(used.draws), &mut rng, counts);
+        draw_locations(&mask, usize::from(used.draws), &mut rng, weights);
+        if self.mask_values == MaskValues::Cam {
+            weights.iter_mut().zip(cam).for_each(|(weight, m)| *weight *= m);
+        }
+    }
+}
+
+/// The statistics that TailCalib draws from, if they fit.
+fn make_calibrator(
+    source: &Source<'_>,
+    config: &FinetuneConfig,
+    seed: u64,
+    bytes: usize,
+) -> Result<Calibrator, FinetuneError> {
+    let classes = source.bank.class_names.len();
+    let mut class_rows = vec![0; classes];
+    source.index().labels.iter().for_each(|&label| class_rows[label as usize] += 1);
+    let needed = Calibrator::bytes(&class_rows, source.channels());
+    match source.held() {
+        Some(rows) if needed <= bytes => Ok(Calibrator::new(rows, classes, config, seed)),
+        _ => Err(FinetuneError::NeedsRows { method: config.method }),
     }
 }
 
 /// The rows whose maps some iteration draws from, ascending.
 fn needed_rows(sampler: &BatchSampler, iterations: usize, rows: usize) -> Vec<usize> {
     let mark = |mut needed: Vec<bool>, iteration| {
-        for sample in sampler.batch(iteration).fused {
+        for sample in sampler.batch(iteration).fused() {
             needed[sample.tail_row as usize] = true;
             needed[sample.generic_row as usize] = true;
         }

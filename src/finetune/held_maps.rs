@@ -4,8 +4,9 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::source::Source;
 use crate::augment::sum_locations;
-use crate::bank::{Bank, BankError, MapReader, MapRequest, Rows};
+use crate::bank::{Bank, BankError, Column, RowReader, RowRequest};
 use crate::config::Precision;
 
 /// Maps of some rows; 2 bytes a value for f16 and bf16 banks, without loss.
@@ -31,15 +32,11 @@ pub(super) fn bytes(bank: &Bank, rows: usize) -> usize {
 
 impl HeldMaps {
     /// Reads the maps of `wanted` rows (ascending) in parallel.
-    pub(super) fn load(
-        bank: &Bank,
-        rows: &Rows,
-        reader: &MapReader,
-        wanted: &[usize],
-    ) -> Result<Self, BankError> {
+    pub(super) fn load(source: &Source<'_>, wanted: &[usize]) -> Result<Self, BankError> {
+        let (bank, reader) = (source.bank, source.reader());
         let map_values = bank.manifest.feature_shape.values();
-        let requests = bank.plan_maps(rows, wanted);
-        let mut places = vec![(0, 0); rows.len()];
+        let requests = source.index().plan(wanted);
+        let mut places = vec![(0, 0); source.index().len()];
         for (block, request) in requests.iter().enumerate() {
             for (place, row) in request.rows().enumerate() {
                 places[row] = (block as u32, place as u32);
@@ -59,32 +56,41 @@ impl HeldMaps {
         Ok(Self { places, blocks, map_values })
     }
 
-    /// `sum` [K] = Σ_l counts_l · map_l of a row, to the bit what [`sum_locations`] gives for the
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.blocks {
+            Blocks::F16(blocks) => 2 * blocks.iter().map(Vec::len).sum::<usize>(),
+            Blocks::Bf16(blocks) => 2 * blocks.iter().map(Vec::len).sum::<usize>(),
+            Blocks::F32(blocks) => 4 * blocks.iter().map(Vec::len).sum::<usize>(),
+        }
+    }
+
+    /// `sum` [K] = Σ_l weights_l · map_l of a row, to the bit what [`sum_locations`] gives for the
     /// map as it is read.
-    pub(super) fn sum(&self, row: usize, counts: &[u16], sum: &mut [f32]) {
+    pub(super) fn sum(&self, row: usize, weights: &[f32], sum: &mut [f32]) {
         let (block, place) = self.places[row];
         let start = place as usize * self.map_values;
         let map = start..start + self.map_values;
         match &self.blocks {
-            Blocks::F16(blocks) => sum_locations(&blocks[block as usize][map], counts, sum),
-            Blocks::Bf16(blocks) => sum_locations(&blocks[block as usize][map], counts, sum),
-            Blocks::F32(blocks) => sum_locations(&blocks[block as usize][map], counts, sum),
+            Blocks::F16(blocks) => sum_locations(&blocks[block as usize][map], weights, sum),
+            Blocks::Bf16(blocks) => sum_locations(&blocks[block as usize][map], weights, sum),
+            Blocks::F32(blocks) => sum_locations(&blocks[block as usize][map], weights, sum),
         }
     }
 }
 
 fn read<T: Copy + Default + Send>(
-    requests: &[MapRequest],
+    requests: &[RowRequest],
     map_values: usize,
-    reader: &MapReader,
+    reader: &RowReader,
     store: impl Fn(&[f32], &mut [T]) + Sync,
 ) -> Result<Vec<Vec<T>>, BankError> {
-    let block = |request: &MapRequest| {
+    let block = |request: &RowRequest| {
         let mut block = vec![T::default(); request.rows().count() * map_values];
         let mut maps = block.chunks_exact_mut(map_values);
-        reader.read(request, |_, map| {
+        reader.read(request, &[Column::FeatureMap], |_, values| {
             if let Some(held) = maps.next() {
-                store(map, held);
+                store(values.map, held);
             }
         })?;
         Ok(block)

@@ -1,18 +1,19 @@
-//! The folder of a Phase-II result: `classifier.safetensors`, `config.toml`, `accuracy.svg`, and
-//! `metrics.json`, which is written last and makes it a result.
+//! The folder of a Phase-II result: `classifier.safetensors`, `config.toml`, `accuracy.svg`,
+//! `diagnostics/`, and `metrics.json`, which is written last and makes it a result.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{FinetuneError, FinetuneRequest, Report};
+use super::diagnostics::{self, BatchStatistics, ClassMasks};
+use super::{FinetuneError, FinetuneRequest, Report, Selection};
 use crate::atomic_file;
 use crate::bank::Bank;
 use crate::config::FinetuneConfig;
-use crate::domain::LinearHead;
+use crate::eval::{Classifier, Input};
 use crate::report;
-use crate::weights::Weights;
+use crate::weights::{NamedTensor, Weights};
 
 /// The result in numbers.
 pub const METRICS_FILE: &str = "metrics.json";
@@ -33,6 +34,7 @@ pub struct RunFolder {
 struct Resolved<'a> {
     bank: &'a str,
     seed: u64,
+    selection: Selection,
     finetune: &'a FinetuneConfig,
 }
 
@@ -41,7 +43,11 @@ impl RunFolder {
         let path = request.out.clone().unwrap_or_else(|| {
             let settings = serde_json::to_string(&request.config).expect("settings are JSON");
             let hash = crate::hex(&Sha256::digest(settings)[..4]);
-            let name = format!("{}-{hash}-{}", request.config.method.name(), request.seed);
+            let chosen = match request.selection {
+                Selection::None => String::new(),
+                by => format!("-by-{}", format!("{by:?}").to_lowercase()),
+            };
+            let name = format!("{}-{hash}-{}{chosen}", request.config.title(), request.seed);
             // `shards/..` also where the bank is given as `.` or through a link.
             let bank = bank.dir().canonicalize().unwrap_or_else(|_| bank.dir().into());
             let beside = bank.parent().unwrap_or(&bank).join("finetune").join(name);
@@ -62,7 +68,8 @@ impl RunFolder {
         };
         let other = |found: String| FinetuneError::OtherResult { path: path.clone(), found };
         let report: Report = serde_json::from_slice(&bytes).map_err(|e| other(e.to_string()))?;
-        if (&report.config, report.seed) != (&request.config, request.seed) {
+        let made = (&report.config, report.seed, report.selection);
+        if made != (&request.config, request.seed, request.selection) {
             return Err(other("made with other settings or another seed".into()));
         }
         if report.bank != bank.id {
@@ -88,12 +95,24 @@ impl RunFolder {
         }
     }
 
-    pub(super) fn write(&self, head: &LinearHead, report: &Report) -> Result<(), FinetuneError> {
-        Weights::of_head(head).save(&self.path.join(CLASSIFIER_FILE))?;
-        let resolved = Resolved { bank: &report.bank, seed: report.seed, finetune: &report.config };
+    pub(super) fn write(
+        &self,
+        classifier: &Classifier,
+        report: &Report,
+        statistics: &BatchStatistics,
+        masks: &[ClassMasks],
+    ) -> Result<(), FinetuneError> {
+        classifier_weights(classifier).save(&self.path.join(CLASSIFIER_FILE))?;
+        let resolved = Resolved {
+            bank: &report.bank,
+            seed: report.seed,
+            selection: report.selection,
+            finetune: &report.config,
+        };
         let text = toml::to_string(&resolved).expect("settings are TOML");
         atomic_file::write(&self.path.join(CONFIG_FILE), text.as_bytes())?;
         atomic_file::write(&self.path.join(PICTURE_FILE), report::accuracy_svg(report).as_bytes())?;
+        diagnostics::write(&self.path, report, statistics, masks)?;
         let mut text = serde_json::to_string_pretty(report).expect("a report is JSON");
         text.push('\n');
         atomic_file::write(&self.path.join(METRICS_FILE), text.as_bytes())?;
@@ -101,8 +120,28 @@ impl RunFolder {
     }
 }
 
+/// `fc.weight` [C, K] and `fc.bias` [C]; where vectors are changed before the linear layer, the
+/// metadata entry `input` says how, with the tensor `input.centre` [K] where one is taken off.
+fn classifier_weights(classifier: &Classifier) -> Weights {
+    let mut weights = Weights::of_head(&classifier.head);
+    let input = match &classifier.input {
+        Input::Plain => return weights,
+        Input::Direction => "l2-normalise".into(),
+        Input::CentredDirection(centre) => {
+            let tensor = NamedTensor { shape: vec![centre.len()], values: centre.clone() };
+            weights.tensors.insert("input.centre".into(), tensor);
+            "subtract input.centre, l2-normalise".into()
+        }
+        Input::Tukey(power) => {
+            format!("l2-normalise, raise magnitudes to the power {power}, l2-normalise")
+        }
+    };
+    weights.metadata.insert("input".into(), input);
+    weights
+}
+
 /// The path relative to the current directory where it lies below it, for messages.
-fn shortened(path: PathBuf) -> PathBuf {
+pub(crate) fn shortened(path: PathBuf) -> PathBuf {
     let current = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&current).map_or(path.clone(), PathBuf::from)
 }

@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
-use crate::bank::Rows;
-use crate::sampler::BatchPlan;
+use super::source::PooledRows;
+use super::tailcalib::Calibrator;
+use crate::sampler::{BatchPlan, Sample};
 
 /// A part of a fused sample that is not drawn.
 pub(super) const NOT_DRAWN: u32 = u32::MAX;
 
 /// The batches of some iterations with their fused vectors.
-pub(super) struct Window {
+pub(super) struct Window<'a> {
     /// The iterations.
     pub(super) iterations: Range<usize>,
     pub(super) plans: Vec<BatchPlan>,
@@ -20,6 +21,9 @@ pub(super) struct Window {
     pub(super) fused_per_batch: usize,
     /// L, the draws of a fused sample.
     pub(super) locations: usize,
+    pub(super) channels: usize,
+    pub(super) pooled: PooledRows<'a>,
+    pub(super) calibrator: Option<&'a Calibrator>,
     /// Fused samples that could not be drawn as planned.
     pub(super) fallbacks: Fallbacks,
 }
@@ -47,43 +51,91 @@ impl Fallbacks {
     }
 }
 
-impl Window {
-    /// Writes batch `index` of the window: `vectors` [n, K] and `labels` [n], real tail samples
-    /// first, then fused ones, then real head samples.
-    pub(super) fn assemble(
-        &self,
-        index: usize,
-        rows: &Rows,
-        vectors: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
-    ) {
-        let plan = &self.plans[index];
-        vectors.clear();
-        labels.clear();
-        let real = |row: &u32, vectors: &mut Vec<f32>, labels: &mut Vec<u32>| {
-            vectors.extend_from_slice(rows.pooled_of(*row as usize));
-            labels.push(rows.labels[*row as usize]);
-        };
-        plan.tail.iter().for_each(|row| real(row, vectors, labels));
-        let draws = self.locations as f32;
-        for (slot, sample) in plan.fused.iter().enumerate() {
-            let parts = self.parts[index * self.fused_per_batch + slot];
-            match parts.map(|part| self.sum(part, rows)) {
-                [Some(specific), Some(generic)] => {
-                    vectors.extend(specific.iter().zip(generic).map(|(s, g)| (s + g) / draws));
+/// A batch as it is trained on; the memory is used again for the next.
+#[derive(Default)]
+pub(super) struct Assembled {
+    /// [n, K].
+    pub(super) vectors: Vec<f32>,
+    /// [n].
+    pub(super) labels: Vec<u32>,
+    /// [n], or empty for 1 each.
+    pub(super) weights: Vec<f32>,
+}
+
+impl Assembled {
+    fn clear(&mut self) {
+        self.vectors.clear();
+        self.labels.clear();
+        self.weights.clear();
+    }
+}
+
+impl Window<'_> {
+    /// Writes batch `index` of the window, in the order of its plan. A mixed sample is two rows of
+    /// the same vector, one for each label, weighted by their shares: any loss of the mixture is the
+    /// weighted sum of theirs.
+    pub(super) fn assemble(&self, index: usize, labels: &[u32], batch: &mut Assembled) {
+        batch.clear();
+        let label = |row: u32| labels[row as usize];
+        let mut slot = 0;
+        for (place, sample) in self.plans[index].samples.iter().enumerate() {
+            match *sample {
+                Sample::Real(row) => {
+                    batch.vectors.extend_from_slice(self.pooled.of(row));
+                    batch.labels.push(label(row));
                 }
-                [Some(sum), None] | [None, Some(sum)] => {
-                    vectors.extend(sum.iter().map(|s| s / draws));
+                Sample::Fused(fused) => {
+                    self.fused(index * self.fused_per_batch + slot, fused.tail_row, batch);
+                    batch.labels.push(label(fused.tail_row));
+                    slot += 1;
                 }
-                [None, None] => vectors.extend_from_slice(rows.pooled_of(sample.tail_row as usize)),
+                Sample::Mixed { row, other, share } => {
+                    batch.weights.resize(batch.labels.len(), 1.0);
+                    for (row_of_label, weight) in [(row, share), (other, 1.0 - share)] {
+                        self.mix(row, other, 1.0 - share, batch);
+                        batch.labels.push(label(row_of_label));
+                        batch.weights.push(weight);
+                    }
+                }
+                Sample::Between { row, neighbour, way } => {
+                    self.mix(row, neighbour, way, batch);
+                    batch.labels.push(label(row));
+                }
+                Sample::Calibrated(row) => {
+                    let key = (self.iterations.start + index, place);
+                    if let Some(calibrator) = self.calibrator {
+                        calibrator.draw(row, self.pooled.of(row), key, &mut batch.vectors);
+                    }
+                    batch.labels.push(label(row));
+                }
             }
-            labels.push(rows.labels[sample.tail_row as usize]);
         }
-        plan.head.iter().for_each(|row| real(row, vectors, labels));
+        if !batch.weights.is_empty() {
+            batch.weights.resize(batch.labels.len(), 1.0);
+        }
     }
 
-    fn sum(&self, part: u32, rows: &Rows) -> Option<&[f32]> {
-        let channels = rows.pooled.len() / rows.len();
-        (part != NOT_DRAWN).then(|| &self.sums[part as usize * channels..][..channels])
+    /// x + way (y − x).
+    fn mix(&self, row: u32, other: u32, way: f32, batch: &mut Assembled) {
+        let (x, y) = (self.pooled.of(row), self.pooled.of(other));
+        batch.vectors.extend(x.iter().zip(y).map(|(x, y)| x + way * (y - x)));
+    }
+
+    /// Fused sample `at` of the window: the mean of its draws, or the real sample without any.
+    fn fused(&self, at: usize, tail_row: u32, batch: &mut Assembled) {
+        let draws = self.locations as f32;
+        match self.parts[at].map(|part| self.sum(part)) {
+            [Some(specific), Some(generic)] => {
+                batch.vectors.extend(specific.iter().zip(generic).map(|(s, g)| (s + g) / draws));
+            }
+            [Some(sum), None] | [None, Some(sum)] => {
+                batch.vectors.extend(sum.iter().map(|s| s / draws));
+            }
+            [None, None] => batch.vectors.extend_from_slice(self.pooled.of(tail_row)),
+        }
+    }
+
+    fn sum(&self, part: u32) -> Option<&[f32]> {
+        (part != NOT_DRAWN).then(|| &self.sums[part as usize * self.channels..][..self.channels])
     }
 }

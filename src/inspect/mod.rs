@@ -2,12 +2,11 @@
 
 use serde::Serialize;
 
-use crate::augment::{ConfusingClasses, Mask};
+use crate::augment::{ConfusingClasses, Mask, confusing_classes};
 use crate::bank::{Bank, BankError, Manifest, Rows, SplitName};
 use crate::config::FinetuneConfig;
-use crate::domain::HeadTail;
+use crate::domain::{ClassId, HeadTail};
 use crate::eval::{Accuracy, predict};
-use crate::finetune::confusing_of_tail;
 
 /// A bank in figures.
 #[derive(Debug, Clone, Serialize)]
@@ -86,9 +85,9 @@ pub fn summarise(bank: &Bank, settings: &FinetuneConfig) -> Result<Summary, Bank
     let class = |(id, name): (usize, &String)| ClassSummary {
         name: name.clone(),
         train_images: bank.class_counts.0[id],
-        train_rows: train.labels.iter().filter(|&&l| l as usize == id).count() as u64,
+        train_rows: train.index.labels.iter().filter(|&&l| l as usize == id).count() as u64,
     };
-    let is_tail = |row: usize| split.tail.iter().any(|c| c.0 == train.labels[row]);
+    let is_tail = |row: usize| split.tail.iter().any(|c| c.0 == train.index.labels[row]);
     let mut manifest = bank.manifest.clone();
     manifest.splits.values_mut().for_each(|s| s.shards.clear());
     let rows = bank.manifest.splits["train"].rows;
@@ -139,4 +138,21 @@ fn masks(
         generic: mean(&|row| share(generic(row))),
         generic_empty: empty(&generic),
     }
+}
+
+/// The confusing classes of every tail class, from the clean views of its samples.
+fn confusing_of_tail(
+    bank: &Bank,
+    rows: &Rows,
+    split: &HeadTail,
+    count: usize,
+) -> Vec<ConfusingClasses> {
+    let index = &rows.index;
+    let clean = |class: ClassId| -> Vec<f32> {
+        let of_class =
+            (0..rows.len()).filter(|&r| index.labels[r] == class.0 && index.views[r] == 0);
+        of_class.flat_map(|r| rows.pooled_of(r)).copied().collect()
+    };
+    let of_class = |&class| confusing_classes(class, &clean(class), &bank.head, count);
+    split.tail.iter().map(of_class).collect()
 }

@@ -1,8 +1,10 @@
 //! Results as people read them: tables in text, a picture in SVG.
 
+mod comparison;
 mod picture;
 mod table;
 mod text;
 
+pub use comparison::{compare_csv, compare_markdown, compare_text, sweep_csv, sweep_text};
 pub use picture::accuracy_svg;
 pub use text::{bytes_text, finetune_text, summary_text};

@@ -1,9 +1,9 @@
 //! Reports of commands as text.
 
 use super::table::Table;
-use crate::config::Method;
-use crate::eval::GroupAccuracy;
-use crate::finetune::Report;
+use crate::config::FinetuneConfig;
+use crate::eval::{Accuracy, GroupAccuracy};
+use crate::finetune::{Report, Selection};
 use crate::inspect::Summary;
 
 /// Classes that are all listed; of more, only those that changed most.
@@ -18,22 +18,14 @@ fn change(before: Option<f64>, after: Option<f64>) -> String {
     before.zip(after).map_or(String::new(), |(b, a)| format!("{:+.2}", a - b))
 }
 
-fn method_title(method: Method) -> &'static str {
-    match method {
-        Method::Fsa => "FSA",
-        Method::NoAug => "No Aug",
-    }
-}
-
 /// The result of Phase-II: before and after, by group and by class.
 pub fn finetune_text(report: &Report, all_classes: bool) -> String {
     let config = &report.config;
-    let title = method_title(config.method);
+    let title = &config_title(config);
     let mut text = format!(
-        "{}: {title}, {} iterations of {}, seed {}; {} test images, accuracy in %\n\n",
+        "{}: {title}, {}seed {}; {} test images, accuracy in %\n\n",
         report.name,
-        config.iterations,
-        config.batch_size(),
+        how(report),
         report.seed,
         report.before.accuracy.images,
     );
@@ -48,10 +40,40 @@ pub fn finetune_text(report: &Report, all_classes: bool) -> String {
         );
     }
     let t = &report.timing;
-    text += &format!(
-        "  {:.2} s to load the bank, {:.2} s for {} iterations ({:.0} a second)\n",
-        t.load_secs, t.train_secs, config.iterations, t.iterations_per_sec
-    );
+    text += &format!("  {:.2} s to load the bank, {:.2} s", t.load_secs, t.train_secs);
+    text += &match config.method.trains() {
+        true => format!(
+            " for {} iterations ({:.0} a second)\n",
+            config.iterations, t.iterations_per_sec
+        ),
+        false => " to compute the classifier\n".into(),
+    };
+    if report.selection != Selection::None {
+        text += &format!("  {}\n", report.selection.describe());
+    }
+    text
+}
+
+/// The method's name, with its loss where that is not its own.
+fn config_title(config: &FinetuneConfig) -> String {
+    let title = config.title();
+    match title.split_once('+') {
+        Some((_, loss)) => format!("{} + {loss}", config.method.title()),
+        None => config.method.title().into(),
+    }
+}
+
+/// `3200 iterations of 128, `, and what was chosen.
+fn how(report: &Report) -> String {
+    let config = &report.config;
+    let mut text = match (config.method.trains(), report.chosen_tau) {
+        (true, _) => format!("{} iterations of {}, ", config.iterations, config.batch_size()),
+        (_, Some(tau)) => format!("tau {tau}, "),
+        _ => String::new(),
+    };
+    if report.selection != Selection::None && config.method.trains() {
+        text += &format!("taken after {}, ", report.chosen_iteration);
+    }
     text
 }
 
@@ -62,7 +84,13 @@ fn overall(report: &Report, title: &str) -> String {
         table.row(vec![name, percent(b), percent(a), change(b, a)]);
     };
     line("top-1".into(), Some(before.accuracy.top1), Some(after.accuracy.top1));
-    line("mean of classes".into(), Some(before.accuracy.acc_macro), Some(after.accuracy.acc_macro));
+    let mut both = |name: &str, of: &dyn Fn(&Accuracy) -> Option<f64>| {
+        line(name.into(), of(&before.accuracy), of(&after.accuracy));
+    };
+    both("balanced (mean of classes)", &|a| Some(a.acc_macro));
+    both("macro-F1", &|a| Some(a.f1_macro));
+    both("worst class", &|a| Some(a.worst_class));
+    both("calibration error", &|a| a.ece);
     let (b, a) = (&before.groups, &after.groups);
     let mut group = |name: &str, b: &GroupAccuracy, a: &GroupAccuracy| {
         let classes = if b.classes == 1 { "class" } else { "classes" };

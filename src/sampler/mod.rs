@@ -4,7 +4,7 @@
 //! of (seed, iteration), so batches can be planned, sorted by where their maps lie, and fused in
 //! any order.
 
-use crate::config::{FinetuneConfig, Method, Sampling};
+use crate::config::{Batches, FinetuneConfig, GenericClasses, Sampling};
 use crate::domain::{ClassId, HeadTail};
 use crate::rng::{KeyedRng, Stage};
 
@@ -18,6 +18,11 @@ impl ClassRows {
         let mut rows = vec![vec![]; classes];
         labels.iter().enumerate().for_each(|(row, &label)| rows[label as usize].push(row as u32));
         Self(rows)
+    }
+
+    /// C.
+    pub fn classes(&self) -> usize {
+        self.0.len()
     }
 
     /// The rows of one class.
@@ -63,97 +68,235 @@ impl Pool {
 pub struct FusedPlan {
     /// Row of the tail sample that gives the class-specific vectors and the label.
     pub tail_row: u32,
-    /// Row of the confusing class that gives the class-generic vectors.
+    /// Row that gives the class-generic vectors.
     pub generic_row: u32,
     /// γ, the share of class-specific vectors.
     pub gamma: f64,
 }
 
-/// The rows of one batch.
+/// One sample of a batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sample {
+    /// The pooled vector of a row.
+    Real(u32),
+    /// Vectors drawn from two maps.
+    Fused(FusedPlan),
+    /// `share` of one pooled vector and the rest of another, with both labels in these shares.
+    Mixed {
+        /// The first row.
+        row: u32,
+        /// The second.
+        other: u32,
+        /// Share of the first.
+        share: f32,
+    },
+    /// The point that lies `way` of the way from a row to a neighbour of its class.
+    Between {
+        /// The row.
+        row: u32,
+        /// Its neighbour.
+        neighbour: u32,
+        /// 0 at the row, 1 at the neighbour.
+        way: f32,
+    },
+    /// A draw from the Gaussian calibrated at a row.
+    Calibrated(u32),
+}
+
+/// The samples of one batch.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BatchPlan {
-    /// Real tail samples.
-    pub tail: Vec<u32>,
-    /// Fused tail samples; none for [`Method::NoAug`].
-    pub fused: Vec<FusedPlan>,
-    /// Real head samples, as many as the two above.
-    pub head: Vec<u32>,
+    /// In the order in which they are trained on; for FSA real tail samples, fused ones, head samples.
+    pub samples: Vec<Sample>,
+}
+
+impl BatchPlan {
+    /// The fused samples, in order; the place of one among them is its slot.
+    pub fn fused(&self) -> impl Iterator<Item = &FusedPlan> {
+        self.samples.iter().filter_map(|sample| match sample {
+            Sample::Fused(plan) => Some(plan),
+            _ => None,
+        })
+    }
+}
+
+/// What batches are drawn from.
+pub struct Population<'a> {
+    /// Class of each row.
+    pub labels: &'a [u32],
+    /// Classes with ample images and the others.
+    pub split: &'a HeadTail,
+    /// The classes that give class-generic vectors to each class, the best first; empty for head
+    /// classes. Not used where they are drawn at random.
+    pub generic: &'a [Vec<ClassId>],
+    /// For SMOTE, the nearest rows of its own class to each row; empty otherwise.
+    pub neighbours: &'a [Vec<u32>],
 }
 
 /// Plans the batches of a run.
 #[derive(Debug, Clone)]
 pub struct BatchSampler {
     seed: u64,
+    batches: Batches,
+    labels: Vec<u32>,
+    /// The tail for batches of head and tail, all classes for others.
     tail: Pool,
     head: Pool,
-    /// Rows of the confusing classes of each class; empty for head classes.
-    confusing: Vec<Vec<Vec<u32>>>,
-    labels: Vec<u32>,
+    class_rows: ClassRows,
+    /// See [`Population::generic`]; `None` where classes are drawn at random.
+    generic: Option<Vec<Vec<ClassId>>>,
+    neighbours: Vec<Vec<u32>>,
+    /// Rows of the largest class.
+    largest_class: usize,
     tail_per_batch: usize,
     num_augmented: usize,
     gamma_range: [f64; 2],
-    fuses: bool,
+    mixup_alpha: f64,
 }
 
 impl BatchSampler {
     /// A sampler over the rows of a bank.
     ///
-    /// `confusing` gives the confusing classes of each class, empty for head classes. Every class
-    /// has at least one row, and there is at least one tail class; the caller has checked both.
-    pub fn new(
-        config: &FinetuneConfig,
-        seed: u64,
-        labels: &[u32],
-        split: &HeadTail,
-        confusing: &[Vec<ClassId>],
-    ) -> Self {
-        let class_rows = ClassRows::new(labels, confusing.len());
-        let rows_of =
-            |classes: &Vec<ClassId>| classes.iter().map(|&c| class_rows.of(c).to_vec()).collect();
+    /// Every class has at least one row, and there is at least one tail class where the method divides
+    /// head and tail; the caller has checked both.
+    pub fn new(config: &FinetuneConfig, seed: u64, population: &Population<'_>) -> Self {
+        let labels = population.labels;
+        let classes = population.split.head.len() + population.split.tail.len();
+        let class_rows = ClassRows::new(labels, classes);
+        let all: Vec<ClassId> = (0..classes as u32).map(ClassId).collect();
+        let batches = config.method.batches();
+        let (tail, tail_sampling, head) = match batches {
+            Batches::Fused | Batches::HeadTail => {
+                (&population.split.tail, config.tail_sampling, &population.split.head)
+            }
+            Batches::Instance | Batches::None => (&all, Sampling::Instance, &all),
+            _ => (&all, Sampling::Class, &all),
+        };
+        let random = config.generic_classes == GenericClasses::Random;
         Self {
             seed,
-            tail: Pool::new(&split.tail, &class_rows, config.tail_sampling),
-            head: Pool::new(&split.head, &class_rows, config.head_sampling),
-            confusing: confusing.iter().map(rows_of).collect(),
+            batches,
+            tail: Pool::new(tail, &class_rows, tail_sampling),
+            head: Pool::new(head, &class_rows, config.head_sampling),
+            largest_class: all.iter().map(|&class| class_rows.of(class).len()).max().unwrap_or(0),
+            class_rows,
+            generic: (!random).then(|| population.generic.to_vec()),
+            neighbours: population.neighbours.to_vec(),
             labels: labels.to_vec(),
             tail_per_batch: config.tail_per_batch,
             num_augmented: config.num_augmented,
             gamma_range: config.gamma_range,
-            fuses: config.method == Method::Fsa,
+            mixup_alpha: config.mixup_alpha,
         }
     }
 
-    /// The rows of batch `iteration`: paper, Alg. 1, lines 4 to 21.
+    /// The samples of batch `iteration`: for FSA paper, Alg. 1, lines 4 to 21.
     ///
     /// With N_a = N_f each confusing class gives one sample, as in the paper; otherwise they take
     /// turns, from a random first one.
     pub fn batch(&self, iteration: usize) -> BatchPlan {
         let mut rng = KeyedRng::new(self.seed, Stage::BatchRows, (iteration as u64, 0));
-        let mut plan = BatchPlan::default();
-        let tail_samples = self.tail_per_batch * (1 + self.num_augmented);
-        if self.fuses {
-            for _ in 0..self.tail_per_batch {
-                let tail_row = self.tail.draw(&mut rng);
-                plan.tail.push(tail_row);
-                self.plan_fused(tail_row, &mut rng, &mut plan.fused);
+        let half = self.tail_per_batch * (1 + self.num_augmented);
+        let samples = match self.batches {
+            Batches::None => vec![],
+            Batches::Fused => self.fused_batch(half, &mut rng),
+            Batches::HeadTail => {
+                let tail: Vec<u32> = (0..half).map(|_| self.tail.draw(&mut rng)).collect();
+                let head = (0..half).map(|_| self.head.draw(&mut rng));
+                tail.into_iter().chain(head).map(Sample::Real).collect()
             }
-        } else {
-            plan.tail.extend((0..tail_samples).map(|_| self.tail.draw(&mut rng)));
+            _ => (0..2 * half).map(|_| self.drawn(&mut rng)).collect(),
+        };
+        BatchPlan { samples }
+    }
+
+    fn fused_batch(&self, half: usize, rng: &mut KeyedRng) -> Vec<Sample> {
+        let (mut samples, mut fused) = (vec![], vec![]);
+        for _ in 0..self.tail_per_batch {
+            let tail_row = self.tail.draw(rng);
+            samples.push(Sample::Real(tail_row));
+            self.plan_fused(tail_row, rng, &mut fused);
         }
-        plan.head.extend((0..tail_samples).map(|_| self.head.draw(&mut rng)));
-        plan
+        samples.extend(fused.into_iter().map(Sample::Fused));
+        samples.extend((0..half).map(|_| Sample::Real(self.head.draw(rng))));
+        samples
     }
 
     fn plan_fused(&self, tail_row: u32, rng: &mut KeyedRng, fused: &mut Vec<FusedPlan>) {
-        let classes = &self.confusing[self.labels[tail_row as usize] as usize];
-        let even = self.num_augmented.is_multiple_of(classes.len());
-        let first = if even { 0 } else { rng.below(classes.len() as u32) as usize };
+        let label = self.labels[tail_row as usize];
+        let classes = self.generic.as_ref().map(|generic| &generic[label as usize][..]);
+        let even = classes.is_some_and(|c| self.num_augmented.is_multiple_of(c.len()));
+        let first = match classes {
+            Some(classes) if !even => rng.below(classes.len() as u32) as usize,
+            _ => 0,
+        };
         let [low, high] = self.gamma_range;
         for turn in 0..self.num_augmented {
-            let rows = &classes[(first + turn) % classes.len()];
+            let class = match classes {
+                Some(classes) => classes[(first + turn) % classes.len()],
+                None => self.any_class_but(label, rng),
+            };
+            let rows = self.class_rows.of(class);
             let generic_row = rows[rng.below(rows.len() as u32) as usize];
             let gamma = low + (high - low) * rng.unit();
             fused.push(FusedPlan { tail_row, generic_row, gamma });
+        }
+    }
+
+    fn any_class_but(&self, label: u32, rng: &mut KeyedRng) -> ClassId {
+        let drawn = rng.below(self.class_rows.classes() as u32 - 1);
+        ClassId(drawn + u32::from(drawn >= label))
+    }
+
+    /// One sample of the methods that draw from all classes alike.
+    fn drawn(&self, rng: &mut KeyedRng) -> Sample {
+        let row = self.tail.draw(rng);
+        match self.batches {
+            Batches::Mixup => {
+                let other = self.tail.draw(rng);
+                Sample::Mixed { row, other, share: beta(self.mixup_alpha, rng) as f32 }
+            }
+            Batches::Smote if !self.is_real(row, rng) => {
+                let near = &self.neighbours[row as usize];
+                if near.is_empty() {
+                    return Sample::Real(row);
+                }
+                let neighbour = near[rng.below(near.len() as u32) as usize];
+                Sample::Between { row, neighbour, way: rng.unit() as f32 }
+            }
+            Batches::Calibrated if !self.is_real(row, rng) => Sample::Calibrated(row),
+            _ => Sample::Real(row),
+        }
+    }
+
+    /// Whether a draw of this row's class is one of its own samples: with them the class is filled up
+    /// to the size of the largest.
+    fn is_real(&self, row: u32, rng: &mut KeyedRng) -> bool {
+        let own = self.class_rows.of(ClassId(self.labels[row as usize])).len();
+        (rng.below(self.largest_class as u32) as usize) < own
+    }
+}
+
+/// A draw from Beta(α, α): x / (x + y) of two draws from Gamma(α).
+fn beta(alpha: f64, rng: &mut KeyedRng) -> f64 {
+    let (x, y) = (gamma(alpha, rng), gamma(alpha, rng));
+    // Both are 0 only where α is so small that the mixture is one of its ends.
+    if x + y > 0.0 { x / (x + y) } else { f64::from(rng.below(2)) }
+}
+
+/// A draw from Gamma(α) (Marsaglia and Tsang, 2000).
+fn gamma(alpha: f64, rng: &mut KeyedRng) -> f64 {
+    if alpha < 1.0 {
+        let power = (1.0 - rng.unit()).powf(1.0 / alpha);
+        return gamma(alpha + 1.0, rng) * power;
+    }
+    let d = alpha - 1.0 / 3.0;
+    let c = 1.0 / (9.0 * d).sqrt();
+    loop {
+        let x = rng.normal();
+        let v = (1.0 + c * x).powi(3);
+        if v > 0.0 && (1.0 - rng.unit()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+            return d * v;
         }
     }
 }
@@ -161,6 +304,7 @@ impl BatchSampler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Method;
 
     /// Rows 0..90 of class 0, 90..100 of class 1, 100..104 of class 2, 104 of class 3.
     fn sampler(config: FinetuneConfig) -> BatchSampler {
@@ -170,8 +314,21 @@ mod tests {
             .collect();
         let ids = |classes: &[u32]| classes.iter().copied().map(ClassId).collect::<Vec<_>>();
         let split = HeadTail { head: ids(&[0, 1]), tail: ids(&[2, 3]) };
-        let confusing = [vec![], vec![], ids(&[0, 3]), ids(&[2, 1])];
-        BatchSampler::new(&config, 7, &labels, &split, &confusing)
+        let generic = [vec![], vec![], ids(&[0, 3]), ids(&[2, 1])];
+        let near = |row: u32| if row < 104 { vec![row ^ 1] } else { vec![] };
+        let neighbours: Vec<Vec<u32>> = (0..105).map(near).collect();
+        let (generic, neighbours) = (&generic[..], &neighbours[..]);
+        let population = Population { labels: &labels, split: &split, generic, neighbours };
+        BatchSampler::new(&config, 7, &population)
+    }
+
+    fn config(method: Method) -> FinetuneConfig {
+        FinetuneConfig { num_confusing: 2, num_augmented: 2, method, ..Default::default() }
+    }
+
+    fn real(plan: &BatchPlan) -> Vec<u32> {
+        let row = |sample: &Sample| if let Sample::Real(row) = sample { Some(*row) } else { None };
+        plan.samples.iter().filter_map(row).collect()
     }
 
     fn count(rows: &[u32], of: std::ops::Range<u32>) -> usize {
@@ -180,15 +337,16 @@ mod tests {
 
     #[test]
     fn a_batch_has_the_papers_composition() {
-        let config = FinetuneConfig { num_confusing: 2, num_augmented: 2, ..Default::default() };
-        let plan = sampler(config.clone()).batch(0);
-        assert_eq!((plan.tail.len(), plan.fused.len(), plan.head.len()), (16, 32, 48));
-        assert_eq!(config.batch_size(), 96);
-        assert!(plan.tail.iter().all(|&r| (100..105).contains(&r)));
-        assert!(plan.head.iter().all(|&r| r < 100));
-        for (i, fused) in plan.fused.iter().enumerate() {
+        let plan = sampler(config(Method::Fsa)).batch(0);
+        let (real, fused) = (real(&plan), plan.fused().collect::<Vec<_>>());
+        let (tail, head) = real.split_at(16);
+        assert_eq!((head.len(), fused.len()), (48, 32));
+        assert_eq!(config(Method::Fsa).batch_size(), 96);
+        assert!(tail.iter().all(|&r| (100..105).contains(&r)));
+        assert!(head.iter().all(|&r| r < 100));
+        for (i, fused) in fused.iter().enumerate() {
             // Each fused sample belongs to its own tail sample; its classes are that label's.
-            assert_eq!(fused.tail_row, plan.tail[i / 2]);
+            assert_eq!(fused.tail_row, tail[i / 2]);
             let expected = match (fused.tail_row, i % 2) {
                 (104, 0) => 100..104,
                 (104, _) => 90..100,
@@ -201,23 +359,76 @@ mod tests {
     }
 
     #[test]
+    fn random_classes_are_any_but_the_tail_samples_own() {
+        let config =
+            FinetuneConfig { generic_classes: GenericClasses::Random, ..config(Method::Fsa) };
+        let sampler = sampler(config);
+        let plans: Vec<BatchPlan> = (0..50).map(|i| sampler.batch(i)).collect();
+        let fused: Vec<&FusedPlan> = plans.iter().flat_map(BatchPlan::fused).collect();
+        let class = |row: u32| sampler.labels[row as usize];
+        assert!(fused.iter().all(|f| class(f.generic_row) != class(f.tail_row)));
+        for wanted in 0..4 {
+            let share = fused.iter().filter(|f| class(f.generic_row) == wanted).count();
+            assert!(share > fused.len() / 8, "{wanted}: {share} of {}", fused.len());
+        }
+    }
+
+    #[test]
     fn no_aug_has_real_tail_samples_only() {
-        let config = FinetuneConfig { method: Method::NoAug, ..Default::default() };
-        let plan = sampler(config).batch(0);
-        assert_eq!((plan.tail.len(), plan.fused.len(), plan.head.len()), (64, 0, 64));
+        let plan = sampler(config(Method::NoAug)).batch(0);
+        let rows = real(&plan);
+        assert_eq!(rows.len(), plan.samples.len());
+        assert_eq!((count(&rows[..48], 100..105), count(&rows[48..], 0..100)), (48, 48));
     }
 
     #[test]
     fn class_draws_are_class_uniform_and_instance_draws_are_not() {
-        let rows = |sampling| {
-            let config = FinetuneConfig { head_sampling: sampling, ..Default::default() };
-            let sampler = sampler(config);
-            (0..100).flat_map(|i| sampler.batch(i).head).collect::<Vec<_>>()
+        let rows = |method| {
+            let sampler = sampler(config(method));
+            (0..100).flat_map(|i| real(&sampler.batch(i))).collect::<Vec<_>>()
         };
-        let (by_class, by_instance) = (rows(Sampling::Class), rows(Sampling::Instance));
-        assert_eq!(by_class.len(), 6400);
-        assert!((2900..3500).contains(&count(&by_class, 90..100)));
-        assert!((500..800).contains(&count(&by_instance, 90..100)));
+        let (by_class, by_instance) = (rows(Method::Crt), rows(Method::Focal));
+        assert_eq!((by_class.len(), by_instance.len()), (9600, 9600));
+        assert!((2200..2600).contains(&count(&by_class, 104..105)));
+        assert!((60..130).contains(&count(&by_instance, 104..105)));
+    }
+
+    #[test]
+    fn small_classes_are_filled_up_to_the_largest() {
+        for method in [Method::Smote, Method::Tailcalib] {
+            let sampler = sampler(config(method));
+            let samples: Vec<Sample> = (0..100).flat_map(|i| sampler.batch(i).samples).collect();
+            // Class 1 has 10 of 90 rows: one draw in nine is one of its own.
+            let row_of = |sample: &Sample| match *sample {
+                Sample::Real(row) | Sample::Calibrated(row) | Sample::Between { row, .. } => row,
+                _ => panic!("{sample:?}"),
+            };
+            let class = |s: &&Sample| (90..100).contains(&row_of(s));
+            let of_class: Vec<&Sample> = samples.iter().filter(class).collect();
+            let own = of_class.iter().filter(|s| matches!(s, Sample::Real(_))).count();
+            let share = own as f64 / of_class.len() as f64;
+            assert!((0.08..0.14).contains(&share), "{method:?} {share}");
+            let largest = samples.iter().filter(|s| row_of(s) < 90);
+            assert!(largest.into_iter().all(|s| matches!(s, Sample::Real(_))));
+            for sample in samples {
+                if let Sample::Between { row, neighbour, way } = sample {
+                    assert!(neighbour == row ^ 1 && (0.0..1.0).contains(&way));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn beta_draws_have_their_mean_and_variance() {
+        for alpha in [0.2, 1.0, 4.0] {
+            let mut rng = KeyedRng::new(1, Stage::BatchRows, (0, 0));
+            let draws: Vec<f64> = (0..50_000).map(|_| beta(alpha, &mut rng)).collect();
+            let mean = draws.iter().sum::<f64>() / 50_000.0;
+            let variance = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 50_000.0;
+            let wanted = 1.0 / (4.0 * (2.0 * alpha + 1.0));
+            assert!((mean - 0.5).abs() < 0.01, "{alpha}: {mean}");
+            assert!((variance / wanted - 1.0).abs() < 0.03, "{alpha}: {variance} {wanted}");
+        }
     }
 
     #[test]

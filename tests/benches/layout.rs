@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use fsa_bank::bank::{
-    Bank, BankWriter, ClassRow, FORMAT_VERSION, Layout, Manifest, RowHead, SplitName, TrainRow,
-    Written,
+    Bank, BankWriter, ClassRow, Column, FORMAT_VERSION, Layout, Manifest, RowHead, RowValues,
+    SplitName, TrainRow, Written,
 };
 use fsa_bank::rng::{KeyedRng, Stage};
 
@@ -68,15 +68,16 @@ fn main() {
 fn load(bank: &Bank) -> Vec<TrainRow> {
     let rows = bank.rows(SplitName::Train).unwrap_or_else(|e| panic!("{e}"));
     let wanted: Vec<usize> = (0..rows.len().min(MAPS)).collect();
-    let reader = bank.map_reader().unwrap_or_else(|e| panic!("{e}"));
+    let reader = bank.row_reader(SplitName::Train).unwrap_or_else(|e| panic!("{e}"));
     let mut loaded = vec![];
-    for request in bank.plan_maps(&rows, &wanted) {
-        let take = |row: usize, map: &[f32]| {
+    for request in rows.index.plan(&wanted) {
+        let take = |row: usize, values: RowValues<'_>| {
+            let map = values.map;
             let head = RowHead {
-                sample_id: rows.sample_ids[row],
-                view: rows.views[row],
+                sample_id: rows.index.sample_ids[row],
+                view: rows.index.views[row],
                 path: String::new(),
-                label: rows.labels[row],
+                label: rows.index.labels[row],
                 predicted: 0,
                 confidence: 0.0,
                 pooled: rows.pooled_of(row).to_vec(),
@@ -84,7 +85,7 @@ fn load(bank: &Bank) -> Vec<TrainRow> {
             let (cam, nonzero) = (rows.cam_of(row).to_vec(), rows.nonzero_of(row).to_vec());
             loaded.push(TrainRow { head, cam, nonzero, feature_map: map.to_vec() });
         };
-        reader.read(&request, take).unwrap_or_else(|e| panic!("{e}"));
+        reader.read(&request, &[Column::FeatureMap], take).unwrap_or_else(|e| panic!("{e}"));
     }
     loaded
 }
@@ -147,11 +148,13 @@ fn write(dir: &Path, bank: &Bank, rows: &[TrainRow], layout: Layout) {
 fn read(bank: &Bank, wanted: &[usize]) -> f64 {
     let rows = bank.rows(SplitName::Train).unwrap_or_else(|e| panic!("{e}"));
     let once = |_| {
-        let reader = bank.map_reader().unwrap_or_else(|e| panic!("{e}"));
+        let reader = bank.row_reader(SplitName::Train).unwrap_or_else(|e| panic!("{e}"));
         let begin = Instant::now();
         let mut sum = 0.0;
-        for request in bank.plan_maps(&rows, wanted) {
-            reader.read(&request, |_, map| sum += map[0]).unwrap_or_else(|e| panic!("{e}"));
+        for request in rows.index.plan(wanted) {
+            reader
+                .read(&request, &[Column::FeatureMap], |_, row| sum += row.map[0])
+                .unwrap_or_else(|e| panic!("{e}"));
         }
         assert!(sum.is_finite());
         begin.elapsed().as_secs_f64()

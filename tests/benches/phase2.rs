@@ -48,6 +48,7 @@ fn main() {
             bank: &shards,
             config: FinetuneConfig { iterations, ..Default::default() },
             seed: 0,
+            selection: finetune::Selection::None,
             out: None,
             overwrite: true,
             memory_bytes: DEFAULT_MEMORY_BYTES,

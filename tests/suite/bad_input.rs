@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fsa_bank::bank::{Bank, BankError, Layout, SplitName};
+use fsa_bank::bank::{Bank, BankError, Column, Layout, SplitName};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::Weights;
 
@@ -15,10 +15,10 @@ fn read_all(dir: &Path) -> Result<String, BankError> {
     let rows = bank.rows(SplitName::Train)?;
     let test = bank.rows(SplitName::Test)?;
     let wanted: Vec<usize> = (0..rows.len()).collect();
-    let reader = bank.map_reader()?;
+    let reader = bank.row_reader(SplitName::Train)?;
     let mut maps = vec![];
-    for request in bank.plan_maps(&rows, &wanted) {
-        reader.read(&request, |_, map| maps.extend_from_slice(map))?;
+    for request in rows.index.plan(&wanted) {
+        reader.read(&request, &[Column::FeatureMap], |_, row| maps.extend_from_slice(row.map))?;
     }
     Ok(format!(
         "{:?} {:?} {:?} {:?} {rows:?} {test:?} {maps:?}",
@@ -89,11 +89,14 @@ fn damage_is_named_by_file_and_place_and_only_where_it_is_read() {
     // Rows whose maps are elsewhere are still readable.
     let bank = Bank::open(&dir).unwrap();
     let rows = bank.rows(SplitName::Train).unwrap();
-    let reader = bank.map_reader().unwrap();
-    let first = bank.plan_maps(&rows, &[0]);
-    assert!(reader.read(&first[0], |_, _| {}).is_ok());
-    let last = bank.plan_maps(&rows, &[rows.len() - 1]);
-    assert!(matches!(reader.read(&last[0], |_, _| {}), Err(BankError::Damaged { .. })));
+    let reader = bank.row_reader(SplitName::Train).unwrap();
+    let first = rows.index.plan(&[0]);
+    assert!(reader.read(&first[0], &[Column::FeatureMap], |_, _| {}).is_ok());
+    let last = rows.index.plan(&[rows.len() - 1]);
+    assert!(matches!(
+        reader.read(&last[0], &[Column::FeatureMap], |_, _| {}),
+        Err(BankError::Damaged { .. })
+    ));
 }
 
 #[test]
@@ -150,7 +153,7 @@ fn a_manifest_is_checked_before_anything_else() {
 fn values_that_break_the_contract_are_refused_though_their_bytes_are_whole() {
     type Edit = fn(&mut fsa_bank::bank::TrainRow);
     let cases: [(Edit, &str); 4] = [
-        (|row| row.feature_map[3] = f32::NAN, "a map in row group 0 that is not finite"),
+        (|row| row.feature_map[3] = f32::NAN, "a map that is not finite in row group 0"),
         (|row| row.head.pooled[0] = f32::INFINITY, "a pooled value"),
         (|row| row.cam[1] = 1.5, "a CAM value"),
         (|row| row.cam.truncate(2), "column cam"),

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use fsa_bank::bank::{
-    Bank, Layout, SplitName, classes_schema, describe_columns, pooled_schema, train_schema,
+    Bank, Column, Layout, SplitName, classes_schema, describe_columns, pooled_schema, train_schema,
 };
 use parquet::basic::{Compression, Encoding};
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -53,11 +53,13 @@ fn rows_and_maps_are_read_back_as_they_were_written() {
     // Every third map, so that pages are skipped.
     let wanted: Vec<usize> = (0..rows.len()).step_by(3).collect();
     let mut seen = vec![];
-    let reader = bank.map_reader().unwrap();
-    for request in bank.plan_maps(&rows, &wanted) {
+    let reader = bank.row_reader(SplitName::Train).unwrap();
+    for request in rows.index.plan(&wanted) {
         reader
-            .read(&request, |row, map| {
-                assert_eq!(map, written[row].feature_map, "row {row}");
+            .read(&request, &[Column::FeatureMap, Column::Pooled], |row, values| {
+                assert_eq!(values.map, written[row].feature_map, "row {row}");
+                assert_eq!(values.pooled, written[row].head.pooled, "row {row}");
+                assert!(values.cam.is_empty());
                 seen.push(row);
             })
             .unwrap();
@@ -65,7 +67,7 @@ fn rows_and_maps_are_read_back_as_they_were_written() {
     assert_eq!(seen, wanted);
     for (i, row) in written.iter().enumerate() {
         assert_eq!(
-            (rows.sample_ids[i], rows.views[i], rows.labels[i]),
+            (rows.index.sample_ids[i], rows.index.views[i], rows.index.labels[i]),
             (row.head.sample_id, row.head.view, row.head.label)
         );
         assert_eq!(rows.pooled_of(i), row.head.pooled);

@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use fsa_bank::augment::{Mask, confusing_classes, draw_locations};
-use fsa_bank::bank::{Bank, Layout, Rows, SplitName};
+use fsa_bank::bank::{Bank, Column, Layout, Rows, SplitName};
 use fsa_bank::config::{FinetuneConfig, Method, Sampling};
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
 use fsa_bank::finetune::{
-    self, FinetuneError, FinetuneOutcome, FinetuneRequest, HeadTrainer, SgdOptions,
+    self, Batch, FinetuneError, FinetuneOutcome, FinetuneRequest, HeadTrainer, Selection,
+    TrainerOptions, least_memory_bytes,
 };
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
-use fsa_bank::sampler::BatchSampler;
+use fsa_bank::sampler::{BatchPlan, BatchSampler, Population, Sample};
 use proptest::prelude::*;
 
 use crate::fixtures::BankSpec;
@@ -23,14 +24,21 @@ fn config(iterations: usize) -> FinetuneConfig {
 fn try_run(
     bank: &Path,
     config: FinetuneConfig,
-    memory_bytes: usize,
+    memory_bytes: u64,
 ) -> Result<FinetuneOutcome, FinetuneError> {
-    let request =
-        FinetuneRequest { bank, config, seed: 5, out: None, overwrite: true, memory_bytes };
+    let request = FinetuneRequest {
+        bank,
+        config,
+        seed: 5,
+        selection: Selection::None,
+        out: None,
+        overwrite: true,
+        memory_bytes,
+    };
     finetune::run(&request, &Silent, &Interrupt::default())
 }
 
-fn classifier(bank: &Path, config: FinetuneConfig, memory_bytes: usize) -> Vec<u8> {
+fn classifier(bank: &Path, config: FinetuneConfig, memory_bytes: u64) -> Vec<u8> {
     let outcome = try_run(bank, config, memory_bytes).unwrap();
     std::fs::read(outcome.folder.join("classifier.safetensors")).unwrap()
 }
@@ -39,9 +47,12 @@ fn classifier(bank: &Path, config: FinetuneConfig, memory_bytes: usize) -> Vec<u
 fn all_maps(bank: &Bank, rows: &Rows) -> Vec<Vec<f32>> {
     let mut maps = vec![vec![]; rows.len()];
     let wanted: Vec<usize> = (0..rows.len()).collect();
-    let reader = bank.map_reader().unwrap();
-    for request in bank.plan_maps(rows, &wanted) {
-        reader.read(&request, |row, map| maps[row] = map.to_vec()).unwrap();
+    let reader = bank.row_reader(SplitName::Train).unwrap();
+    for request in rows.index.plan(&wanted) {
+        let take = |row: usize, values: fsa_bank::bank::RowValues<'_>| {
+            maps[row] = values.map.to_vec();
+        };
+        reader.read(&request, &[Column::FeatureMap], take).unwrap();
     }
     maps
 }
@@ -56,19 +67,21 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
     let mut confusing = vec![vec![]; bank.class_names.len()];
     for &class in &split.tail {
         let clean: Vec<f32> = (0..rows.len())
-            .filter(|&r| rows.labels[r] == class.0 && rows.views[r] == 0)
+            .filter(|&r| rows.index.labels[r] == class.0 && rows.index.views[r] == 0)
             .flat_map(|r| rows.pooled_of(r).to_vec())
             .collect();
         let ranked = confusing_classes(class, &clean, &bank.head, config.num_confusing).ranked;
         confusing[class.index()] = ranked.into_iter().map(|(c, _)| c).collect::<Vec<ClassId>>();
     }
-    let sampler = BatchSampler::new(config, seed, &rows.labels, &split, &confusing);
-    let sgd = SgdOptions {
-        learning_rate: config.learning_rate,
-        momentum: config.momentum,
-        weight_decay: config.weight_decay,
+    let population = Population {
+        labels: &rows.index.labels,
+        split: &split,
+        generic: &confusing,
+        neighbours: &[],
     };
-    let mut trainer = HeadTrainer::new(bank.head.clone(), sgd);
+    let sampler = BatchSampler::new(config, seed, &population);
+    let options = TrainerOptions::new(config, &bank.class_counts);
+    let mut trainer = HeadTrainer::new(bank.head.clone(), options);
     for iteration in 0..config.iterations {
         let plan = sampler.batch(iteration);
         let (mut vectors, mut labels) = (vec![], vec![]);
@@ -76,10 +89,17 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
             vectors.extend_from_slice(vector);
             labels.push(label);
         };
-        for &row in &plan.tail {
-            add(rows.pooled_of(row as usize), rows.labels[row as usize]);
+        let fused_first = plan.samples.iter().position(|s| !matches!(s, Sample::Real(_)));
+        let fused_first = fused_first.unwrap_or(plan.samples.len());
+        let real = |samples: &[Sample]| -> Vec<usize> {
+            let row =
+                |s: &Sample| if let Sample::Real(row) = s { Some(*row as usize) } else { None };
+            samples.iter().filter_map(row).collect()
+        };
+        for row in real(&plan.samples[..fused_first]) {
+            add(rows.pooled_of(row), rows.index.labels[row]);
         }
-        for (slot, fused) in plan.fused.iter().enumerate() {
+        for (slot, fused) in BatchPlan::fused(&plan).enumerate() {
             let (tail, generic) = (fused.tail_row as usize, fused.generic_row as usize);
             let s = Mask::specific(rows.cam_of(tail), rows.nonzero_of(tail), config.tau_specific);
             let g =
@@ -98,29 +118,29 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
                 (&s, from_tail, Stage::SpecificLocations, &maps[tail]),
                 (&g, from_generic, Stage::GenericLocations, &maps[generic]),
             ] {
-                let mut counts = vec![0; locations];
+                let mut counts = vec![0.0; locations];
                 let mut rng = KeyedRng::new(seed, stage, (iteration as u64, slot as u64));
                 draw_locations(mask, draws, &mut rng, &mut counts);
                 for (l, &n) in counts.iter().enumerate() {
-                    (0..n).for_each(|_| {
+                    (0..n as usize).for_each(|_| {
                         fused_map.extend_from_slice(&map[l * channels..][..channels])
                     });
                 }
             }
             if fused_map.is_empty() {
-                add(rows.pooled_of(tail), rows.labels[tail]);
+                add(rows.pooled_of(tail), rows.index.labels[tail]);
             } else {
                 assert_eq!(fused_map.len(), locations * channels);
-                add(&fsa_bank::augment::pooled(&fused_map, channels), rows.labels[tail]);
+                add(&fsa_bank::augment::pooled(&fused_map, channels), rows.index.labels[tail]);
             }
         }
-        for &row in &plan.head {
-            add(rows.pooled_of(row as usize), rows.labels[row as usize]);
+        for row in real(&plan.samples[fused_first..]) {
+            add(rows.pooled_of(row), rows.index.labels[row]);
         }
         assert_eq!(labels.len(), vectors.len() / channels);
-        trainer.step(&vectors, &labels);
+        trainer.step(Batch { vectors: &vectors, labels: &labels, weights: &[] });
     }
-    trainer.into_head()
+    trainer.head()
 }
 
 fn assert_close(a: &LinearHead, b: &LinearHead) {
@@ -165,7 +185,8 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
 
     let wanted = classifier(banks[0].dir(), config(40), 1 << 30);
     for bank in &banks {
-        for memory_bytes in [1, 1 << 14, 1 << 30] {
+        let least = least_memory_bytes(bank, &config(40));
+        for memory_bytes in [least, least + (1 << 16), 1 << 30] {
             for threads in [1, 2, 4] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let found = pool.install(|| classifier(bank.dir(), config(40), memory_bytes));
@@ -181,6 +202,7 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
         bank: banks[0].dir(),
         config: config(40),
         seed: 6,
+        selection: Selection::None,
         out: None,
         overwrite: false,
         memory_bytes: 1 << 30,
@@ -199,9 +221,10 @@ fn a_finished_result_is_kept_and_an_out_of_date_one_is_not() {
             bank: &shards,
             config: config(10),
             seed: 5,
+            selection: Selection::None,
             out: None,
             overwrite,
-            memory_bytes: 1 << 20,
+            memory_bytes: 1 << 30,
         };
         finetune::run(&request, &Silent, &Interrupt::default()).unwrap()
     };
@@ -221,7 +244,7 @@ fn fused_samples_raise_the_tail_beyond_balanced_batches_alone() {
     let bank = BankSpec::default().write(&dir.path().join("shards"));
     let tail = |method| {
         let outcome =
-            try_run(bank.dir(), FinetuneConfig { method, ..config(300) }, 1 << 20).unwrap();
+            try_run(bank.dir(), FinetuneConfig { method, ..config(300) }, 1 << 30).unwrap();
         let score = |s: &finetune::Score| s.groups.tail.accuracy.unwrap();
         (score(&outcome.report.before), score(&outcome.report.after))
     };
@@ -243,7 +266,7 @@ fn empty_masks_are_counted_and_fall_back() {
     let bank = spec.write(&dir.path().join("shards"));
     let config =
         FinetuneConfig { num_confusing: 1, num_augmented: 2, head_ratio: 0.8, ..config(30) };
-    let outcome = try_run(bank.dir(), config.clone(), 1 << 20).unwrap();
+    let outcome = try_run(bank.dir(), config.clone(), 1 << 30).unwrap();
     let f = outcome.report.fallbacks;
     assert_eq!(f.fused, 30 * 4 * 2);
     assert!(f.no_specific > 0 && f.no_specific + f.no_generic + f.neither <= f.fused, "{f:?}");
@@ -255,7 +278,7 @@ fn classes_without_a_tail_are_refused_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let bank =
         BankSpec { counts: vec![5, 5], ..Default::default() }.write(&dir.path().join("shards"));
-    let message = try_run(bank.dir(), config(5), 1).err().unwrap().to_string();
+    let message = try_run(bank.dir(), config(5), 1 << 30).err().unwrap().to_string();
     assert!(message.contains("no tail class") && message.contains("--head-ratio"), "{message}");
     assert!(!dir.path().join("finetune").join("metrics.json").exists());
 }
@@ -265,7 +288,7 @@ fn divergence_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let bank = BankSpec::default().write(&dir.path().join("shards"));
     let config = FinetuneConfig { learning_rate: 1e38, ..config(50) };
-    let error = try_run(bank.dir(), config, 1 << 20).err().unwrap();
+    let error = try_run(bank.dir(), config, 1 << 30).err().unwrap();
     assert!(matches!(error, FinetuneError::Diverged { .. }), "{error}");
 }
 
@@ -278,7 +301,7 @@ fn moments_of_fused_vectors_are_those_of_the_masks() {
     let s = Mask::specific(&tail.cam, &tail.nonzero, 0.5);
     let g = Mask::generic(&generic.cam, &generic.nonzero, 0.5);
     let mean_of = |map: &[f32], mask: &Mask| {
-        let mut counts = vec![0; 9];
+        let mut counts = vec![0.0; 9];
         let mut rng = KeyedRng::new(0, Stage::BatchRows, (0, 0));
         let mut sum = vec![0.0f64; 4];
         let draws = 20_000;
@@ -296,7 +319,7 @@ fn moments_of_fused_vectors_are_those_of_the_masks() {
             (&s, 3, Stage::SpecificLocations, &tail.feature_map),
             (&g, 6, Stage::GenericLocations, &generic.feature_map),
         ] {
-            let (mut counts, mut sum) = (vec![0; 9], vec![0.0f32; 4]);
+            let (mut counts, mut sum) = (vec![0.0; 9], vec![0.0f32; 4]);
             draw_locations(mask, draws, &mut KeyedRng::new(9, stage, (i, 0)), &mut counts);
             fsa_bank::augment::sum_locations(map, &counts, &mut sum);
             (0..4).for_each(|k| mean[k] += f64::from(sum[k]) / 9.0 / repeats as f64);
@@ -318,7 +341,7 @@ proptest! {
         num_augmented in 0usize..4,
         head_ratio in 0.2f64..0.95,
         instance in any::<bool>(),
-        memory_bytes in 1usize..100_000,
+        more_bytes in 0u64..100_000,
     ) {
         let dir = tempfile::tempdir().unwrap();
         let shards = dir.path().join("shards");
@@ -328,7 +351,7 @@ proptest! {
             num_confusing, num_augmented, head_ratio, tail_sampling: sampling, head_sampling: sampling,
             ..config(6)
         };
-        match try_run(&shards, config.clone(), memory_bytes) {
+        match try_run(&shards, config.clone(), least_memory_bytes(&bank, &config) + more_bytes) {
             Ok(outcome) => {
                 prop_assert!(!outcome.report.split.tail.is_empty());
                 let (classes, channels) = (bank.class_names.len(), bank.manifest.feature_shape.channels);

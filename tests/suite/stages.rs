@@ -108,7 +108,7 @@ fn images_become_a_model_a_bank_and_a_better_classifier() {
     assert_eq!(bank.class_counts.0, [24, 12, 5, 2]);
     let rows = bank.rows(SplitName::Train).unwrap();
     assert_eq!(
-        rows.labels,
+        rows.index.labels,
         run.dataset.train.labels().iter().flat_map(|&l| [l; 3]).collect::<Vec<_>>()
     );
     // View 0 is the clean image, the others differ from it and from each other.
@@ -121,9 +121,10 @@ fn images_become_a_model_a_bank_and_a_better_classifier() {
         bank: &made.bank,
         config,
         seed: 0,
+        selection: fsa_bank::finetune::Selection::None,
         out: None,
         overwrite: false,
-        memory_bytes: 1 << 20,
+        memory_bytes: 1 << 30,
     };
     let tuned = finetune::run(&request, &Silent, &go).unwrap();
     let (before, after) = (&tuned.report.before.groups, &tuned.report.after.groups);
@@ -149,9 +150,9 @@ fn a_val_split_gets_pooled_rows_of_its_own() {
     run.train(false, &Silent, &go).unwrap();
     let bank = Bank::open(&run.features(&go).unwrap().bank).unwrap();
     let (val, test) = (bank.rows(SplitName::Val).unwrap(), bank.rows(SplitName::Test).unwrap());
-    assert_eq!(val.labels, [1, 1]);
+    assert_eq!(val.index.labels, [1, 1]);
     // The same images as the first two of class 1 in the test split.
-    let first = test.labels.iter().position(|&l| l == 1).unwrap();
+    let first = test.index.labels.iter().position(|&l| l == 1).unwrap();
     assert_eq!(val.pooled_of(0), test.pooled_of(first));
     assert_eq!(val.pooled_of(1), test.pooled_of(first + 1));
     assert!(val.cam.is_empty() && bank.manifest.splits["val"].images == 2);

@@ -1,0 +1,183 @@
+//! The columns of a row group as numbers, each checked against the contract.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{Float32Type, Int32Type};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy, RowSelector,
+};
+use parquet::file::metadata::ParquetMetaData;
+
+use super::BankError;
+use super::schema::MAP_COLUMN;
+use super::verified::VerifiedShard;
+use crate::domain::FeatureShape;
+
+/// What may be read of chosen rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// `pooled` [K].
+    Pooled,
+    /// `cam` and `nonzero` [L].
+    Cam,
+    /// `feature_map` [L, K].
+    FeatureMap,
+}
+
+/// The columns of one row that were asked for; the others are empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowValues<'a> {
+    /// [K].
+    pub pooled: &'a [f32],
+    /// [L].
+    pub cam: &'a [f32],
+    /// [L].
+    pub nonzero: &'a [bool],
+    /// [L, K].
+    pub map: &'a [f32],
+}
+
+pub(super) fn part_of(values: &[f32], length: usize, i: usize) -> &[f32] {
+    values.get(i * length..(i + 1) * length).unwrap_or_default()
+}
+
+impl Column {
+    pub(super) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Pooled => &["pooled"],
+            Self::Cam => &["cam", "nonzero"],
+            Self::FeatureMap => &[MAP_COLUMN],
+        }
+    }
+
+    pub(super) fn values(self, shape: FeatureShape) -> usize {
+        match self {
+            Self::Pooled => shape.channels,
+            Self::Cam => 2 * shape.locations(),
+            Self::FeatureMap => shape.values(),
+        }
+    }
+}
+
+pub(super) fn pooled(batch: &RecordBatch, shape: FeatureShape) -> Result<&[f32], String> {
+    let values = floats(batch, "pooled", shape.channels)?;
+    let finite = values.iter().all(|v| v.is_finite());
+    if finite { Ok(values) } else { Err("a pooled value that is not finite".into()) }
+}
+
+pub(super) fn cam(batch: &RecordBatch, shape: FeatureShape) -> Result<&[f32], String> {
+    let values = floats(batch, "cam", shape.locations())?;
+    let inside = values.iter().all(|v| (0.0..=1.0).contains(v));
+    if inside { Ok(values) } else { Err("a CAM value outside 0 to 1".into()) }
+}
+
+pub(super) fn feature_maps(batch: &RecordBatch, shape: FeatureShape) -> Result<&[f32], String> {
+    let values = floats(batch, MAP_COLUMN, shape.values())?;
+    let finite = values.iter().all(|v| v.is_finite());
+    if finite { Ok(values) } else { Err("a map that is not finite".into()) }
+}
+
+pub(super) fn select(rows: &[(usize, usize)]) -> RowSelection {
+    let mut selectors: Vec<RowSelector> = vec![];
+    let mut next = 0;
+    for &(row, _) in rows {
+        if row > next {
+            selectors.push(RowSelector::skip(row - next));
+        }
+        match selectors.last_mut().filter(|s| !s.skip) {
+            Some(run) => run.row_count += 1,
+            None => selectors.push(RowSelector::select(1)),
+        }
+        next = row + 1;
+    }
+    selectors.into()
+}
+
+type Batches = ParquetRecordBatchReader;
+
+/// A reader of some columns of one row group.
+pub(super) fn open_group(
+    file: &VerifiedShard,
+    metadata: Arc<ParquetMetaData>,
+    group: usize,
+    columns: &[&str],
+    selection: Option<(RowSelection, usize)>,
+) -> Result<Batches, BankError> {
+    let build = || {
+        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
+        let schema = metadata.parquet_schema();
+        let leaves: Vec<usize> = (0..schema.num_columns())
+            .filter(|&i| columns.contains(&schema.column(i).path().parts()[0].as_str()))
+            .collect();
+        let mask = ProjectionMask::leaves(schema, leaves);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.session(), metadata)
+            .with_row_groups(vec![group])
+            .with_projection(mask);
+        match selection {
+            None => builder.build(),
+            Some((selection, batch_rows)) => builder
+                .with_row_selection(selection)
+                .with_row_selection_policy(RowSelectionPolicy::Selectors)
+                .with_batch_size(batch_rows)
+                .build(),
+        }
+    };
+    build().map_err(|e| file.decode_error(&e))
+}
+
+pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {
+    let column = batch.column_by_name(name).ok_or_else(|| format!("no column {name}"))?;
+    if column.null_count() > 0 {
+        return Err(format!("a null in column {name}"));
+    }
+    Ok(column)
+}
+
+pub(super) fn ids(batch: &RecordBatch, name: &str) -> Result<Vec<u32>, String> {
+    let column = column(batch, name)?
+        .as_primitive_opt::<Int32Type>()
+        .ok_or_else(|| format!("column {name} is not INTEGER"))?;
+    let id = |&v: &i32| u32::try_from(v).map_err(|_| format!("{v} in column {name}"));
+    column.values().iter().map(id).collect()
+}
+
+/// The values of a list column whose lists all have `length` elements.
+fn list_values<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+    length: usize,
+) -> Result<(&'a ArrayRef, usize, usize), String> {
+    let lists = column(batch, name)?
+        .as_list_opt::<i32>()
+        .ok_or_else(|| format!("column {name} is not a list"))?;
+    let offsets = lists.value_offsets();
+    if offsets.windows(2).any(|pair| (pair[1] - pair[0]) as usize != length) {
+        return Err(format!("a list in column {name} that has not {length} values"));
+    }
+    if lists.values().null_count() > 0 {
+        return Err(format!("a null in a list of column {name}"));
+    }
+    Ok((lists.values(), offsets[0] as usize, lists.len() * length))
+}
+
+pub(super) fn floats<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+    length: usize,
+) -> Result<&'a [f32], String> {
+    let (values, start, count) = list_values(batch, name, length)?;
+    let values = values
+        .as_primitive_opt::<Float32Type>()
+        .ok_or_else(|| format!("column {name} is not FLOAT[]"))?;
+    Ok(&values.values()[start..start + count])
+}
+
+pub(super) fn bools(batch: &RecordBatch, name: &str, length: usize) -> Result<Vec<bool>, String> {
+    let (values, start, count) = list_values(batch, name, length)?;
+    let values =
+        values.as_boolean_opt().ok_or_else(|| format!("column {name} is not BOOLEAN[]"))?;
+    Ok((start..start + count).map(|i| values.value(i)).collect())
+}

@@ -1,0 +1,340 @@
+//! Several Phase-II runs over one bank: read once, batches shared where they are the same, and as
+//! many runs at a time as there are threads.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use super::diagnostics::BatchStatistics;
+use super::engine::{CurvePoint, Group, Trained};
+use super::fuser::{Fuser, iteration_bytes};
+use super::neighbours::within_classes;
+use super::post_hoc;
+use super::scoring::SplitVectors;
+use super::source::{MemoryPlan, Source, generic_classes};
+use super::window::Fallbacks;
+use super::{FinetuneError, TAU_GRID};
+use crate::augment::ConfusingClasses;
+use crate::bank::Bank;
+use crate::config::{Batches, FinetuneConfig, Method};
+use crate::domain::HeadTail;
+use crate::eval::Classifier;
+use crate::progress::{Interrupt, Progress};
+use crate::sampler::{BatchSampler, Population};
+
+/// One run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// The settings.
+    pub config: FinetuneConfig,
+    /// Seed of every draw.
+    pub seed: u64,
+}
+
+/// How jobs are run; nothing here changes a result but `judge`.
+pub struct JobOptions<'a> {
+    /// Bytes that the process may take.
+    pub memory_bytes: u64,
+    /// The images that choose the iteration of a trained method, and τ of a computed one.
+    pub judge: Option<&'a SplitVectors<'a>>,
+}
+
+/// What a job resulted in.
+pub struct JobResult {
+    /// The classifier.
+    pub classifier: Classifier,
+    /// Iterations after which it was taken; 0 for computed ones.
+    pub iteration: usize,
+    /// τ, of methods that have one.
+    pub tau: Option<f32>,
+    /// Loss and accuracy over the iterations.
+    pub curve: Vec<CurvePoint>,
+    /// Fused samples whose masks were empty.
+    pub fallbacks: Fallbacks,
+    /// What the batches were like.
+    pub statistics: BatchStatistics,
+    /// Confusing classes of each tail class; empty for methods that do not use them.
+    pub confusing: Vec<ConfusingClasses>,
+    /// Seconds of the run, its share of reading included only where it read for itself.
+    pub secs: f64,
+    /// Of these, waiting for batches.
+    pub waiting_secs: f64,
+}
+
+/// A bank that is open for jobs.
+pub struct Workbench<'a> {
+    pub(super) source: Source<'a>,
+    plan: MemoryPlan,
+    workers: usize,
+    /// Jobs by what they draw, as places in the list.
+    groups: Vec<Vec<usize>>,
+    /// Seconds that opening took.
+    pub load_secs: f64,
+}
+
+/// What decides the batches of a job: settings that do not are at their defaults.
+fn batch_key(job: &Job) -> Job {
+    let c = &job.config;
+    let batches = c.method.batches();
+    let method = Method::all().find(|m| m.batches() == batches).unwrap_or(c.method);
+    let plain = FinetuneConfig::default();
+    let config = FinetuneConfig {
+        method,
+        loss: plain.loss,
+        learning_rate: plain.learning_rate,
+        schedule: plain.schedule,
+        momentum: plain.momentum,
+        weight_decay: plain.weight_decay,
+        max_norm: plain.max_norm,
+        tau: plain.tau,
+        focal_gamma: plain.focal_gamma,
+        class_balance_beta: plain.class_balance_beta,
+        ldam_margin: plain.ldam_margin,
+        cosine_scale: plain.cosine_scale,
+        drw_start: plain.drw_start,
+        smoothing: plain.smoothing,
+        shot_rule: plain.shot_rule,
+        num_neighbours: match batches {
+            Batches::Smote | Batches::Calibrated => c.num_neighbours,
+            _ => plain.num_neighbours,
+        },
+        ..c.clone()
+    };
+    Job { config, seed: job.seed }
+}
+
+impl<'a> Workbench<'a> {
+    /// Opens the training rows for these jobs within the memory there is.
+    ///
+    /// # Errors
+    /// The bank is damaged, or the memory is too little for any way to run the jobs.
+    pub fn open(
+        bank: &'a Bank,
+        jobs: &[Job],
+        options: &JobOptions<'_>,
+    ) -> Result<Self, FinetuneError> {
+        let begin = Instant::now();
+        let threads = rayon::current_num_threads();
+        let head_bytes = 4 * (bank.head.weight.len() + bank.head.bias.len()) as u64;
+        let together = (options.memory_bytes / 3 / (5 * head_bytes)).max(1) as usize;
+        let mut keyed: Vec<(Job, Vec<usize>)> = vec![];
+        for (place, job) in jobs.iter().enumerate() {
+            let key = batch_key(job);
+            let fits = |(of, group): &&mut (Job, Vec<usize>)| *of == key && group.len() < together;
+            match keyed.iter_mut().find(fits) {
+                Some((_, group)) => group.push(place),
+                None => keyed.push((key, vec![place])),
+            }
+        }
+        let groups: Vec<Vec<usize>> = keyed.into_iter().map(|(_, group)| group).collect();
+        let largest = groups.iter().map(Vec::len).max().unwrap_or(1);
+        let workers = threads.min(groups.len()).min((together / largest).max(1)).max(1);
+        let channels = bank.manifest.feature_shape.channels;
+        let iteration =
+            jobs.iter().map(|job| iteration_bytes(channels, &job.config)).max().unwrap_or(0);
+        let (trainers, iteration) = (workers * largest, workers * iteration);
+        let plan = MemoryPlan::new(bank, options.memory_bytes, trainers, iteration)?;
+        let mut source = Source::open(bank, plan)?;
+        let mut plan = plan;
+        let fusing = |group: &&Vec<usize>| jobs[group[0]].config.method.batches() == Batches::Fused;
+        if groups.iter().filter(fusing).count() > 1 {
+            // Several runs fuse: all maps are read once for all of them.
+            source.hold_maps(plan.rest / 2)?;
+            if let Some(maps) = &source.maps {
+                plan.rest -= maps.bytes();
+            }
+        }
+        Ok(Self { source, plan, workers, groups, load_secs: begin.elapsed().as_secs_f64() })
+    }
+
+    /// Runs the jobs and hands each result over as it is there, with its place in the list.
+    ///
+    /// A job that fails does not stop the others. An interrupt ends them all.
+    pub fn run(
+        &self,
+        jobs: &[Job],
+        options: &JobOptions<'_>,
+        progress: &dyn Progress,
+        interrupt: &Interrupt,
+        done: &(dyn Fn(usize, Result<JobResult, FinetuneError>) + Sync),
+    ) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(group) = self.groups.get(next.fetch_add(1, Ordering::SeqCst)) {
+                self.run_group(group, jobs, options, progress, interrupt, done);
+            }
+        };
+        if self.workers == 1 {
+            return work();
+        }
+        let threads = (rayon::current_num_threads() / self.workers).max(1);
+        std::thread::scope(|scope| {
+            for _ in 0..self.workers {
+                scope.spawn(|| {
+                    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+                        Ok(pool) => pool.install(work),
+                        Err(_) => work(),
+                    }
+                });
+            }
+        });
+    }
+
+    fn run_group(
+        &self,
+        group: &[usize],
+        jobs: &[Job],
+        options: &JobOptions<'_>,
+        progress: &dyn Progress,
+        interrupt: &Interrupt,
+        done: &(dyn Fn(usize, Result<JobResult, FinetuneError>) + Sync),
+    ) {
+        let configs: Vec<&Job> = group.iter().map(|&place| &jobs[place]).collect();
+        match self.results(&configs, options, progress, interrupt) {
+            Ok(results) => {
+                group.iter().zip(results).for_each(|(&place, result)| done(place, Ok(result)));
+            }
+            // One that diverges must not take the others with it.
+            Err(FinetuneError::Diverged { .. }) if group.len() > 1 => {
+                for &place in group {
+                    self.run_group(&[place], jobs, options, progress, interrupt, done);
+                }
+            }
+            Err(error) => {
+                let mut error = Some(error);
+                for &place in group {
+                    let of_job = error.take().unwrap_or(FinetuneError::Together);
+                    done(place, Err(of_job));
+                }
+            }
+        }
+    }
+
+    /// The results of jobs that share their batches.
+    fn results(
+        &self,
+        jobs: &[&Job],
+        options: &JobOptions<'_>,
+        progress: &dyn Progress,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<JobResult>, FinetuneError> {
+        let Job { config, seed } = jobs[0];
+        if !config.method.trains() {
+            return jobs.iter().map(|job| self.computed(&job.config, options)).collect();
+        }
+        let begin = Instant::now();
+        let (source, bank) = (&self.source, self.source.bank);
+        let split = bank.class_counts.split(config.head_ratio);
+        let batches = config.method.batches();
+        let classes = bank.class_names.len();
+        let divides = matches!(batches, Batches::Fused | Batches::HeadTail);
+        if divides && split.tail.is_empty() {
+            return Err(FinetuneError::NoTail { head_ratio: config.head_ratio, classes });
+        }
+        let (confusing, generic) = match batches {
+            Batches::Fused => generic_classes(config, &split, source)?,
+            _ => (vec![], vec![]),
+        };
+        let neighbours = match (batches, source.held()) {
+            (Batches::Smote, Some(rows)) => within_classes(source, rows, config.num_neighbours),
+            (Batches::Smote, None) => {
+                return Err(FinetuneError::NeedsRows { method: config.method });
+            }
+            _ => vec![],
+        };
+        let labels = &source.index().labels[..];
+        let (generic, neighbours) = (&generic[..], &neighbours[..]);
+        let population = Population { labels, split: &split, generic, neighbours };
+        let sampler = BatchSampler::new(config, *seed, &population);
+        let fuser = Fuser::new(source, &sampler, config, *seed, self.plan.rest / self.workers)?;
+        let group = Group {
+            fuser,
+            configs: jobs.iter().map(|job| job.config.clone()).collect(),
+            seed: *seed,
+            labels,
+            is_tail: &tail_flags(&split, classes),
+            head: &bank.head,
+            counts: &bank.class_counts,
+            judge: options.judge,
+            overlap: self.workers == 1,
+        };
+        let prepare_secs = begin.elapsed().as_secs_f64();
+        let result = |trained: Trained| JobResult {
+            classifier: trained.classifier,
+            iteration: trained.iteration,
+            tau: None,
+            curve: trained.curve,
+            fallbacks: trained.fallbacks,
+            statistics: trained.statistics,
+            confusing: confusing.clone(),
+            secs: trained.secs + prepare_secs,
+            waiting_secs: trained.waiting_secs,
+        };
+        Ok(group.train(progress, interrupt)?.into_iter().map(result).collect())
+    }
+
+    /// The result of a method that has no training.
+    fn computed(
+        &self,
+        config: &FinetuneConfig,
+        options: &JobOptions<'_>,
+    ) -> Result<JobResult, FinetuneError> {
+        let begin = Instant::now();
+        let mut tau = config.tau;
+        if let (Some(judge), true) = (options.judge, config.method.has_tau()) {
+            let mut best = f64::NEG_INFINITY;
+            for candidate in TAU_GRID {
+                let classifier = self.post_hoc(config.method, candidate)?;
+                let accuracy = judge.accuracy(&[&classifier])?[0].acc_macro;
+                if accuracy > best {
+                    (best, tau) = (accuracy, candidate);
+                }
+            }
+        }
+        Ok(JobResult {
+            classifier: self.post_hoc(config.method, tau)?,
+            iteration: 0,
+            tau: config.method.has_tau().then_some(tau),
+            curve: vec![],
+            fallbacks: Fallbacks::default(),
+            statistics: BatchStatistics::default(),
+            confusing: vec![],
+            secs: begin.elapsed().as_secs_f64(),
+            waiting_secs: 0.0,
+        })
+    }
+
+    fn post_hoc(&self, method: Method, tau: f32) -> Result<Classifier, FinetuneError> {
+        let found = post_hoc::classifier(method, tau, &self.source)?;
+        Ok(found.unwrap_or_else(|| Classifier::plain(self.source.bank.head.clone())))
+    }
+
+    /// Bytes of the shards that were read.
+    pub fn bytes_read(&self) -> u64 {
+        self.source.reader().bytes_read()
+    }
+
+    /// Runs one job alone.
+    ///
+    /// # Errors
+    /// See [`FinetuneError`].
+    pub fn run_one(
+        &self,
+        job: &Job,
+        options: &JobOptions<'_>,
+        progress: &dyn Progress,
+        interrupt: &Interrupt,
+    ) -> Result<JobResult, FinetuneError> {
+        let found = Mutex::new(None);
+        let keep = |_, result| *found.lock().expect("no panic while held") = Some(result);
+        self.run(std::slice::from_ref(job), options, progress, interrupt, &keep);
+        found.into_inner().expect("no panic while held").unwrap_or(Err(FinetuneError::Together))
+    }
+}
+
+/// Whether each class is a tail class.
+pub(super) fn tail_flags(split: &HeadTail, classes: usize) -> Vec<bool> {
+    let mut is_tail = vec![false; classes];
+    split.tail.iter().for_each(|class| is_tail[class.index()] = true);
+    is_tail
+}

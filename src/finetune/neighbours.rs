@@ -1,0 +1,79 @@
+//! Nearest vectors: SMOTE's neighbours within a class, and the classes nearest to a vector.
+
+use std::cmp::Ordering;
+
+use super::source::Source;
+use crate::bank::Rows;
+use crate::domain::LinearHead;
+use crate::eval::LogitChunks;
+
+/// For each of `vectors` [n, K] its `count` nearest of `references` [m, K] by Euclidean distance,
+/// nearest first, equal ones in order; `skip(i, j)` leaves reference j out for vector i.
+///
+/// ‖x − y‖² and ‖y‖² − 2 x · y rank alike, so distances are one matrix product.
+pub(super) fn nearest(
+    vectors: &[f32],
+    references: &[f32],
+    channels: usize,
+    count: usize,
+    skip: impl Fn(usize, usize) -> bool + Sync,
+) -> Vec<Vec<u32>> {
+    let weight: Vec<f32> = references.iter().map(|v| 2.0 * v).collect();
+    let square = |y: &[f32]| -> f32 { -y.iter().map(|v| v * v).sum::<f32>() };
+    let bias: Vec<f32> = references.chunks_exact(channels).map(square).collect();
+    let Some(closeness) = LinearHead::new(weight, bias) else {
+        return vec![vec![]; vectors.len() / channels];
+    };
+    let scores = |row: &mut [f32]| -> Vec<u32> {
+        let mut order: Vec<u32> = (0..row.len() as u32).collect();
+        // One more than asked for: a vector may be among the references itself.
+        let kept = (count + 1).min(order.len());
+        let by_score = |a: &u32, b: &u32| -> Ordering {
+            row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b))
+        };
+        if kept < order.len() {
+            order.select_nth_unstable_by(kept, by_score);
+            order.truncate(kept);
+        }
+        order.sort_unstable_by(by_score);
+        order
+    };
+    let found = vectors.map_logits(&closeness, scores);
+    let without = |(i, near): (usize, Vec<u32>)| {
+        near.into_iter().filter(|&j| !skip(i, j as usize)).take(count).collect()
+    };
+    found.into_iter().enumerate().map(without).collect()
+}
+
+/// For SMOTE: the `count` rows nearest to each row among those of its class; none for the rows of the
+/// largest class, which is not filled up, and of classes with one row.
+pub(super) fn within_classes(source: &Source<'_>, held: &Rows, count: usize) -> Vec<Vec<u32>> {
+    let labels = &source.index().labels;
+    let mut of_class: Vec<Vec<u32>> = vec![vec![]; source.bank.class_names.len()];
+    labels.iter().enumerate().for_each(|(row, &c)| of_class[c as usize].push(row as u32));
+    let largest = of_class.iter().map(Vec::len).max().unwrap_or(0);
+    let mut neighbours = vec![vec![]; labels.len()];
+    for rows in of_class.iter().filter(|rows| rows.len() < largest) {
+        let vectors: Vec<f32> =
+            rows.iter().flat_map(|&row| held.pooled_of(row as usize)).copied().collect();
+        let near = nearest(&vectors, &vectors, source.channels(), count, |i, j| i == j);
+        for (&row, near) in rows.iter().zip(near) {
+            neighbours[row as usize] = near.into_iter().map(|j| rows[j as usize]).collect();
+        }
+    }
+    neighbours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_on_a_line_by_hand() {
+        let points = [0.0, 0.0, 1.0, 0.0, 3.0, 0.0, 3.5, 0.0];
+        let near = nearest(&points, &points, 2, 2, |i, j| i == j);
+        assert_eq!(near, [vec![1, 2], vec![0, 2], vec![3, 1], vec![2, 1]]);
+        let near = nearest(&points, &points[..2], 2, 2, |i, j| i == j);
+        assert_eq!(near, [vec![], vec![0], vec![0], vec![0]]);
+    }
+}

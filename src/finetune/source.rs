@@ -1,0 +1,292 @@
+//! What a run reads of its bank, and how much of that it holds in memory.
+//!
+//! Of the training rows the index is always in memory (where each row lies, its class). Pooled vectors
+//! and CAMs are held where they fit, maps too where those fit as well; what is not held is gathered
+//! window by window, only for the rows the window draws.
+
+use rayon::prelude::*;
+
+use super::FinetuneError;
+use super::held_maps::{self, HeldMaps};
+use crate::augment::{ConfusingClasses, Mask, rank_confusing};
+use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, Rows, SplitName};
+use crate::config::FinetuneConfig;
+use crate::domain::{ClassId, HeadTail};
+use crate::eval::{LogitChunks, softmax};
+
+/// What the program takes besides what it plans: code, stacks, buffers of decoders.
+const PROCESS_BYTES: u64 = 64 << 20;
+/// Pooled vectors that are gathered at a time where all are visited in order.
+const BLOCK_BYTES: usize = 8 << 20;
+/// Scores of all classes that are in memory at a time.
+const SCORES_BYTES: usize = 32 << 20;
+
+/// How memory is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MemoryPlan {
+    /// Pooled vectors and CAMs are held.
+    pub(super) hold_rows: bool,
+    /// For held maps, and for windows.
+    pub(super) rest: usize,
+}
+
+/// The least memory that a run of these settings takes on a bank; more of it holds more at a time.
+pub fn least_memory_bytes(bank: &Bank, config: &FinetuneConfig) -> u64 {
+    let channels = bank.manifest.feature_shape.channels;
+    MemoryPlan::least(bank, 1, super::fuser::iteration_bytes(channels, config))
+}
+
+impl MemoryPlan {
+    /// What is needed whatever is held: the program, the index of the rows, the classifiers in
+    /// training, buffers, and two windows of one iteration.
+    fn least(bank: &Bank, trainers: usize, iteration_bytes: usize) -> u64 {
+        let rows = bank.manifest.splits.get("train").map_or(0, |split| split.rows);
+        // Weights, momentum, gradient, the best so far and the result; and Phase-I's own.
+        let head = (bank.head.weight.len() + bank.head.bias.len()) as u64 * 4;
+        let classifiers = head * (5 * trainers as u64 + 1);
+        let buffers = 2 * (BLOCK_BYTES + SCORES_BYTES) as u64;
+        let windows = 2 * iteration_bytes as u64;
+        PROCESS_BYTES + RowIndex::bytes(rows) + classifiers + buffers + windows
+    }
+
+    /// Divides `limit` for runs of `trainers` classifiers that train side by side; a window takes at
+    /// least `iteration_bytes`.
+    pub(super) fn new(
+        bank: &Bank,
+        limit: u64,
+        trainers: usize,
+        iteration_bytes: usize,
+    ) -> Result<Self, FinetuneError> {
+        let shape = bank.manifest.feature_shape;
+        let rows = bank.manifest.splits.get("train").map_or(0, |split| split.rows);
+        let least = Self::least(bank, trainers, iteration_bytes);
+        let Some(left) = limit.checked_sub(least) else {
+            return Err(FinetuneError::Memory { limit, least });
+        };
+        let left = left + 2 * iteration_bytes as u64;
+        let columns = rows * (4 * shape.channels + 5 * shape.locations()) as u64;
+        let hold_rows = columns <= left / 2;
+        let rest = if hold_rows { left - columns } else { left };
+        Ok(Self { hold_rows, rest: rest as usize })
+    }
+}
+
+/// The training rows of a bank, open for a run or several.
+pub struct Source<'a> {
+    pub(super) bank: &'a Bank,
+    reader: RowReader,
+    rows: Held,
+    /// All maps, where several runs share them.
+    pub(super) maps: Option<HeldMaps>,
+}
+
+enum Held {
+    Index(RowIndex),
+    Rows(Rows),
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn open(bank: &'a Bank, plan: MemoryPlan) -> Result<Self, BankError> {
+        let rows = match plan.hold_rows {
+            true => Held::Rows(bank.rows(SplitName::Train)?),
+            false => Held::Index(bank.index(SplitName::Train)?),
+        };
+        Ok(Self { bank, reader: bank.row_reader(SplitName::Train)?, rows, maps: None })
+    }
+
+    /// Holds every map if they take no more than `bytes`.
+    pub(super) fn hold_maps(&mut self, bytes: usize) -> Result<(), BankError> {
+        let all: Vec<usize> = (0..self.index().len()).collect();
+        if self.held().is_some() && held_maps::bytes(self.bank, all.len()) <= bytes {
+            self.maps = Some(HeldMaps::load(self, &all)?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn index(&self) -> &RowIndex {
+        match &self.rows {
+            Held::Index(index) => index,
+            Held::Rows(rows) => &rows.index,
+        }
+    }
+
+    pub(super) fn reader(&self) -> &RowReader {
+        &self.reader
+    }
+
+    /// Pooled vectors and CAMs of all rows, where they are in memory.
+    pub(super) fn held(&self) -> Option<&Rows> {
+        match &self.rows {
+            Held::Index(_) => None,
+            Held::Rows(rows) => Some(rows),
+        }
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        self.bank.manifest.feature_shape.channels
+    }
+
+    /// Pooled vectors of some rows (ascending): [n, K].
+    pub(super) fn pooled(&self, rows: &[usize]) -> Result<Vec<f32>, BankError> {
+        let mut values = vec![];
+        match self.held() {
+            Some(held) => {
+                rows.iter().for_each(|&row| values.extend_from_slice(held.pooled_of(row)))
+            }
+            None => self.reader.pooled(self.index(), rows, &mut values)?,
+        }
+        Ok(values)
+    }
+
+    /// Visits the pooled vectors of some rows (ascending) in order, a block at a time.
+    pub(super) fn for_each_block(
+        &self,
+        rows: &[usize],
+        mut visit: impl FnMut(&[usize], &[f32]),
+    ) -> Result<(), BankError> {
+        let block = (BLOCK_BYTES / (4 * self.channels())).max(1);
+        for rows in rows.chunks(block) {
+            visit(rows, &self.pooled(rows)?);
+        }
+        Ok(())
+    }
+
+    /// Whether each row has a class-specific, and a class-generic, location to draw.
+    pub(super) fn drawable(&self, config: &FinetuneConfig) -> Result<Vec<[bool; 2]>, BankError> {
+        let of_row = |cam: &[f32], nonzero: &[bool]| {
+            [
+                !Mask::specific(cam, nonzero, config.tau_specific).is_empty(),
+                !Mask::generic(cam, nonzero, config.tau_generic).is_empty(),
+            ]
+        };
+        if let Some(rows) = self.held() {
+            let row = |row| of_row(rows.cam_of(row), rows.nonzero_of(row));
+            return Ok((0..rows.len()).into_par_iter().map(row).collect());
+        }
+        let all: Vec<usize> = (0..self.index().len()).collect();
+        let mut drawable = vec![[false; 2]; all.len()];
+        let read = |request: &crate::bank::RowRequest| {
+            let mut found = vec![];
+            self.reader.read(request, &[Column::Cam], |row, values| {
+                found.push((row, of_row(values.cam, values.nonzero)));
+            })?;
+            Ok(found)
+        };
+        let requests = self.index().plan(&all);
+        let parts: Vec<Vec<(usize, [bool; 2])>> =
+            requests.par_iter().map(read).collect::<Result<_, BankError>>()?;
+        parts.into_iter().flatten().for_each(|(row, found)| drawable[row] = found);
+        Ok(drawable)
+    }
+
+    /// The confusing classes of every tail class, from the clean views of its samples; `among` says
+    /// which classes may be.
+    pub(super) fn confusing(
+        &self,
+        tail: &[ClassId],
+        count: usize,
+        among: &(dyn Fn(ClassId) -> bool + Sync),
+    ) -> Result<Vec<ConfusingClasses>, BankError> {
+        let index = self.index();
+        let classes = self.bank.head.classes();
+        let mut of_class = vec![vec![]; classes];
+        for row in (0..index.len()).filter(|&row| index.views[row] == 0) {
+            of_class[index.labels[row] as usize].push(row);
+        }
+        let mut found = vec![];
+        // Whole classes at a time, so that the rows of many small ones are gathered together.
+        let block = (BLOCK_BYTES / (4 * self.channels())).max(1);
+        let mut rest = tail;
+        while !rest.is_empty() {
+            let mut rows = 0;
+            let fits = |class: &&ClassId| {
+                rows += of_class[class.index()].len();
+                rows <= block
+            };
+            let most = (BLOCK_BYTES / (8 * classes)).max(1);
+            let some = rest.iter().take(most).take_while(fits).count().max(1);
+            let (some, later) = rest.split_at(some);
+            rest = later;
+            found.extend(self.confusing_of_some(some, &of_class, block, count, among)?);
+        }
+        Ok(found)
+    }
+
+    fn confusing_of_some(
+        &self,
+        tail: &[ClassId],
+        of_class: &[Vec<usize>],
+        block: usize,
+        count: usize,
+        among: &(dyn Fn(ClassId) -> bool + Sync),
+    ) -> Result<Vec<ConfusingClasses>, BankError> {
+        let head = &self.bank.head;
+        let mut rows: Vec<usize> =
+            tail.iter().flat_map(|class| of_class[class.index()].iter().copied()).collect();
+        rows.sort_unstable();
+        let mut sums = vec![vec![0.0f64; head.classes()]; tail.len()];
+        let place: std::collections::BTreeMap<u32, usize> =
+            tail.iter().enumerate().map(|(place, class)| (class.0, place)).collect();
+        for rows in rows.chunks(block) {
+            let vectors = self.pooled(rows)?;
+            // Logits of all rows at once would take n C values: a part at a time.
+            let part = (SCORES_BYTES / (4 * head.classes())).max(1);
+            for (rows, vectors) in rows.chunks(part).zip(vectors.chunks(part * self.channels())) {
+                let scores = vectors.map_logits(head, |row| {
+                    softmax(row);
+                    row.to_vec()
+                });
+                for (&row, scores) in rows.iter().zip(&scores) {
+                    let sum = &mut sums[place[&self.index().labels[row]]];
+                    sum.iter_mut().zip(scores).for_each(|(sum, s)| *sum += f64::from(*s));
+                }
+            }
+        }
+        let ranked = tail.par_iter().zip(sums).map(|(&class, sums)| {
+            let samples = of_class[class.index()].len().max(1) as f64;
+            let means: Vec<f32> = sums.iter().map(|sum| (sum / samples) as f32).collect();
+            rank_confusing(class, &means, count, among)
+        });
+        Ok(ranked.collect())
+    }
+}
+
+/// The classes that give class-generic vectors to each class (empty for head classes), from the ranks.
+pub(super) fn generic_classes(
+    config: &FinetuneConfig,
+    split: &HeadTail,
+    source: &Source<'_>,
+) -> Result<(Vec<ConfusingClasses>, Vec<Vec<ClassId>>), BankError> {
+    use crate::config::GenericClasses;
+    let classes = source.bank.class_names.len();
+    let mut is_head = vec![false; classes];
+    split.head.iter().for_each(|class| is_head[class.index()] = true);
+    let head_only = config.generic_classes == GenericClasses::Head;
+    let among = |class: ClassId| !head_only || is_head[class.index()];
+    let confusing = source.confusing(&split.tail, config.num_confusing, &among)?;
+    let mut ids = vec![vec![]; classes];
+    for of_class in &confusing {
+        ids[of_class.class.index()] = of_class.ranked.iter().map(|(class, _)| *class).collect();
+    }
+    Ok((confusing, ids))
+}
+
+/// Pooled vectors of the rows a window draws, where not all are held.
+pub(super) enum PooledRows<'a> {
+    All(&'a Rows),
+    Some { rows: Vec<usize>, values: Vec<f32>, channels: usize },
+}
+
+impl PooledRows<'_> {
+    /// [K] of one row, which must be among those that were asked for.
+    pub(super) fn of(&self, row: u32) -> &[f32] {
+        let row = row as usize;
+        match self {
+            Self::All(rows) => rows.pooled_of(row),
+            Self::Some { rows, values, channels } => {
+                let place = rows.partition_point(|&r| r < row);
+                &values[place * channels..][..*channels]
+            }
+        }
+    }
+}
