@@ -27,6 +27,8 @@ pub enum Stage {
     CalibratedNoise = 8,
     /// Weights of a classifier that starts anew: key (0, 0).
     NewClassifier = 9,
+    /// Images held out of training: key (class, 0).
+    HoldOut = 10,
 }
 
 /// SplitMix64 over a keyed start.

@@ -69,6 +69,15 @@ pub(super) fn open_dataset(context: &Context, loaded: &LoadedPipeline) -> anyhow
         dataset.test.len(),
         dataset.class_names.len()
     ));
+    if let Some(held) = dataset.held_out {
+        context.screen.line(&format!(
+            "{}: {} images held out of training for validation; {} of {} classes are too small to give one",
+            loaded.name,
+            held.images,
+            held.classes_without,
+            dataset.class_names.len()
+        ));
+    }
     Ok(dataset)
 }
 

@@ -215,6 +215,12 @@ fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
                 "a number of at least 1",
             ),
             (
+                !(0.0..1.0).contains(&d.val_fraction),
+                "dataset.val_fraction",
+                d.val_fraction.to_string(),
+                "0 up to, not including, 1",
+            ),
+            (
                 !(8..=1024).contains(&d.image_size),
                 "dataset.image_size",
                 d.image_size.to_string(),

@@ -70,6 +70,9 @@ pub struct DatasetConfig {
     pub imbalance_ratio: f64,
     /// Which images the cut keeps.
     pub selection: Selection,
+    /// Share of each class's training images (after the cut) that is held out of Phase-I, as the
+    /// validation split that choices are made on; 0 holds out none.
+    pub val_fraction: f64,
     /// Side of the square images that the network sees, in pixels.
     pub image_size: usize,
     /// Mean of R, G, B in [0, 1] to subtract; empty: that of the kind.
@@ -85,6 +88,7 @@ impl Default for DatasetConfig {
             path: PathBuf::new(),
             imbalance_ratio: 1.0,
             selection: Selection::Ldam,
+            val_fraction: 0.0,
             image_size: 32,
             mean: vec![],
             std: vec![],

@@ -4,6 +4,7 @@
 mod cifar;
 mod decode;
 mod folder;
+mod hold_out;
 mod long_tail;
 mod table;
 mod transform;
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::config::{DatasetConfig, DatasetKind};
 use crate::domain::ClassCounts;
 
+pub use hold_out::HeldOut;
 pub use transform::{CropFlip, Normalisation};
 
 /// What can be wrong with a dataset. Each message says where, what was expected, what was found
@@ -80,6 +82,12 @@ pub enum DatasetError {
         path: PathBuf,
         /// Its name.
         class: String,
+    },
+    /// Images to hold out of training where the data has held-out images already.
+    #[error("{}: this data has a val split of its own, so dataset.val_fraction would leave it unused\n  Remove dataset.val_fraction, or the val split.", path.display())]
+    HasValidation {
+        /// The dataset.
+        path: PathBuf,
     },
     /// A class of the test or val split that training does not have.
     #[error("{}: class `{class}` is not in the training split\n  Add {class} to train/, or remove it here.", path.display())]
@@ -209,17 +217,18 @@ impl Split {
         }
     }
 
-    fn subset(self, keep: &[usize]) -> Self {
+    /// Some of the images; those of a folder are decoded anew.
+    fn subset(&self, keep: &[usize]) -> Self {
         let image_bytes = self.size * self.size * 3;
         let labels = keep.iter().map(|&i| self.labels[i]).collect();
         let paths = keep.iter().map(|&i| self.paths[i].clone()).collect();
-        match self.pixels {
+        match &self.pixels {
             Pixels::Decoded(bytes) => {
                 let pixels =
                     keep.iter().flat_map(|&i| &bytes[i * image_bytes..][..image_bytes]).copied();
                 Self::decoded(self.size, labels, paths, pixels.collect())
             }
-            Pixels::Files { root, .. } => Self::files(self.size, &root, labels, paths),
+            Pixels::Files { root, .. } => Self::files(self.size, root, labels, paths),
         }
     }
 
@@ -250,8 +259,10 @@ pub struct Dataset {
     pub class_names: Vec<String>,
     /// Images that Phase-I trains on and the bank holds with their maps.
     pub train: Split,
-    /// Held-out images of the dataset's own, if it has any.
+    /// Held-out images: the dataset's own, or those of `val_fraction`.
     pub val: Option<Split>,
+    /// What `val_fraction` held out of training, where it is set.
+    pub held_out: Option<HeldOut>,
     /// Images that accuracy is measured on.
     pub test: Split,
     /// How pixels become network inputs.
@@ -277,7 +288,7 @@ impl Dataset {
             DatasetKind::Folder => folder::open(path, config.image_size)?,
             DatasetKind::Parquet => table::open(path, config.image_size)?,
         };
-        let Parts { class_names, mut train, val, test } = parts;
+        let Parts { class_names, mut train, mut val, test } = parts;
         if class_names.len() < 2 {
             return Err(DatasetError::TooSmall {
                 path: path.into(),
@@ -294,6 +305,18 @@ impl Dataset {
             let class = class_names[empty].clone();
             return Err(DatasetError::EmptyClass { path: path.into(), class });
         }
+        let mut held_out = None;
+        if config.val_fraction > 0.0 {
+            if val.is_some() {
+                return Err(DatasetError::HasValidation { path: path.into() });
+            }
+            let classes = class_names.len();
+            let (stays, held) = hold_out::divide(train.labels(), classes, config.val_fraction);
+            let held = train.subset(&held);
+            train = train.subset(&stays);
+            held_out = Some(HeldOut::of(held.labels(), classes));
+            val = (!held.is_empty()).then_some(held);
+        }
         if test.is_empty() {
             return Err(DatasetError::TooSmall {
                 path: path.into(),
@@ -308,7 +331,7 @@ impl Dataset {
         }
         let fingerprint = crate::hex(&hash.finalize()[..16]);
         let normalisation = Normalisation::new(config);
-        Ok(Self { class_names, train, val, test, normalisation, fingerprint })
+        Ok(Self { class_names, train, val, held_out, test, normalisation, fingerprint })
     }
 
     /// Training images of each class.

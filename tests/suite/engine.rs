@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::command_line::{PROGRAM, call, text};
-use crate::fixtures::{folder_pipeline, image_folder};
+use crate::fixtures::{folder_pipeline, image_folder, python};
 
 fn str(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -22,13 +22,6 @@ fn images() -> (tempfile::TempDir, PathBuf) {
     image_folder(&dir.path().join("images"), &[24, 12, 5, 2]);
     let pipeline = folder_pipeline(dir.path());
     (dir, pipeline)
-}
-
-/// The environment that `make setup` makes.
-fn python() -> PathBuf {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
-    assert!(python.is_file(), "{} is not there: run `make setup`", python.display());
-    python
 }
 
 #[test]

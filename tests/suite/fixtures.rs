@@ -20,6 +20,8 @@ pub struct BankSpec {
     pub layout: Layout,
     /// Write the rows from last to first.
     pub reversed: bool,
+    /// Whether there is a validation split.
+    pub val: bool,
     /// Applied to each row before it is written.
     pub edit: fn(&mut TrainRow),
 }
@@ -32,6 +34,7 @@ impl Default for BankSpec {
             shape: FeatureShape { channels: 8, height: 3, width: 2 },
             layout: Layout::default(),
             reversed: false,
+            val: false,
             edit: |_| {},
         }
     }
@@ -107,6 +110,12 @@ impl BankSpec {
             .map(|i| self.row(100_000 + i, 0, i % self.counts.len() as u32).head)
             .collect();
         writer.append_pooled("test", &test).unwrap();
+        if self.val {
+            let val: Vec<RowHead> = (0..self.counts.len() as u32 * 4)
+                .map(|i| self.row(200_000 + i, 0, i % self.counts.len() as u32).head)
+                .collect();
+            writer.append_pooled("val", &val).unwrap();
+        }
         let class =
             |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
         let classes: Vec<ClassRow> = names.iter().zip(&self.counts).map(class).collect();
@@ -171,4 +180,11 @@ pub fn folder_pipeline(dir: &Path) -> PathBuf {
     let path = dir.join("tiny.toml");
     std::fs::write(&path, text).unwrap();
     path
+}
+
+/// The environment that `make setup` makes.
+pub fn python() -> PathBuf {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    assert!(python.is_file(), "{} is not there: run `make setup`", python.display());
+    python
 }

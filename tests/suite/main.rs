@@ -9,5 +9,6 @@ mod engine;
 mod fake_engine;
 mod finetune;
 mod fixtures;
+mod methods;
 mod project;
 mod stages;

@@ -1,0 +1,307 @@
+//! The methods of Phase-II against references in Python, on banks at the edge, and what none of
+//! them may depend on.
+
+use std::path::Path;
+use std::process::Command;
+
+use fsa_bank::bank::{Bank, Layout, SplitName};
+use fsa_bank::config::{Batches, FinetuneConfig, GenericClasses, Loss, MaskValues, Method};
+use fsa_bank::domain::{ClassCounts, LinearHead};
+use fsa_bank::finetune::{
+    self, Batch, FinetuneError, FinetuneOutcome, FinetuneRequest, Form, HeadTrainer, Selection,
+    TrainerOptions, least_memory_bytes,
+};
+use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::rng::{KeyedRng, Stage};
+use proptest::prelude::*;
+use serde_json::json;
+
+use crate::fixtures::{BankSpec, python};
+
+fn settings(method: Method, iterations: usize) -> FinetuneConfig {
+    FinetuneConfig { iterations, tail_per_batch: 3, ..FinetuneConfig::for_method(method) }
+}
+
+fn try_run(
+    bank: &Path,
+    config: FinetuneConfig,
+    selection: Selection,
+    memory_bytes: u64,
+) -> Result<FinetuneOutcome, FinetuneError> {
+    let (out, overwrite) = (None, true);
+    let request =
+        FinetuneRequest { bank, config, seed: 2, selection, out, overwrite, memory_bytes };
+    finetune::run(&request, &Silent, &Interrupt::default())
+}
+
+fn classifier(outcome: &FinetuneOutcome) -> Vec<u8> {
+    std::fs::read(outcome.folder.join("classifier.safetensors")).unwrap()
+}
+
+fn check_methods(args: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/check_methods.py");
+    let output = Command::new(python()).arg(script).args(args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// One case of `check_methods.py training`: a classifier trained for some steps on random batches.
+fn training_case(config: &FinetuneConfig, counts: &[u64]) -> serde_json::Value {
+    let (classes, channels, rows) = (counts.len(), 5, 12);
+    let mut rng = KeyedRng::new(4, Stage::InitialWeights, (0, 0));
+    let mut values = |n: usize| (0..n).map(|_| rng.normal() as f32).collect::<Vec<f32>>();
+    let (start_weight, start_bias) = (values(classes * channels), values(classes));
+    let head = LinearHead::new(start_weight.clone(), start_bias.clone()).unwrap();
+    let options = TrainerOptions::new(config, &ClassCounts(counts.to_vec()));
+    let form = match options.form {
+        Form::Linear => "linear",
+        Form::Cosine { .. } => "cosine",
+        Form::Scaled { learn_weight: false } => "factors",
+        Form::Scaled { learn_weight: true } => "scaled",
+    };
+    let mut trainer = HeadTrainer::new(head, options);
+    let mut batches = vec![];
+    for step in 0..config.iterations {
+        let mut vectors = values(rows * channels);
+        for vector in vectors.chunks_mut(channels) {
+            let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
+            vector.iter_mut().for_each(|v| *v /= length);
+        }
+        let labels: Vec<u32> = (0..rows).map(|r| ((r * 7 + step) % classes) as u32).collect();
+        let mixed = config.method == Method::Mixup;
+        let weights: Vec<f32> =
+            if mixed { (0..rows).map(|r| 0.25 + 0.5 * (r % 2) as f32).collect() } else { vec![] };
+        trainer.step(Batch { vectors: &vectors, labels: &labels, weights: &weights });
+        batches.push(json!({"vectors": vectors, "labels": labels, "weights": weights}));
+    }
+    let mut case = serde_json::to_value(config).unwrap();
+    let trained = trainer.head();
+    let more = json!({
+        "name": format!("{} ({form})", config.title()), "form": form, "counts": counts,
+        "start_weight": start_weight, "start_bias": start_bias, "batches": batches,
+        "weight": trained.weight, "bias": trained.bias,
+    });
+    case.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    case
+}
+
+#[test]
+fn training_agrees_with_numpy_for_every_method_and_loss() {
+    let losses = [
+        Loss::CrossEntropy,
+        Loss::BalancedSoftmax,
+        Loss::LogitAdjusted,
+        Loss::Focal,
+        Loss::ClassBalanced,
+        Loss::Ldam,
+        Loss::LdamDrw,
+        Loss::LabelAwareSmoothing,
+    ];
+    let trained = Method::all().filter(|method| method.trains());
+    let mut configs: Vec<FinetuneConfig> = trained.map(|method| settings(method, 5)).collect();
+    configs.extend(losses.map(|loss| FinetuneConfig { loss, ..settings(Method::Fsa, 5) }));
+    let cases: Vec<_> =
+        configs.iter().map(|config| training_case(config, &[60, 25, 9, 2])).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cases.json");
+    std::fs::write(&file, serde_json::to_string(&cases).unwrap()).unwrap();
+    // For the same with PyTorch (`check_methods.py training CASES.json --torch`).
+    if let Some(kept) = std::env::var_os("FSA_BANK_KEEP_CASES") {
+        std::fs::copy(&file, kept).unwrap();
+    }
+    let said = check_methods(&["training", file.to_str().unwrap()]);
+    assert!(said.contains(&format!("{} trained classifiers agree", cases.len())), "{said}");
+}
+
+#[test]
+fn computed_classifiers_agree_with_numpy() {
+    let dir = tempfile::tempdir().unwrap();
+    let bank = BankSpec { val: true, ..Default::default() }.write(&dir.path().join("shards"));
+    let mut results = vec![];
+    for method in [Method::TauNorm, Method::LogitAdjustment, Method::Ncm] {
+        for (selection, tau) in [(Selection::None, 0.7), (Selection::Val, 1.0)] {
+            let config = FinetuneConfig { tau, ..settings(method, 1) };
+            let outcome = try_run(bank.dir(), config, selection, 1 << 30).unwrap();
+            if selection == Selection::None && method != Method::Ncm {
+                assert_eq!(outcome.report.chosen_tau, Some(0.7));
+            }
+            results.push(format!("{}={}", method.name(), outcome.folder.display()));
+        }
+    }
+    let mut args = vec!["computed", bank.dir().to_str().unwrap()];
+    args.extend(results.iter().map(String::as_str));
+    assert!(check_methods(&args).contains("6 computed classifiers agree"));
+}
+
+#[test]
+fn phase1_is_the_banks_classifier_and_tau_zero_changes_only_the_bias() {
+    let dir = tempfile::tempdir().unwrap();
+    let bank = BankSpec::default().write(&dir.path().join("shards"));
+    let run = |method, tau| {
+        let config = FinetuneConfig { tau, ..settings(method, 1) };
+        let outcome = try_run(bank.dir(), config, Selection::None, 1 << 30).unwrap();
+        let path = outcome.folder.join("classifier.safetensors");
+        let weights = fsa_bank::weights::Weights::load(&path).unwrap();
+        (weights.linear_head(4, 8, &path).unwrap(), outcome.report)
+    };
+    let (head, report) = run(Method::Phase1, 1.0);
+    assert!(head == bank.head && report.before == report.after);
+    assert_eq!(run(Method::LogitAdjustment, 0.0).0, bank.head);
+    assert_eq!(run(Method::TauNorm, 0.0).0.weight, bank.head.weight);
+}
+
+/// FSA's ablations and its combination with losses, besides every method.
+fn all_settings(iterations: usize) -> Vec<FinetuneConfig> {
+    let mut all: Vec<FinetuneConfig> =
+        Method::all().map(|method| settings(method, iterations)).collect();
+    let fsa = settings(Method::Fsa, iterations);
+    all.push(FinetuneConfig { generic_classes: GenericClasses::Random, ..fsa.clone() });
+    all.push(FinetuneConfig { generic_classes: GenericClasses::Head, ..fsa.clone() });
+    all.push(FinetuneConfig { mask_values: MaskValues::Cam, ..fsa.clone() });
+    all.push(FinetuneConfig { gamma_range: [0.5, 0.5], ..fsa.clone() });
+    all.push(FinetuneConfig { loss: Loss::LdamDrw, drw_start: 0.5, ..fsa });
+    all
+}
+
+#[test]
+fn no_method_depends_on_threads_memory_shards_or_row_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Layout {
+        shard_bytes: 4000,
+        row_group_bytes: 1500,
+        map_page_bytes: 400,
+        ..Default::default()
+    };
+    let plain = BankSpec { val: true, ..Default::default() };
+    let cut = BankSpec { val: true, layout: small, reversed: true, ..Default::default() };
+    let banks = [(plain, "a"), (cut, "b")]
+        .map(|(spec, name)| spec.write(&dir.path().join(name).join("shards")));
+    for config in all_settings(12) {
+        for selection in [Selection::None, Selection::Val] {
+            let of = |bank: &Bank, memory_bytes, threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let run = || try_run(bank.dir(), config.clone(), selection, memory_bytes);
+                pool.install(run).map(|outcome| classifier(&outcome))
+            };
+            let wanted = of(&banks[0], 1 << 30, 1).unwrap();
+            let least = least_memory_bytes(&banks[1], &config);
+            for (memory_bytes, threads) in [(1 << 30, 3), (least, 2)] {
+                match of(&banks[1], memory_bytes, threads) {
+                    Ok(found) => assert!(found == wanted, "{config:?} {memory_bytes} {threads}"),
+                    Err(FinetuneError::NeedsRows { .. }) => {
+                        let batches = config.method.batches();
+                        assert!(memory_bytes == least);
+                        assert!(matches!(batches, Batches::Smote | Batches::Calibrated));
+                    }
+                    Err(error) => panic!("{config:?}: {error}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn too_little_memory_is_refused_with_what_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let bank = BankSpec::default().write(&dir.path().join("shards"));
+    let message = |error: Option<FinetuneError>| error.unwrap().to_string();
+    let config = settings(Method::Fsa, 3);
+    let found = message(try_run(bank.dir(), config, Selection::None, 1 << 20).err());
+    assert!(found.contains("--memory 1MiB") && found.contains("at least"), "{found}");
+    let smote = settings(Method::Smote, 3);
+    let least = least_memory_bytes(&bank, &smote);
+    let found = message(try_run(bank.dir(), smote, Selection::None, least).err());
+    assert!(found.starts_with("smote:") && found.contains("--memory"), "{found}");
+}
+
+#[test]
+fn a_choice_needs_images_that_phase1_never_saw_or_is_labelled() {
+    let dir = tempfile::tempdir().unwrap();
+    let without = BankSpec::default().write(&dir.path().join("a/shards"));
+    let config = || settings(Method::NoAug, 30);
+    let refused = try_run(without.dir(), config(), Selection::Val, 1 << 30).err().unwrap();
+    assert!(refused.to_string().contains("val_fraction"), "{refused}");
+    let biased = try_run(without.dir(), config(), Selection::Train, 1 << 30).unwrap();
+    let text = fsa_bank::report::finetune_text(&biased.report, false);
+    assert!(text.contains("BIASED"), "{text}");
+    let best = try_run(without.dir(), config(), Selection::Test, 1 << 30).unwrap();
+    assert!(fsa_bank::report::finetune_text(&best.report, false).contains("BEST ON TEST"));
+
+    let with = BankSpec { val: true, ..Default::default() }.write(&dir.path().join("b/shards"));
+    let chosen = try_run(with.dir(), config(), Selection::Val, 1 << 30).unwrap().report;
+    let points: Vec<f64> = chosen.curve.iter().filter_map(|p| p.selection_accuracy).collect();
+    let best = points.iter().copied().fold(f64::MIN, f64::max);
+    let first_best = points.iter().position(|&accuracy| accuracy == best).unwrap();
+    assert_eq!(chosen.chosen_iteration, chosen.curve[first_best].iteration);
+    assert!(points.len() > 1 && chosen.curve.last().unwrap().iteration == 30);
+    assert!(with.has(SplitName::Val));
+}
+
+#[test]
+fn diagnostics_are_json_lines_that_agree_with_the_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let bank = BankSpec::default().write(&dir.path().join("shards"));
+    let config = settings(Method::Fsa, 40);
+    let outcome = try_run(bank.dir(), config, Selection::None, 1 << 30).unwrap();
+    let lines = |name: &str| -> Vec<serde_json::Value> {
+        let path = outcome.folder.join("diagnostics").join(name);
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let number = |value: &serde_json::Value, key: &str| value[key].as_f64().unwrap();
+    let curve = lines("curve.jsonl");
+    assert_eq!(curve.len(), 20);
+    assert!(number(&curve[19], "loss") < number(&curve[0], "loss"));
+    let confusing = lines("confusing.jsonl");
+    let ranked: usize = outcome.report.confusing.iter().map(|c| c.ranked.len()).sum();
+    assert_eq!(confusing.len(), ranked);
+    let gamma: f64 = lines("gamma.jsonl").iter().map(|bin| number(bin, "fused_samples")).sum();
+    assert_eq!(gamma, outcome.report.fallbacks.fused as f64);
+    let lengths = lines("lengths.jsonl");
+    let kinds: Vec<&str> = lengths.iter().map(|l| l["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["real head", "real tail", "made tail"]);
+    assert!(lengths.iter().all(|l| number(l, "mean") > 0.0));
+    let rows: f64 = lines("masks.jsonl").iter().map(|class| number(class, "rows")).sum();
+    assert_eq!(rows, 2.0 * 69.0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn every_method_works_on_any_small_bank(
+        counts in proptest::collection::vec(1u64..9, 2..6),
+        views in 1u32..3,
+        num_confusing in 1usize..8,
+        num_augmented in 0usize..4,
+        head_ratio in 0.2f64..0.99,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let shards = dir.path().join("shards");
+        let bank = BankSpec { counts, views, ..Default::default() }.write(&shards);
+        let no_tail = bank.class_counts.split(head_ratio).tail.is_empty();
+        for config in all_settings(4) {
+            let config = FinetuneConfig { num_confusing, num_augmented, head_ratio, ..config };
+            let batches = config.method.batches();
+            let divides = matches!(batches, Batches::Fused | Batches::HeadTail);
+            let least = least_memory_bytes(&bank, &config);
+            let streams = matches!(batches, Batches::Smote | Batches::Calibrated);
+            match (try_run(&shards, config.clone(), Selection::None, 1 << 30), no_tail && divides) {
+                (Err(FinetuneError::NoTail { .. }), true) => {}
+                (Ok(outcome), false) => {
+                    let accuracy = &outcome.report.after.accuracy;
+                    prop_assert!(accuracy.top1.is_finite() && accuracy.ece.unwrap() <= 100.0);
+                    if !streams {
+                        let wanted = classifier(&outcome);
+                        let found = try_run(&shards, config, Selection::None, least).unwrap();
+                        prop_assert!(classifier(&found) == wanted);
+                    }
+                }
+                (other, _) => {
+                    let found = other.err().map_or("a result".into(), |e| e.to_string());
+                    return Err(TestCaseError::fail(format!("{config:?}: {found}")));
+                }
+            }
+        }
+    }
+}
