@@ -201,7 +201,7 @@ pub fn run(
             let scores = test.scores(&[&result.classifier], &split, config.shot_rule)?;
             let score = scores.into_iter().next().ok_or(FinetuneError::Together)?;
             let (seed, iteration, tau) = (*seed, result.iteration, result.tau);
-            Ok(Run { seed, iteration, tau, score, secs: result.secs })
+            Ok(Run { seed, iteration, tau, score, secs: result.prepare_secs + result.secs })
         });
         runs.lock().expect("no panic while held")[place] = Some(run);
     });

@@ -214,7 +214,7 @@ pub fn run(
                     selection: request.selection,
                     chooser: chooser.as_ref().map(score).transpose()?.flatten(),
                     test: if request.with_test { score(&test)? } else { None },
-                    secs: result.secs,
+                    secs: result.prepare_secs + result.secs,
                 };
                 rows.append(row)
             });

@@ -55,7 +55,9 @@ pub struct JobResult {
     pub statistics: BatchStatistics,
     /// Confusing classes of each tail class; empty for methods that do not use them.
     pub confusing: Vec<ConfusingClasses>,
-    /// Seconds of the run, its share of reading included only where it read for itself.
+    /// Seconds of planning, and of reading maps that are held for the run.
+    pub prepare_secs: f64,
+    /// Seconds of making batches and training.
     pub secs: f64,
     /// Of these, waiting for batches.
     pub waiting_secs: f64,
@@ -267,7 +269,8 @@ impl<'a> Workbench<'a> {
             fallbacks: trained.fallbacks,
             statistics: trained.statistics,
             confusing: confusing.clone(),
-            secs: trained.secs + prepare_secs,
+            prepare_secs,
+            secs: trained.secs,
             waiting_secs: trained.waiting_secs,
         };
         Ok(group.train(progress, interrupt)?.into_iter().map(result).collect())
@@ -299,6 +302,7 @@ impl<'a> Workbench<'a> {
             fallbacks: Fallbacks::default(),
             statistics: BatchStatistics::default(),
             confusing: vec![],
+            prepare_secs: 0.0,
             secs: begin.elapsed().as_secs_f64(),
             waiting_secs: 0.0,
         })

@@ -187,9 +187,9 @@ pub struct Report {
 /// Seconds of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Timing {
-    /// Opening the bank and reading the rows that are held.
+    /// Opening the bank, confusing classes, and reading what is held in memory.
     pub load_secs: f64,
-    /// Planning, fusing and training, which overlap, and reading maps.
+    /// Fusing and training, which overlap, and reading maps where they are not held.
     pub train_secs: f64,
     /// Of `train_secs`, waiting for fused vectors.
     pub waiting_secs: f64,
@@ -276,7 +276,7 @@ pub fn run(
         fallbacks: result.fallbacks,
         curve: result.curve,
         timing: Timing {
-            load_secs: bench.load_secs,
+            load_secs: bench.load_secs + result.prepare_secs,
             train_secs: result.secs,
             waiting_secs: result.waiting_secs,
             iterations_per_sec: iterations as f64 / result.secs.max(1e-9),

@@ -13,7 +13,7 @@ use fsa_bank::bank::{
 };
 use fsa_bank::config::{FinetuneConfig, Precision};
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
-use fsa_bank::finetune::{self, DEFAULT_MEMORY_BYTES, FinetuneRequest};
+use fsa_bank::finetune::{self, FinetuneRequest};
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::Weights;
@@ -25,6 +25,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const IMBALANCE_RATIO: f64 = 100.0;
 const REPEATS: usize = 3;
+/// Enough to hold every bank here: PyTorch holds them too.
+const MEMORY_BYTES: u64 = 16 << 30;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
@@ -51,7 +53,7 @@ fn main() {
             selection: finetune::Selection::None,
             out: None,
             overwrite: true,
-            memory_bytes: DEFAULT_MEMORY_BYTES,
+            memory_bytes: MEMORY_BYTES,
         };
         let outcome = finetune::run(&request, &Silent, &Interrupt::default());
         let timing = outcome.unwrap_or_else(|e| panic!("{e}")).report.timing;

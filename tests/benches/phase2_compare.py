@@ -1,9 +1,12 @@
-"""Phase-II against PyTorch on the same banks: the table of docs/results.md.
+"""Phase-II against PyTorch on the same banks, and against what the machine allows: the figures of
+docs/results.md.
 
 Usage: phase2_compare.py [--threads 2] [--repeats 3] [FOLDER]
 
 Run it with a Python that has torch, pyarrow and numpy (`make bench` makes one). Banks of synthetic
-maps are made in FOLDER (target/phase2) once. The two programs take turns; medians are printed.
+maps are made in FOLDER (target/phase2) once. The programs take turns; medians are printed. The floor
+is the bare matrix products plus the bytes that must move over the memory's bandwidth
+(tests/benches/floor.rs).
 """
 
 import argparse
@@ -19,7 +22,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 SHAPES = [
     ("K 128, L 16, C 10", 128, 4, 4, 10, 12400, 6400, 6400),
     ("K 512, L 16, C 100", 512, 4, 4, 100, 10900, 6400, 2000),
+    ("K 2048, L 49, C 8142 (iNaturalist 2018)", 2048, 7, 7, 8142, 9000, 200, 192),
 ]
+BATCH, FUSED, DRAWN = 128, 48, 80  # samples, fused and real ones in a batch
+LAST_CACHE_BYTES = 32 << 20
 
 
 def ours(folder, shape, threads):
@@ -46,6 +52,26 @@ def pytorch(folder, options, iterations, threads):
     return json.loads(run(script, {}).splitlines()[-1])
 
 
+def floor_secs(channels, locations, classes, threads):
+    """Seconds an iteration cannot beat, and what of them are matrix products."""
+    command = ["cargo", "bench", "--quiet", "--no-default-features", "--bench", "floor", "--"]
+    command += [str(channels), str(classes), str(BATCH)]
+    env = {"RAYON_NUM_THREADS": str(threads)}
+    found = json.loads(run(command, env).splitlines()[-1])
+    weights = 4 * classes * channels
+    # Weights and momentum, read and written; of those that stay in the cache nothing moves.
+    moved = 4 * weights if 2 * weights > LAST_CACHE_BYTES else 0
+    # Maps are held in two bytes a value; a draw takes one vector of K.
+    moved += FUSED * locations * channels * 2 + DRAWN * channels * 4
+    return found["gemm_secs"] + moved / found["bytes_per_sec"], found["gemm_secs"]
+
+
+def backbone_rate(threads):
+    """Iterations a second with the backbone in every one."""
+    script = [sys.executable, HERE / "backbone_pytorch.py", "--json", "--threads", str(threads)]
+    return json.loads(run(script, {}).splitlines()[-1])["iterations_per_sec"]
+
+
 def run(command, env):
     """Standard output of a command; stops with its messages where it fails."""
     finished = subprocess.run(
@@ -62,20 +88,30 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
-    print("iterations a second, seconds to load the bank; medians")
+    print(f"iterations a second (seconds to load the bank), {args.threads} threads; medians")
     for name, k, h, w, c, rows, our_iterations, their_iterations in SHAPES:
         folder = (args.folder / f"{k}-{h}-{w}-{c}").absolute()
-        mine, theirs = [], {name: [] for name in PYTORCH}
+        mine, theirs, floors = [], {name: [] for name in PYTORCH}, []
         for _ in range(args.repeats):
             mine += ours(folder, (k, h, w, c, rows, our_iterations), args.threads)
+            floors.append(floor_secs(k, h * w, c, args.threads))
             for way, options in PYTORCH.items():
                 theirs[way].append(pytorch(folder, options, their_iterations, args.threads))
         rate, load = median(mine, "iterations_per_sec"), median(mine, "load_secs")
-        print(f"{name}: fsa-bank {rate:.0f} ({load:.2f} s)", flush=True)
+        print(f"{name}: fsa-bank {rate:.0f} ({load:.2f} s), {FUSED * rate:.0f} fused vectors a second")
+        floor, gemm = sorted(floors)[len(floors) // 2]
+        print(
+            f"  floor {1e6 * floor:.0f} us an iteration, of it matrix products {1e6 * gemm:.0f}; "
+            f"share reached {floor * rate:.2f}",
+            flush=True,
+        )
         for way, runs in theirs.items():
             their_rate, load = median(runs, "iterations_per_sec"), median(runs, "load_secs")
             ratio = rate / their_rate
-            print(f"  PyTorch, {way}: {their_rate:.0f} ({load:.2f} s), ratio {ratio:.2f}", flush=True)
+            print(f"  PyTorch, {way}: {their_rate:.1f} ({load:.2f} s), ratio {ratio:.2f}", flush=True)
+        if k == 512:
+            backbone = statistics.median(backbone_rate(args.threads) for _ in range(args.repeats))
+            print(f"  ResNet-18 in every iteration, bf16: {backbone:.2f}, ratio {rate / backbone:.0f}")
 
 
 def median(runs, key):

@@ -124,6 +124,8 @@ pub struct HeadTrainer {
 
 /// Multiply-adds of one matrix product that are worth a task of their own.
 const TASK_MULTIPLY_ADDS: usize = 5 << 19;
+/// More parts than this would each pack the batch's vectors anew for too little work.
+const MOST_TASKS: usize = 128;
 /// Rows of a batch for which the number of parts is chosen; the paper's batch.
 const USUAL_BATCH: usize = 128;
 
@@ -131,7 +133,8 @@ impl HeadTrainer {
     /// Starts from `head`.
     pub fn new(head: LinearHead, options: TrainerOptions) -> Self {
         let (classes, channels) = (head.classes(), head.channels());
-        let tasks = (USUAL_BATCH * classes * channels / TASK_MULTIPLY_ADDS).clamp(1, classes);
+        let tasks = USUAL_BATCH * classes * channels / TASK_MULTIPLY_ADDS;
+        let tasks = tasks.clamp(1, MOST_TASKS.min(classes));
         let size = classes.div_ceil(1 << tasks.ilog2());
         let parts = head.weight.chunks(size * channels).zip(head.bias.chunks(size));
         let parts = parts
