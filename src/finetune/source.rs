@@ -14,8 +14,11 @@ use crate::config::FinetuneConfig;
 use crate::domain::{ClassId, HeadTail};
 use crate::eval::{LogitChunks, softmax};
 
-/// What the program takes besides what it plans: code, stacks, buffers of decoders.
-const PROCESS_BYTES: u64 = 64 << 20;
+/// What the program takes besides what it plans: code, stacks, buffers of decoders, and what the
+/// allocator keeps for later.
+const PROCESS_BYTES: u64 = 128 << 20;
+/// What is known of a row's page of maps: its place and checksum, in the manifest and twice in readers.
+const PAGE_BYTES: u64 = 256;
 /// Pooled vectors that are gathered at a time where all are visited in order.
 const BLOCK_BYTES: usize = 8 << 20;
 /// Scores of all classes that are in memory at a time.
@@ -46,7 +49,7 @@ impl MemoryPlan {
         let classifiers = head * (5 * trainers as u64 + 1);
         let buffers = 2 * (BLOCK_BYTES + SCORES_BYTES) as u64;
         let windows = 2 * iteration_bytes as u64;
-        PROCESS_BYTES + RowIndex::bytes(rows) + classifiers + buffers + windows
+        PROCESS_BYTES + rows * PAGE_BYTES + RowIndex::bytes(rows) + classifiers + buffers + windows
     }
 
     /// Divides `limit` for runs of `trainers` classifiers that train side by side; a window takes at

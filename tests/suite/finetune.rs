@@ -292,42 +292,75 @@ fn divergence_is_an_error() {
     assert!(matches!(error, FinetuneError::Diverged { .. }), "{error}");
 }
 
-#[test]
-fn moments_of_fused_vectors_are_those_of_the_masks() {
-    // γ L vectors from S and the rest from G, all uniform: the mean over many draws is the mixture's.
-    let spec =
-        BankSpec { shape: FeatureShape { channels: 4, height: 3, width: 3 }, ..Default::default() };
-    let (tail, generic) = (spec.row(1, 0, 2), spec.row(2, 0, 0));
-    let s = Mask::specific(&tail.cam, &tail.nonzero, 0.5);
-    let g = Mask::generic(&generic.cam, &generic.nonzero, 0.5);
-    let mean_of = |map: &[f32], mask: &Mask| {
-        let mut counts = vec![0.0; 9];
-        let mut rng = KeyedRng::new(0, Stage::BatchRows, (0, 0));
-        let mut sum = vec![0.0f64; 4];
-        let draws = 20_000;
-        draw_locations(mask, draws, &mut rng, &mut counts);
-        for (l, &n) in counts.iter().enumerate() {
-            (0..4).for_each(|k| sum[k] += f64::from(n) * f64::from(map[l * 4 + k]) / draws as f64);
-        }
-        sum
+/// Mean and variance of each channel over the locations of a mask, found by drawing each.
+fn moments(map: &[f32], mask: &Mask, locations: usize) -> Vec<(f64, f64)> {
+    let channels = map.len() / locations;
+    let mut inside = vec![0.0; locations];
+    // More draws than locations by far: each that can be drawn, is.
+    draw_locations(mask, 10_000, &mut KeyedRng::new(0, Stage::BatchRows, (0, 0)), &mut inside);
+    let inside: Vec<usize> = (0..locations).filter(|&l| inside[l] > 0.0).collect();
+    assert_eq!(inside.len(), mask.len());
+    let n = inside.len() as f64;
+    let channel = |k: usize| {
+        let values: Vec<f64> = inside.iter().map(|l| f64::from(map[l * channels + k])).collect();
+        let mean = values.iter().sum::<f64>() / n;
+        (mean, values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n)
     };
-    let (s_mean, g_mean) = (mean_of(&tail.feature_map, &s), mean_of(&generic.feature_map, &g));
-    let mut mean = [0.0f64; 4];
-    let repeats = 20_000;
-    for i in 0..repeats {
-        for (mask, draws, stage, map) in [
-            (&s, 3, Stage::SpecificLocations, &tail.feature_map),
-            (&g, 6, Stage::GenericLocations, &generic.feature_map),
-        ] {
-            let (mut counts, mut sum) = (vec![0.0; 9], vec![0.0f32; 4]);
-            draw_locations(mask, draws, &mut KeyedRng::new(9, stage, (i, 0)), &mut counts);
-            fsa_bank::augment::sum_locations(map, &counts, &mut sum);
-            (0..4).for_each(|k| mean[k] += f64::from(sum[k]) / 9.0 / repeats as f64);
+    (0..channels).map(channel).collect()
+}
+
+#[test]
+fn fused_vectors_have_the_mean_and_variance_of_theory() {
+    // With s = round(γ L) of L draws from S, the rest from G, all independent and uniform, a fused
+    // vector has the mean (s μ_S + (L − s) μ_G) / L and the variance (s σ²_S + (L − s) σ²_G) / L²
+    // given s; γ uniform makes every s but the two ends equally likely, the ends half as much.
+    let shape = FeatureShape { channels: 4, height: 3, width: 3 };
+    let spec = BankSpec { shape, ..Default::default() };
+    let (tail, generic) = (spec.row(1, 0, 2), spec.row(2, 0, 0));
+    let locations = shape.locations();
+    let masks = [
+        Mask::specific(&tail.cam, &tail.nonzero, 0.5),
+        Mask::generic(&generic.cam, &generic.nonzero, 0.5),
+    ];
+    let maps = [&tail.feature_map, &generic.feature_map];
+    let parts = [0, 1].map(|part: usize| moments(maps[part], &masks[part], locations));
+    let l = locations as f64;
+    let draws = 100_000;
+    let (mut sums, mut squares) = ([0.0f64; 4], [0.0f64; 4]);
+    let mut gamma = KeyedRng::new(3, Stage::BatchRows, (1, 0));
+    for i in 0..draws {
+        let specific = (gamma.unit() * l).round() as usize;
+        let mut vector = [0.0f32; 4];
+        for (part, count) in [(0, specific), (1, locations - specific)] {
+            let stage = [Stage::SpecificLocations, Stage::GenericLocations][part];
+            let (mut counts, mut sum) = (vec![0.0; locations], vec![0.0f32; 4]);
+            let mut rng = KeyedRng::new(9, stage, (i, 0));
+            draw_locations(&masks[part], count, &mut rng, &mut counts);
+            fsa_bank::augment::sum_locations(maps[part], &counts, &mut sum);
+            vector.iter_mut().zip(&sum).for_each(|(v, s)| *v += s / locations as f32);
+        }
+        for k in 0..4 {
+            sums[k] += f64::from(vector[k]);
+            squares[k] += f64::from(vector[k]).powi(2);
         }
     }
     for k in 0..4 {
-        let expected = (3.0 * s_mean[k] + 6.0 * g_mean[k]) / 9.0;
-        assert!((mean[k] - expected).abs() < 0.01, "{k}: {} {expected}", mean[k]);
+        let ((s_mean, s_variance), (g_mean, g_variance)) = (parts[0][k], parts[1][k]);
+        let (mut mean, mut square) = (0.0, 0.0);
+        for s in 0..=locations {
+            let weight = if s == 0 || s == locations { 0.5 / l } else { 1.0 / l };
+            let (s, g) = (s as f64, l - s as f64);
+            let given = (s * s_mean + g * g_mean) / l;
+            mean += weight * given;
+            square += weight * (given * given + (s * s_variance + g * g_variance) / (l * l));
+        }
+        let variance = square - mean * mean;
+        let found = sums[k] / draws as f64;
+        let found_variance = squares[k] / draws as f64 - found * found;
+        // Five standard errors of a mean over the draws.
+        let error = 5.0 * (variance / draws as f64).sqrt();
+        assert!((found - mean).abs() < error, "{k}: {found} {mean} {error}");
+        assert!((found_variance / variance - 1.0).abs() < 0.03, "{k}: {found_variance} {variance}");
     }
 }
 

@@ -12,3 +12,4 @@ mod fixtures;
 mod methods;
 mod project;
 mod stages;
+mod studies;

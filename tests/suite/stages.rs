@@ -159,6 +159,43 @@ fn a_val_split_gets_pooled_rows_of_its_own() {
 }
 
 #[test]
+fn images_held_out_of_training_become_the_val_split() {
+    // Classes of 24, 12, 5 and 2 images: a fifth is 5, 2, 1 and none.
+    let run = Run::new(&["train.epochs=1", "dataset.val_fraction=0.2"]);
+    let held_out = run.dataset.held_out.unwrap();
+    assert_eq!((held_out.images, held_out.classes_without), (8, 1));
+    let val = run.dataset.val.as_ref().unwrap();
+    let paths = |split: &fsa_bank::dataset::Split| -> std::collections::BTreeSet<String> {
+        (0..split.len()).map(|i| split.path(i).to_string()).collect()
+    };
+    let (train, val_paths) = (paths(&run.dataset.train), paths(val));
+    assert!(train.is_disjoint(&val_paths) && val_paths.iter().all(|p| p.starts_with("train/")));
+    assert_eq!((train.len(), val_paths.len()), (35, 8));
+    // Another division is another dataset: its model does not go with this one's bank.
+    let whole = Run::new(&[]).dataset;
+    assert_ne!(whole.fingerprint, run.dataset.fingerprint);
+    assert!(whole.held_out.is_none() && whole.val.is_none());
+
+    let go = Interrupt::default();
+    run.train(false, &Silent, &go).unwrap();
+    let bank = Bank::open(&run.features(&go).unwrap().bank).unwrap();
+    assert_eq!(bank.class_counts.0, [19, 10, 4, 2]);
+    let rows = bank.rows(SplitName::Val).unwrap();
+    assert_eq!(rows.index.labels, [0, 0, 0, 0, 0, 1, 1, 2]);
+}
+
+#[test]
+fn a_val_split_of_its_own_and_val_fraction_exclude_each_other() {
+    let run = Run::new(&["dataset.val_fraction=0.2"]);
+    let images = run.path().join("images");
+    let val = images.join("val/colour-1");
+    std::fs::create_dir_all(&val).unwrap();
+    std::fs::copy(images.join("test/colour-1/000.png"), val.join("000.png")).unwrap();
+    let error = Dataset::open(&run.loaded.pipeline.dataset).err().unwrap().to_string();
+    assert!(error.contains("val_fraction") && error.contains("Remove"), "{error}");
+}
+
+#[test]
 fn a_resumed_training_ends_with_the_same_weights() {
     let straight = Run::new(&[]);
     let go = Interrupt::default();

@@ -134,11 +134,10 @@ impl ClassPart {
         {
             sums.resize(rows, 0.0);
         }
-        for row in 0..rows {
-            let own = self.own(labels[row]);
+        for (row, &label) in labels.iter().enumerate() {
+            let own = self.own(label);
             let scores = &mut self.scores[row * classes..][..classes];
-            if let (Some(class), Some(margin)) = (own, objective.margins.get(labels[row] as usize))
-            {
+            if let (Some(class), Some(margin)) = (own, objective.margins.get(label as usize)) {
                 scores[class] -= margin;
             }
             if !objective.smoothing.is_empty() {

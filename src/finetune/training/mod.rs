@@ -142,7 +142,7 @@ impl HeadTrainer {
             .map(|(part, (weight, bias))| ClassPart::new(part * size, weight, bias, options.form));
         let norms = head.weight.chunks(channels).map(length);
         let (min, max) = norms.fold((f32::INFINITY, 0f32), |(a, b), n| (a.min(n), b.max(n)));
-        let norm_bound = (options.max_norm > 0.0).then(|| min + options.max_norm * (max - min));
+        let norm_bound = (options.max_norm > 0.0).then_some(min + options.max_norm * (max - min));
         Self {
             channels,
             norm_bound,
@@ -207,15 +207,14 @@ impl HeadTrainer {
         self.rows.uniform.resize(rows, 0.0);
         self.losses.resize(rows, 0.0);
         let mut correct = 0;
-        for row in 0..rows {
+        for (row, &class) in labels.iter().enumerate() {
             let max = self.parts.iter().map(|p| p.row_max[row]).fold(f32::NEG_INFINITY, f32::max);
             let sum: f32 =
                 self.parts.iter().map(|p| p.row_sum[row] * (p.row_max[row] - max).exp()).sum();
             let label: f32 = self.parts.iter().map(|p| p.label_logit[row]).sum();
             let total: f32 = self.parts.iter().map(|p| p.row_total[row]).sum();
             let log_sum = sum.ln() + max;
-            let terms =
-                objective.row(labels[row], label - log_sum, log_sum - total / classes as f32);
+            let terms = objective.row(class, label - log_sum, log_sum - total / classes as f32);
             let factor = terms.factor * self.row_weights[row] * share;
             for (index, part) in self.parts.iter().enumerate() {
                 self.rows.scales[index * rows + row] =
