@@ -23,7 +23,7 @@ RUN := runs/$(DATASET)
 DATA_FLAG := $(if $(DATA),--data $(DATA))
 BANK_ONLY := --no-default-features
 
-.PHONY: help setup build demo train features finetune test lint bench clean
+.PHONY: help setup build demo train features finetune compare test lint bench bench-large clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,12 +47,18 @@ features: build ## write the bank of DATASET=NAME [DATA=path]
 finetune: build ## Phase-II of DATASET=NAME
 	$(BIN) finetune $(RUN)/shards --config $(PIPELINE)
 
+compare: build ## all methods on the bank of DATASET=NAME
+	$(BIN) compare $(RUN)/shards --config $(PIPELINE)
+
 test: setup ## all tests, with libtorch and without
 	cargo test --release --locked
 	cargo test --release --locked $(BANK_ONLY)
 
 bench: $(BENCH_VENV)/.ready ## Phase-II against PyTorch on the same banks (installs PyTorch whole, 5 GB)
 	$(BENCH_VENV)/bin/python tests/benches/phase2_compare.py
+
+bench-large: ## Phase-II on banks far larger than its memory (needs 25 GB of disk and half an hour)
+	$(PYTHON) tests/benches/large_bank.py
 
 lint: $(LIBTORCH_STAMP) ## formatting and clippy
 	cargo fmt --check

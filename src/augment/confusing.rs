@@ -50,6 +50,8 @@ pub fn rank_confusing(
     if count < ranked.len() {
         ranked.select_nth_unstable_by(count, order);
         ranked.truncate(count);
+        // There may be thousands of tail classes with thousands of candidates each.
+        ranked.shrink_to_fit();
     }
     ranked.sort_unstable_by(order);
     ConfusingClasses { class, ranked }

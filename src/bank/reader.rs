@@ -78,9 +78,10 @@ impl Bank {
             let expected = manifest.classifier_sha256;
             return Err(BankError::OtherClassifier { path, found, expected });
         }
-        content(CLASSIFIER_FILE)?;
         let (classes, channels) = (manifest.dataset.classes, manifest.feature_shape.channels);
         let head = weights.linear_head(classes, channels, &path)?;
+        drop(weights);
+        content(CLASSIFIER_FILE)?;
         let (class_names, class_counts) =
             read_classes(&dir.join(CLASSES_FILE), content(CLASSES_FILE)?, classes)?;
         let id = crate::hex(&Sha256::digest(&manifest_bytes));

@@ -12,7 +12,7 @@ pub use classifier::{Classifier, Input, Prediction};
 pub(crate) use classifier::{SHORTEST, length, normalise};
 pub use groups::{GroupAccuracy, Groups};
 pub(crate) use scores::argmax;
-pub use scores::{LogitChunks, logits, predict, softmax};
+pub use scores::{LogitChunks, logits, logits_into, predict, softmax};
 
 /// How often a classifier is right, and how sure it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

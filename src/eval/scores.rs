@@ -14,18 +14,24 @@ const CHUNK_ROWS: usize = 256;
 /// # Determinism
 /// One thread; each row's result depends on that row alone.
 pub fn logits(pooled: &[f32], head: &LinearHead) -> Vec<f32> {
+    let mut logits = vec![0.0; pooled.len() / head.channels() * head.classes()];
+    logits_into(pooled, head, &mut logits);
+    logits
+}
+
+/// The same into memory that there is: `logits` [rows, C].
+pub fn logits_into(pooled: &[f32], head: &LinearHead, logits: &mut [f32]) {
     let (classes, channels) = (head.classes(), head.channels());
     let rows = pooled.len() / channels;
-    let mut logits: Vec<f32> = (0..rows).flat_map(|_| head.bias.iter().copied()).collect();
+    logits.chunks_exact_mut(classes).for_each(|row| row.copy_from_slice(&head.bias));
     matmul(
-        MatMut::from_row_major_slice_mut(&mut logits, rows, classes),
+        MatMut::from_row_major_slice_mut(logits, rows, classes),
         Accum::Add,
         MatRef::from_row_major_slice(pooled, rows, channels),
         MatRef::from_row_major_slice(&head.weight, classes, channels).transpose(),
         1.0,
         Par::Seq,
     );
-    logits
 }
 
 /// Visits pooled vectors in chunks, in parallel.

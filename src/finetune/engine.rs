@@ -190,12 +190,15 @@ impl Group<'_> {
             _ if config.loss.is_cosine() => Input::Direction,
             _ => Input::Plain,
         };
-        let start = match config.method {
-            crate::config::Method::Crt => new_head(self.head, self.seed),
-            _ => self.head.clone(),
+        let options = TrainerOptions::new(config, self.counts);
+        let trainer = match config.method {
+            crate::config::Method::Crt => {
+                HeadTrainer::new(&new_head(self.head, self.seed), options)
+            }
+            _ => HeadTrainer::new(self.head, options),
         };
         Trainee {
-            trainer: HeadTrainer::new(start, TrainerOptions::new(config, self.counts)),
+            trainer,
             input,
             curve: vec![],
             loss_sum: 0.0,

@@ -12,7 +12,7 @@ use crate::augment::{ConfusingClasses, Mask, rank_confusing};
 use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, Rows, SplitName};
 use crate::config::FinetuneConfig;
 use crate::domain::{ClassId, HeadTail};
-use crate::eval::{LogitChunks, softmax};
+use crate::eval::{logits_into, softmax};
 
 /// What the program takes besides what it plans: code, stacks, buffers of decoders, and what the
 /// allocator keeps for later.
@@ -21,6 +21,8 @@ const PROCESS_BYTES: u64 = 128 << 20;
 const PAGE_BYTES: u64 = 256;
 /// Pooled vectors that are gathered at a time where all are visited in order.
 const BLOCK_BYTES: usize = 8 << 20;
+/// Rows whose scores are one task.
+const SCORE_ROWS: usize = 64;
 /// Scores of all classes that are in memory at a time.
 const SCORES_BYTES: usize = 32 << 20;
 
@@ -197,6 +199,8 @@ impl<'a> Source<'a> {
             of_class[index.labels[row] as usize].push(row);
         }
         let mut found = vec![];
+        let part = (SCORES_BYTES / (4 * classes)).clamp(1, index.len().max(1));
+        let mut scores = vec![0.0; part * classes];
         // Whole classes at a time, so that the rows of many small ones are gathered together.
         let block = (BLOCK_BYTES / (4 * self.channels())).max(1);
         let mut rest = tail;
@@ -210,7 +214,7 @@ impl<'a> Source<'a> {
             let some = rest.iter().take(most).take_while(fits).count().max(1);
             let (some, later) = rest.split_at(some);
             rest = later;
-            found.extend(self.confusing_of_some(some, &of_class, block, count, among)?);
+            found.extend(self.confusing_of_some(some, &of_class, &mut scores, count, among)?);
         }
         Ok(found)
     }
@@ -219,7 +223,7 @@ impl<'a> Source<'a> {
         &self,
         tail: &[ClassId],
         of_class: &[Vec<usize>],
-        block: usize,
+        scores: &mut [f32],
         count: usize,
         among: &(dyn Fn(ClassId) -> bool + Sync),
     ) -> Result<Vec<ConfusingClasses>, BankError> {
@@ -227,19 +231,24 @@ impl<'a> Source<'a> {
         let mut rows: Vec<usize> =
             tail.iter().flat_map(|class| of_class[class.index()].iter().copied()).collect();
         rows.sort_unstable();
-        let mut sums = vec![vec![0.0f64; head.classes()]; tail.len()];
+        let classes = head.classes();
+        let mut sums = vec![vec![0.0f64; classes]; tail.len()];
         let place: std::collections::BTreeMap<u32, usize> =
             tail.iter().enumerate().map(|(place, class)| (class.0, place)).collect();
-        for rows in rows.chunks(block) {
+        let part = scores.len() / classes;
+        for rows in rows.chunks((BLOCK_BYTES / (4 * self.channels())).max(1)) {
             let vectors = self.pooled(rows)?;
             // Logits of all rows at once would take n C values: a part at a time.
-            let part = (SCORES_BYTES / (4 * head.classes())).max(1);
             for (rows, vectors) in rows.chunks(part).zip(vectors.chunks(part * self.channels())) {
-                let scores = vectors.map_logits(head, |row| {
-                    softmax(row);
-                    row.to_vec()
-                });
-                for (&row, scores) in rows.iter().zip(&scores) {
+                let scores = &mut scores[..rows.len() * classes];
+                scores
+                    .par_chunks_mut(SCORE_ROWS * classes)
+                    .zip(vectors.par_chunks(SCORE_ROWS * self.channels()))
+                    .for_each(|(scores, vectors)| {
+                        logits_into(vectors, head, scores);
+                        scores.chunks_exact_mut(classes).for_each(softmax);
+                    });
+                for (&row, scores) in rows.iter().zip(scores.chunks_exact(classes)) {
                     let sum = &mut sums[place[&self.index().labels[row]]];
                     sum.iter_mut().zip(scores).for_each(|(sum, s)| *sum += f64::from(*s));
                 }

@@ -81,7 +81,7 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
     };
     let sampler = BatchSampler::new(config, seed, &population);
     let options = TrainerOptions::new(config, &bank.class_counts);
-    let mut trainer = HeadTrainer::new(bank.head.clone(), options);
+    let mut trainer = HeadTrainer::new(&bank.head, options);
     for iteration in 0..config.iterations {
         let plan = sampler.batch(iteration);
         let (mut vectors, mut labels) = (vec![], vec![]);

@@ -60,7 +60,7 @@ fn training_case(config: &FinetuneConfig, counts: &[u64]) -> serde_json::Value {
         Form::Scaled { learn_weight: false } => "factors",
         Form::Scaled { learn_weight: true } => "scaled",
     };
-    let mut trainer = HeadTrainer::new(head, options);
+    let mut trainer = HeadTrainer::new(&head, options);
     let mut batches = vec![];
     for step in 0..config.iterations {
         let mut vectors = values(rows * channels);

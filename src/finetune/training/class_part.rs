@@ -260,23 +260,27 @@ impl ClassPart {
         }
     }
 
-    /// The weights and biases of the classifier that the part stands for.
-    pub(super) fn result(&self, form: Form) -> (Vec<f32>, Vec<f32>) {
+    /// Appends the weights and biases of the classifier that the part stands for.
+    pub(super) fn append_to(&self, form: Form, weight: &mut Vec<f32>, bias: &mut Vec<f32>) {
         let channels = self.weight.len() / self.bias.len();
+        let rows = self.weight.chunks_exact(channels);
         match form {
-            Form::Linear => (self.weight.clone(), self.bias.clone()),
+            Form::Linear => {
+                weight.extend_from_slice(&self.weight);
+                bias.extend_from_slice(&self.bias);
+            }
             Form::Cosine { scale } => {
-                let at_scale = |weight: &[f32]| -> Vec<f32> {
-                    let factor = scale / length(weight).max(SHORTEST);
-                    weight.iter().map(|w| w * factor).collect()
-                };
-                let weight = self.weight.chunks_exact(channels).flat_map(at_scale).collect();
-                (weight, vec![0.0; self.bias.len()])
+                for row in rows {
+                    let factor = scale / length(row).max(SHORTEST);
+                    weight.extend(row.iter().map(|w| w * factor));
+                }
+                bias.resize(bias.len() + self.bias.len(), 0.0);
             }
             Form::Scaled { .. } => {
-                let rows = self.weight.chunks_exact(channels).zip(&self.factors);
-                let weight = rows.flat_map(|(row, f)| row.iter().map(move |w| w * f)).collect();
-                (weight, self.bias.iter().zip(&self.factors).map(|(b, f)| b * f).collect())
+                for (row, factor) in rows.zip(&self.factors) {
+                    weight.extend(row.iter().map(|w| w * factor));
+                }
+                bias.extend(self.bias.iter().zip(&self.factors).map(|(b, f)| b * f));
             }
         }
     }

@@ -131,7 +131,7 @@ const USUAL_BATCH: usize = 128;
 
 impl HeadTrainer {
     /// Starts from `head`.
-    pub fn new(head: LinearHead, options: TrainerOptions) -> Self {
+    pub fn new(head: &LinearHead, options: TrainerOptions) -> Self {
         let (classes, channels) = (head.classes(), head.channels());
         let tasks = USUAL_BATCH * classes * channels / TASK_MULTIPLY_ADDS;
         let tasks = tasks.clamp(1, MOST_TASKS.min(classes));
@@ -230,11 +230,11 @@ impl HeadTrainer {
 
     /// The classifier as it is now.
     pub fn head(&self) -> LinearHead {
-        let parts = self.parts.iter().map(|part| part.result(self.options.form));
-        let (mut weight, mut bias) = (vec![], vec![]);
-        for (of_weight, of_bias) in parts {
-            weight.extend(of_weight);
-            bias.extend(of_bias);
+        let values = |of: &dyn Fn(&ClassPart) -> usize| self.parts.iter().map(of).sum();
+        let mut weight = Vec::with_capacity(values(&|part| part.weight.len()));
+        let mut bias = Vec::with_capacity(values(&|part| part.bias.len()));
+        for part in &self.parts {
+            part.append_to(self.options.form, &mut weight, &mut bias);
         }
         LinearHead::new(weight, bias).expect("the parts make up the classifier they were made of")
     }

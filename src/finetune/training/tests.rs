@@ -25,7 +25,7 @@ fn batch<'a>(vectors: &'a [f32], labels: &'a [u32]) -> Batch<'a> {
 fn a_2_by_2_step_by_hand() {
     // Zero weights: both classes have probability 1/2, so D = ±1/2 and g_w = D ⊗ x.
     let head = LinearHead::new(vec![0.0; 4], vec![0.0; 2]).unwrap();
-    let mut trainer = HeadTrainer::new(head, plain(SGD));
+    let mut trainer = HeadTrainer::new(&head, plain(SGD));
     let loss = trainer.step(batch(&[1.0, 2.0], &[0])).loss;
     assert!((loss - 2f32.ln()).abs() < 1e-6);
     let head = trainer.head();
@@ -53,10 +53,10 @@ fn the_update_follows_the_gradient_of_the_loss() {
     let (vectors, labels) = ([1.0, 2.0, -0.5, 0.25], [1, 2]);
     let loss = |weight: &[f32]| {
         let head = LinearHead::new(weight.to_vec(), vec![0.1, 0.0, -0.1]).unwrap();
-        HeadTrainer::new(head, plain(SGD)).step(batch(&vectors, &labels)).loss
+        HeadTrainer::new(&head, plain(SGD)).step(batch(&vectors, &labels)).loss
     };
     let head = LinearHead::new(weight.clone(), vec![0.1, 0.0, -0.1]).unwrap();
-    let mut trainer = HeadTrainer::new(head, plain(SGD));
+    let mut trainer = HeadTrainer::new(&head, plain(SGD));
     trainer.step(batch(&vectors, &labels));
     let after = trainer.head().weight;
     for i in 0..classes * channels {
@@ -79,7 +79,7 @@ fn class_parts_change_nothing_but_rounding() {
     let (vectors, weight) = (values(rows * channels), values(classes * channels));
     let labels: Vec<u32> = (0..rows as u32).map(|i| i % classes as u32).collect();
     let head = LinearHead::new(weight, vec![0.0; classes]).unwrap();
-    let mut trainer = HeadTrainer::new(head.clone(), plain(SGD));
+    let mut trainer = HeadTrainer::new(&head, plain(SGD));
     assert!(trainer.parts.len() > 1);
     let loss = trainer.step(batch(&vectors, &labels)).loss;
 
@@ -129,7 +129,7 @@ fn a_large_step_is_the_same_at_any_thread_count() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let head = LinearHead::new(weight.clone(), vec![0.0; classes]).unwrap();
-            let mut trainer = HeadTrainer::new(head, plain(SGD));
+            let mut trainer = HeadTrainer::new(&head, plain(SGD));
             assert!(trainer.parts.len() > 4);
             for _ in 0..3 {
                 trainer.step(batch(&vectors, &labels));
@@ -184,10 +184,10 @@ fn every_loss_steps_along_its_numeric_gradient() {
         let form = options.form;
         let loss = |weight: &[f32]| {
             let head = LinearHead::new(weight.to_vec(), vec![0.1, 0.0, -0.1]).unwrap();
-            HeadTrainer::new(head, options.clone()).step(rows).loss
+            HeadTrainer::new(&head, options.clone()).step(rows).loss
         };
         let head = LinearHead::new(weight.clone(), vec![0.1, 0.0, -0.1]).unwrap();
-        let mut trainer = HeadTrainer::new(head, options.clone());
+        let mut trainer = HeadTrainer::new(&head, options.clone());
         trainer.step(rows);
         let rate = match form {
             Form::Scaled { learn_weight: false } => 0.0,
@@ -212,7 +212,7 @@ fn learnt_factors_by_hand() {
     // Logits (2, 0) times factors 1: p = (e^2, 1) / (e^2 + 1); the gradient of factor c is D_c z_c.
     let head = LinearHead::new(vec![2.0, 0.0], vec![0.0; 2]).unwrap();
     let options = TrainerOptions { form: Form::Scaled { learn_weight: false }, ..plain(SGD) };
-    let mut trainer = HeadTrainer::new(head, options);
+    let mut trainer = HeadTrainer::new(&head, options);
     trainer.step(batch(&[1.0], &[1]));
     let p = 2f32.exp() / (2f32.exp() + 1.0);
     assert!((trainer.parts[0].factors[0] - (1.0 - 0.5 * p * 2.0)).abs() < 1e-6);
@@ -229,7 +229,7 @@ fn cosine_rate_falls_to_zero_and_norms_stay_bounded() {
         max_norm: 0.25,
         ..plain(SGD)
     };
-    let mut trainer = HeadTrainer::new(head, options);
+    let mut trainer = HeadTrainer::new(&head, options);
     let mut rates = vec![];
     for _ in 0..4 {
         rates.push(trainer.learning_rate());
@@ -245,8 +245,8 @@ fn cosine_rate_falls_to_zero_and_norms_stay_bounded() {
 #[test]
 fn weights_of_rows_are_repetitions() {
     let head = || LinearHead::new(vec![0.3, -0.2, 0.1, 0.5], vec![0.0; 2]).unwrap();
-    let mut weighted = HeadTrainer::new(head(), plain(SGD));
-    let mut repeated = HeadTrainer::new(head(), plain(SGD));
+    let mut weighted = HeadTrainer::new(&head(), plain(SGD));
+    let mut repeated = HeadTrainer::new(&head(), plain(SGD));
     let (x, y) = ([1.0, 2.0], [0.5, -1.0]);
     let vectors = [x, y].concat();
     weighted.step(Batch { vectors: &vectors, labels: &[0, 1], weights: &[2.0, 1.0] });
