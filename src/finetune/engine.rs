@@ -52,6 +52,8 @@ const EXAMINED: usize = 200;
 struct Trainee {
     trainer: HeadTrainer,
     input: Input,
+    /// The batch under way as the classifier sees it, where its input is not plain.
+    transformed: Vec<f32>,
     curve: Vec<CurvePoint>,
     loss_sum: f64,
     correct: u64,
@@ -90,7 +92,7 @@ impl Group<'_> {
         let mut fallbacks = Fallbacks::default();
         let mut statistics = BatchStatistics::default();
         let mut waiting_secs = 0.0;
-        let mut batch = Assembled::default();
+        let mut batches = [Assembled::default(), Assembled::default()];
         let mut consume = |window: &Window<'_>| -> Result<(), FinetuneError> {
             fallbacks.add(window.fallbacks);
             // As a task of the pool, so that the parts of a step are its other threads' to take.
@@ -98,7 +100,7 @@ impl Group<'_> {
                 self.train_on(
                     window,
                     &mut trainees,
-                    &mut batch,
+                    &mut batches,
                     &mut statistics,
                     progress,
                     interrupt,
@@ -200,6 +202,7 @@ impl Group<'_> {
         Trainee {
             trainer,
             input,
+            transformed: vec![],
             curve: vec![],
             loss_sum: 0.0,
             correct: 0,
@@ -213,36 +216,52 @@ impl Group<'_> {
         &self,
         window: &Window<'_>,
         trainees: &mut [Trainee],
-        batch: &mut Assembled,
+        batches: &mut [Assembled; 2],
         statistics: &mut BatchStatistics,
         progress: &dyn Progress,
         interrupt: &Interrupt,
     ) -> Result<(), FinetuneError> {
         let iterations = self.iterations();
         let examined = iterations.div_ceil(EXAMINED);
+        let [batch, next] = batches;
+        window.assemble(0, self.labels, batch);
+        for trainee in trainees.iter_mut() {
+            trainee.transformed = trainee.seen(batch, window.channels);
+            trainee.trainer.start(as_batch(batch, &trainee.transformed));
+        }
+        let last = window.iterations.len() - 1;
         for (index, iteration) in window.iterations.clone().enumerate() {
             if interrupt.requested() {
                 return Err(FinetuneError::Interrupted { done: iteration, iterations });
             }
-            window.assemble(index, self.labels, batch);
             if iteration % examined == 0 {
                 statistics.add(&window.plans[index], batch, window.channels, self.is_tail);
             }
+            if index < last {
+                window.assemble(index + 1, self.labels, next);
+            }
             for trainee in trainees.iter_mut() {
                 let begin = Instant::now();
-                let vectors = trainee.input.applied(&batch.vectors, window.channels);
-                let (labels, weights) = (&batch.labels[..], &batch.weights[..]);
-                let step = trainee.trainer.step(Batch { vectors: &vectors, labels, weights });
+                let now = as_batch(batch, &trainee.transformed);
+                let step = if index < last {
+                    let seen = trainee.seen(next, window.channels);
+                    let step = trainee.trainer.finish(now, Some(as_batch(next, &seen)));
+                    trainee.transformed = seen;
+                    step
+                } else {
+                    trainee.trainer.finish(now, None)
+                };
                 if !step.loss.is_finite() {
                     return Err(FinetuneError::Diverged { iterations: iteration + 1 });
                 }
                 trainee.loss_sum += f64::from(step.loss);
                 trainee.correct += step.correct as u64;
-                trainee.samples += labels.len() as u64;
+                trainee.samples += batch.labels.len() as u64;
                 self.mark(trainee, iteration + 1)?;
                 trainee.own_secs += begin.elapsed().as_secs_f64();
                 progress.advance(1);
             }
+            std::mem::swap(batch, next);
         }
         Ok(())
     }
@@ -285,6 +304,22 @@ impl Group<'_> {
         (trainee.loss_sum, trainee.correct, trainee.samples) = (0.0, 0, 0);
         Ok(())
     }
+}
+
+impl Trainee {
+    /// A batch's vectors after the input transformation; empty where they are taken as they are.
+    fn seen(&self, batch: &Assembled, channels: usize) -> Vec<f32> {
+        match self.input {
+            Input::Plain => vec![],
+            _ => self.input.applied(&batch.vectors, channels).into_owned(),
+        }
+    }
+}
+
+/// A batch with its own vectors, or with `transformed` ones where there are some.
+fn as_batch<'a>(batch: &'a Assembled, transformed: &'a [f32]) -> Batch<'a> {
+    let vectors = if transformed.is_empty() { &batch.vectors } else { transformed };
+    Batch { vectors, labels: &batch.labels, weights: &batch.weights }
 }
 
 /// A classifier that starts anew, as PyTorch's `Linear` does: uniform within ±1/√K.

@@ -46,7 +46,7 @@ impl MemoryPlan {
     /// training, buffers, and two windows of one iteration.
     fn least(bank: &Bank, trainers: usize, iteration_bytes: usize) -> u64 {
         let rows = bank.manifest.splits.get("train").map_or(0, |split| split.rows);
-        // Weights, momentum, gradient, the best so far and the result; and Phase-I's own.
+        // Weights, momentum, directions or a gradient, the best so far and the result; Phase-I's own.
         let head = (bank.head.weight.len() + bank.head.bias.len()) as u64 * 4;
         let classifiers = head * (5 * trainers as u64 + 1);
         let buffers = 2 * (BLOCK_BYTES + SCORES_BYTES) as u64;

@@ -1,7 +1,7 @@
 """Phase-II against PyTorch on the same banks, and against what the machine allows: the figures of
 docs/results.md.
 
-Usage: phase2_compare.py [--threads 2] [--repeats 3] [FOLDER]
+Usage: phase2_compare.py [--threads 2] [--repeats 3] [--channels 512] [FOLDER]
 
 Run it with a Python that has torch, pyarrow and numpy (`make bench` makes one). Banks of synthetic
 maps are made in FOLDER (target/phase2) once. The programs take turns; medians are printed. The floor
@@ -87,9 +87,12 @@ def main():
     parser.add_argument("folder", nargs="?", default="target/phase2", type=pathlib.Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--channels", type=int, nargs="*", help="only the shapes with these K")
     args = parser.parse_args()
     print(f"iterations a second (seconds to load the bank), {args.threads} threads; medians")
     for name, k, h, w, c, rows, our_iterations, their_iterations in SHAPES:
+        if args.channels and k not in args.channels:
+            continue
         folder = (args.folder / f"{k}-{h}-{w}-{c}").absolute()
         mine, theirs, floors = [], {name: [] for name in PYTORCH}, []
         for _ in range(args.repeats):

@@ -5,7 +5,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::objective::Objective;
-use super::simd::{exponentials, sgd};
+use super::simd::{descend, exponentials};
 use super::{Form, SgdOptions};
 use crate::eval::{SHORTEST, length};
 
@@ -33,12 +33,12 @@ pub(super) struct ClassPart {
     pub(super) bias: Vec<f32>,
     /// One factor a class, for [`Form::Scaled`].
     pub(super) factors: Vec<f32>,
+    /// What the next gradient is added to: momentum · v + decay · w (see [`descend`]).
     weight_momentum: Vec<f32>,
     bias_momentum: Vec<f32>,
     factor_momentum: Vec<f32>,
-    weight_gradient: Vec<f32>,
-    bias_gradient: Vec<f32>,
-    factor_gradient: Vec<f32>,
+    /// For [`Form::Cosine`]: the gradient with respect to the directions.
+    direction_gradient: Vec<f32>,
     /// For [`Form::Cosine`]: the weights at the length of the scale.
     directions: Vec<f32>,
     /// For [`Form::Scaled`]: logits before the factors.
@@ -54,16 +54,22 @@ pub(super) struct ClassPart {
 }
 
 impl ClassPart {
-    pub(super) fn new(first_class: usize, weight: &[f32], bias: &[f32], form: Form) -> Self {
+    pub(super) fn new(
+        first_class: usize,
+        weight: &[f32],
+        bias: &[f32],
+        form: Form,
+        weight_decay: f32,
+    ) -> Self {
         let factors = if matches!(form, Form::Scaled { .. }) { bias.len() } else { 0 };
+        let cosine = if matches!(form, Form::Cosine { .. }) { weight.len() } else { 0 };
+        let decayed = |values: &[f32]| values.iter().map(|v| weight_decay * v).collect();
         Self {
             first_class,
-            weight_momentum: vec![0.0; weight.len()],
-            bias_momentum: vec![0.0; bias.len()],
-            factor_momentum: vec![0.0; factors],
-            weight_gradient: vec![0.0; weight.len()],
-            bias_gradient: vec![0.0; bias.len()],
-            factor_gradient: vec![0.0; factors],
+            weight_momentum: decayed(weight),
+            bias_momentum: decayed(bias),
+            factor_momentum: vec![weight_decay; factors],
+            direction_gradient: vec![0.0; cosine],
             weight: weight.to_vec(),
             bias: bias.to_vec(),
             factors: vec![1.0; factors],
@@ -148,7 +154,7 @@ impl ClassPart {
         }
     }
 
-    /// The gradient of the part's parameters, and a step of SGD.
+    /// Adds the gradient of the part's parameters to their momentum.
     pub(super) fn backward(
         &mut self,
         batch: BatchRows<'_>,
@@ -158,7 +164,6 @@ impl ClassPart {
     ) {
         let classes = self.classes();
         let scales = &rows.scales[part * batch.labels.len()..];
-        self.bias_gradient.fill(0.0);
         for (row, &label) in batch.labels.iter().enumerate() {
             let own = self.own(label);
             let scores = &mut self.scores[row * classes..][..classes];
@@ -171,8 +176,8 @@ impl ClassPart {
             if let Some(class) = own {
                 scores[class] -= rows.label_share[row];
             }
-            if !matches!(form, Form::Scaled { .. }) {
-                self.bias_gradient.iter_mut().zip(&*scores).for_each(|(sum, d)| *sum += d);
+            if form == Form::Linear {
+                self.bias_momentum.iter_mut().zip(&*scores).for_each(|(sum, d)| *sum += d);
             }
         }
         if let Form::Scaled { learn_weight } = form {
@@ -181,13 +186,13 @@ impl ClassPart {
                 return;
             }
         }
+        let (gradient, accumulate) = match form {
+            Form::Cosine { .. } => (&mut self.direction_gradient, Accum::Replace),
+            _ => (&mut self.weight_momentum, Accum::Add),
+        };
         matmul(
-            MatMut::from_row_major_slice_mut(
-                &mut self.weight_gradient,
-                classes,
-                batch.vectors.ncols(),
-            ),
-            Accum::Replace,
+            MatMut::from_row_major_slice_mut(gradient, classes, batch.vectors.ncols()),
+            accumulate,
             MatRef::from_row_major_slice(&self.scores, batch.labels.len(), classes).transpose(),
             batch.vectors,
             1.0,
@@ -200,39 +205,42 @@ impl ClassPart {
 
     /// Gradients of the factors; the scores become the gradient with respect to unscaled logits.
     fn factor_backward(&mut self, classes: usize) {
-        self.factor_gradient.fill(0.0);
         let rows = self.scores.chunks_exact_mut(classes).zip(self.unscaled.chunks_exact(classes));
         for (scores, unscaled) in rows {
             for class in 0..classes {
-                self.factor_gradient[class] += scores[class] * unscaled[class];
+                self.factor_momentum[class] += scores[class] * unscaled[class];
                 scores[class] *= self.factors[class];
-                self.bias_gradient[class] += scores[class];
+                self.bias_momentum[class] += scores[class];
             }
         }
     }
 
-    /// One step of SGD; classes whose weights are longer than `norm_bound` are then shortened to it.
+    /// The rest of a step of SGD; classes whose weights are longer than `norm_bound` are then shortened to it.
     pub(super) fn update(&mut self, form: Form, options: SgdOptions, norm_bound: Option<f32>) {
         let mut of_weights = options;
         if let Form::Scaled { learn_weight } = form {
-            sgd(&mut self.factors, &mut self.factor_momentum, &self.factor_gradient, options);
+            descend(&mut self.factors, &mut self.factor_momentum, options);
             if !learn_weight {
                 return;
             }
             of_weights.learning_rate *= super::SCALED_WEIGHT_RATE;
         }
-        sgd(&mut self.weight, &mut self.weight_momentum, &self.weight_gradient, of_weights);
         if !matches!(form, Form::Cosine { .. }) {
-            sgd(&mut self.bias, &mut self.bias_momentum, &self.bias_gradient, of_weights);
+            descend(&mut self.bias, &mut self.bias_momentum, of_weights);
         }
-        if let Some(bound) = norm_bound {
-            let channels = self.weight.len() / self.bias.len();
-            for weight in self.weight.chunks_exact_mut(channels) {
-                let norm = length(weight);
-                if norm > bound {
-                    weight.iter_mut().for_each(|w| *w *= bound / norm);
-                }
+        let Some(bound) = norm_bound else {
+            return descend(&mut self.weight, &mut self.weight_momentum, of_weights);
+        };
+        let channels = self.weight.len() / self.bias.len();
+        let rows = self.weight.chunks_exact_mut(channels);
+        for (weight, momentum) in rows.zip(self.weight_momentum.chunks_exact_mut(channels)) {
+            // Decay is of the bounded weights, so it comes after the bound.
+            descend(weight, momentum, SgdOptions { weight_decay: 0.0, ..of_weights });
+            let norm = length(weight);
+            if norm > bound {
+                weight.iter_mut().for_each(|w| *w *= bound / norm);
             }
+            momentum.iter_mut().zip(&*weight).for_each(|(v, w)| *v += of_weights.weight_decay * w);
         }
     }
 
@@ -246,16 +254,18 @@ impl ClassPart {
         }
     }
 
-    /// From the gradient with respect to the directions to that of the weights:
+    /// Adds to the momentum the gradient of the weights, from that of the directions:
     /// (g − (g · ŵ) ŵ) scale / ‖w‖.
     fn turn(&mut self, channels: usize, scale: f32) {
         let weights = self.weight.chunks_exact(channels);
-        for (weight, gradient) in weights.zip(self.weight_gradient.chunks_exact_mut(channels)) {
+        let gradients = self.direction_gradient.chunks_exact(channels);
+        let momenta = self.weight_momentum.chunks_exact_mut(channels);
+        for ((weight, gradient), momentum) in weights.zip(gradients).zip(momenta) {
             let norm = length(weight).max(SHORTEST);
-            let along: f32 = weight.iter().zip(&*gradient).map(|(w, g)| w * g).sum();
+            let along: f32 = weight.iter().zip(gradient).map(|(w, g)| w * g).sum();
             let along = along / (norm * norm);
-            for (gradient, w) in gradient.iter_mut().zip(weight) {
-                *gradient = (*gradient - along * w) * (scale / norm);
+            for ((v, g), w) in momentum.iter_mut().zip(gradient).zip(weight) {
+                *v += (g - along * w) * (scale / norm);
             }
         }
     }

@@ -137,9 +137,9 @@ impl HeadTrainer {
         let tasks = tasks.clamp(1, MOST_TASKS.min(classes));
         let size = classes.div_ceil(1 << tasks.ilog2());
         let parts = head.weight.chunks(size * channels).zip(head.bias.chunks(size));
-        let parts = parts
-            .enumerate()
-            .map(|(part, (weight, bias))| ClassPart::new(part * size, weight, bias, options.form));
+        let parts = parts.enumerate().map(|(part, (weight, bias))| {
+            ClassPart::new(part * size, weight, bias, options.form, options.sgd.weight_decay)
+        });
         let norms = head.weight.chunks(channels).map(length);
         let (min, max) = norms.fold((f32::INFINITY, 0f32), |(a, b), n| (a.min(n), b.max(n)));
         let norm_bound = (options.max_norm > 0.0).then_some(min + options.max_norm * (max - min));
@@ -161,20 +161,42 @@ impl HeadTrainer {
     /// The result does not depend on the number of threads: the parts are fixed, and sums over
     /// them and over rows are taken in order.
     pub fn step(&mut self, batch: Batch<'_>) -> Step {
-        let labels = batch.labels;
-        let vectors = MatRef::from_row_major_slice(batch.vectors, labels.len(), self.channels);
-        let rows = BatchRows { vectors, labels };
+        self.start(batch);
+        self.finish(batch, None)
+    }
+
+    /// The first half of a step: the logits of a batch.
+    pub fn start(&mut self, batch: Batch<'_>) {
+        let rows = self.rows_of(batch);
         let (form, objective) = (self.options.form, &self.options.objective);
         for_each(&mut self.parts, |_, part| part.forward(rows, form, objective));
+    }
+
+    /// The second half of the step on the batch that was started last, and the first half of the
+    /// next: a part's weights are updated and used again while they are in the processor's cache,
+    /// and threads wait for each other once a step.
+    pub fn finish(&mut self, batch: Batch<'_>, next: Option<Batch<'_>>) -> Step {
         let step = self.combine(batch);
+        let rows = self.rows_of(batch);
+        let next = next.map(|next| self.rows_of(next));
+        let (form, objective) = (self.options.form, &self.options.objective);
         let sgd = SgdOptions { learning_rate: self.learning_rate(), ..self.options.sgd };
         let (gradients, norm_bound) = (&self.rows, self.norm_bound);
         for_each(&mut self.parts, |index, part| {
             part.backward(rows, form, index, gradients);
             part.update(form, sgd, norm_bound);
+            if let Some(next) = next {
+                part.forward(next, form, objective);
+            }
         });
         self.iteration += 1;
         step
+    }
+
+    fn rows_of<'b>(&self, batch: Batch<'b>) -> BatchRows<'b> {
+        let labels = batch.labels;
+        let vectors = MatRef::from_row_major_slice(batch.vectors, labels.len(), self.channels);
+        BatchRows { vectors, labels }
     }
 
     /// The learning rate of the next step.

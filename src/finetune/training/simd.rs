@@ -2,27 +2,23 @@
 
 use super::SgdOptions;
 
-/// One step of SGD at `rate`.
-pub(super) fn sgd(
-    weights: &mut [f32],
-    momentum: &mut [f32],
-    gradient: &[f32],
-    options: SgdOptions,
-) {
-    struct Update<'a>(&'a mut [f32], &'a mut [f32], &'a [f32], SgdOptions);
+/// The last part of a step of SGD, and the first of the next: w ← w − lr v, then v ← m v + decay w, to
+/// which the next gradient is added. So no gradient is kept apart from the momentum.
+pub(super) fn descend(weights: &mut [f32], momentum: &mut [f32], options: SgdOptions) {
+    struct Update<'a>(&'a mut [f32], &'a mut [f32], SgdOptions);
     impl pulp::WithSimd for Update<'_> {
         type Output = ();
 
         #[inline(always)]
         fn with_simd<S: pulp::Simd>(self, _: S) {
-            let Self(weights, momentum, gradient, options) = self;
-            for ((w, v), g) in weights.iter_mut().zip(momentum).zip(gradient) {
-                *v = options.momentum * *v + (*g + options.weight_decay * *w);
+            let Self(weights, momentum, options) = self;
+            for (w, v) in weights.iter_mut().zip(momentum) {
                 *w -= options.learning_rate * *v;
+                *v = options.momentum * *v + options.weight_decay * *w;
             }
         }
     }
-    pulp::Arch::new().dispatch(Update(weights, momentum, gradient, options));
+    pulp::Arch::new().dispatch(Update(weights, momentum, options));
 }
 
 /// Replaces a row of logits by their exponentials relative to the largest; returns that and

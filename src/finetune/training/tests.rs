@@ -1,6 +1,6 @@
 //! Steps of training by hand, against numeric gradients and against f64.
 
-use super::simd::{exp, sgd};
+use super::simd::{descend, exp};
 use super::*;
 use crate::config::Loss;
 
@@ -36,13 +36,34 @@ fn a_2_by_2_step_by_hand() {
 #[test]
 fn momentum_and_decay_are_pytorchs() {
     let options = SgdOptions { weight_decay: 0.1, ..SGD };
-    let (mut w, mut v) = ([2.0], [0.0]);
-    sgd(&mut w, &mut v, &[1.0], options);
+    // Before the first gradient the momentum is decay · w = 0.2.
+    let (mut w, mut v) = ([2.0], [0.2]);
+    v[0] += 1.0;
+    descend(&mut w, &mut v, options);
     // v = 1 + 0.1 * 2 = 1.2, w = 2 - 0.5 * 1.2 = 1.4
-    assert!((v[0] - 1.2f32).abs() < 1e-6 && (w[0] - 1.4f32).abs() < 1e-6);
-    sgd(&mut w, &mut v, &[1.0], options);
+    assert!((w[0] - 1.4f32).abs() < 1e-6);
+    v[0] += 1.0;
     // v = 0.9 * 1.2 + 1 + 0.14 = 2.22, w = 1.4 - 1.11 = 0.29
-    assert!((v[0] - 2.22f32).abs() < 1e-6 && (w[0] - 0.29f32).abs() < 1e-6);
+    assert!((v[0] - 2.22f32).abs() < 1e-6);
+    descend(&mut w, &mut v, options);
+    assert!((w[0] - 0.29f32).abs() < 1e-6);
+}
+
+#[test]
+fn a_step_that_starts_the_next_is_two_steps() {
+    let head = LinearHead::new(vec![0.3, -0.2, 0.1, 0.5], vec![0.1, 0.0]).unwrap();
+    let options = SgdOptions { weight_decay: 0.1, ..SGD };
+    let (first, second) = (batch(&[1.0, 2.0], &[0]), batch(&[-1.0, 0.5, 0.25, 1.0], &[1, 0]));
+    let mut alone = HeadTrainer::new(&head, plain(options));
+    let wanted = [alone.step(first), alone.step(second), alone.step(first)];
+    let mut joined = HeadTrainer::new(&head, plain(options));
+    joined.start(first);
+    let found = [
+        joined.finish(first, Some(second)),
+        joined.finish(second, Some(first)),
+        joined.finish(first, None),
+    ];
+    assert!(found == wanted && joined.head() == alone.head());
 }
 
 #[test]
