@@ -39,7 +39,7 @@ fn chosen(row: &Row, selection: Selection) -> String {
     if !taus.is_empty() {
         return format!("tau {}", taus.join(", "));
     }
-    if selection == Selection::None || !row.config.method.trains() {
+    if selection == Selection::None || !row.config.method.trains() || row.runs.is_empty() {
         return String::new();
     }
     let after: Vec<String> = row.runs.iter().map(|run| run.iteration.to_string()).collect();
@@ -78,7 +78,8 @@ fn notes(comparison: &Comparison) -> Vec<String> {
         selection => format!("{} ({} images)", selection.describe(), c.selection_images),
     });
     for row in &c.rows {
-        notes.extend(row.failed.iter().map(|why| format!("{}: {why}", row.name)));
+        let why = row.failed.iter().map(|why| why.trim_start_matches(&format!("{}: ", row.name)));
+        notes.extend(why.map(|why| format!("{}: {why}", row.name)));
     }
     notes
 }
