@@ -312,10 +312,17 @@ impl Dataset {
             }
             let classes = class_names.len();
             let (stays, held) = hold_out::divide(train.labels(), classes, config.val_fraction);
+            if held.is_empty() {
+                return Err(DatasetError::TooSmall {
+                    path: path.into(),
+                    found: format!("no class large enough to give {} of it", config.val_fraction),
+                    expected: "a dataset.val_fraction that holds out at least one image",
+                });
+            }
             let held = train.subset(&held);
             train = train.subset(&stays);
             held_out = Some(HeldOut::of(held.labels(), classes));
-            val = (!held.is_empty()).then_some(held);
+            val = Some(held);
         }
         if test.is_empty() {
             return Err(DatasetError::TooSmall {

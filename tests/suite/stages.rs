@@ -193,6 +193,12 @@ fn a_val_split_of_its_own_and_val_fraction_exclude_each_other() {
     std::fs::copy(images.join("test/colour-1/000.png"), val.join("000.png")).unwrap();
     let error = Dataset::open(&run.loaded.pipeline.dataset).err().unwrap().to_string();
     assert!(error.contains("val_fraction") && error.contains("Remove"), "{error}");
+    // The largest class has 24 images: a hundredth of it is none.
+    let mut config = run.loaded.pipeline.dataset.clone();
+    std::fs::remove_dir_all(images.join("val")).unwrap();
+    config.val_fraction = 0.01;
+    let error = Dataset::open(&config).err().unwrap().to_string();
+    assert!(error.contains("no class large enough to give 0.01"), "{error}");
 }
 
 #[test]
