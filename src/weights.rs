@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 
@@ -68,8 +69,16 @@ pub enum WeightsError {
         /// The shape that the network has.
         expected: Vec<usize>,
     },
-    /// A tensor that is not f32.
-    #[error("{}: tensor `{name}` is {found}; expected F32", path.display())]
+    /// Tensors of another network.
+    #[error("{}: {} tensors differ from the network's\n  {}\n  Set [network] to the network that the file is of.", path.display(), differences.len(), listed(differences))]
+    OtherNetwork {
+        /// The file.
+        path: PathBuf,
+        /// Each with its name and both shapes.
+        differences: Vec<String>,
+    },
+    /// A tensor of a type that weights do not have.
+    #[error("{}: tensor `{name}` is {found}; expected F32, F16, BF16 or F64", path.display())]
     Type {
         /// The file.
         path: PathBuf,
@@ -88,8 +97,32 @@ pub enum WeightsError {
     },
 }
 
+/// The first differences; a network of another kind has hundreds.
+fn listed(differences: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = differences[..differences.len().min(SHOWN)].join("\n  ");
+    if differences.len() > SHOWN {
+        text += &format!("\n  and {} more", differences.len() - SHOWN);
+    }
+    text
+}
+
+/// The values of a tensor as f32; `None` for a type that weights do not have.
+fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let halves = |bytes: &[u8]| bytes.as_chunks::<2>().0.to_vec();
+    Some(match dtype {
+        Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|w| f32::from_le_bytes(*w)).collect(),
+        Dtype::F64 => {
+            bytes.as_chunks::<8>().0.iter().map(|w| f64::from_le_bytes(*w) as f32).collect()
+        }
+        Dtype::F16 => halves(bytes).into_iter().map(|w| f16::from_le_bytes(w).to_f32()).collect(),
+        Dtype::BF16 => halves(bytes).into_iter().map(|w| bf16::from_le_bytes(w).to_f32()).collect(),
+        _ => return None,
+    })
+}
+
 impl Weights {
-    /// Reads a file; tensors must be finite f32 (integer counters, as torchvision's
+    /// Reads a file; tensors must be finite floats (integer counters, as torchvision's
     /// `num_batches_tracked`, are passed over).
     ///
     /// # Errors
@@ -118,12 +151,10 @@ impl Weights {
             if view.dtype() == Dtype::I64 {
                 continue;
             }
-            if view.dtype() != Dtype::F32 {
+            let Some(values) = floats(view.dtype(), view.data()) else {
                 let found = format!("{:?}", view.dtype());
                 return Err(WeightsError::Type { path: path.into(), name, found });
-            }
-            let (words, _) = view.data().as_chunks::<4>();
-            let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+            };
             if values.iter().any(|v| !v.is_finite()) {
                 return Err(WeightsError::NotFinite { path: path.into(), name });
             }
@@ -187,7 +218,7 @@ impl Weights {
         Ok(&tensor.values)
     }
 
-    /// The final FC layer: `fc.weight` [C, K] and `fc.bias` [C].
+    /// The final FC layer of a classifier's file: `fc.weight` [C, K] and `fc.bias` [C].
     ///
     /// # Errors
     /// A tensor is missing or has another shape.
@@ -197,11 +228,25 @@ impl Weights {
         channels: usize,
         path: &Path,
     ) -> Result<LinearHead, WeightsError> {
-        let weight = self.tensor("fc.weight", &[classes, channels], path)?.to_vec();
-        let bias = self.tensor("fc.bias", &[classes], path)?.to_vec();
+        self.named_head("fc", classes, channels, path)
+    }
+
+    /// The FC layer `layer` of a model: `LAYER.weight` [C, K] and `LAYER.bias` [C].
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn named_head(
+        &self,
+        layer: &str,
+        classes: usize,
+        channels: usize,
+        path: &Path,
+    ) -> Result<LinearHead, WeightsError> {
+        let weight = self.tensor(&format!("{layer}.weight"), &[classes, channels], path)?.to_vec();
+        let bias = self.tensor(&format!("{layer}.bias"), &[classes], path)?.to_vec();
         LinearHead::new(weight, bias).ok_or_else(|| WeightsError::Shape {
             path: path.into(),
-            name: "fc.weight".into(),
+            name: format!("{layer}.weight"),
             found: vec![classes, channels],
             expected: vec![1, 1],
         })

@@ -2,13 +2,18 @@
 //!
 //! An engine (libtorch in `fsa-bank-torch`) implements [`Engine`]; no stage knows which one runs.
 
-mod resnet;
+mod graph;
+mod networks;
+mod pretrained;
 
-use crate::config::{Arithmetic, NetworkConfig};
+use crate::config::{Arithmetic, Freeze, NetworkConfig};
 use crate::domain::FeatureShape;
 use crate::weights::{Weights, WeightsError};
 
-pub use resnet::{BasicBlock, Parameter, ParameterKind, ResNet};
+pub use graph::{
+    Activation, BATCH_NORM_EPS, Conv, IMAGES, Network, Node, Op, Parameter, ParameterKind, Value,
+};
+pub use pretrained::{Pretrained, adapt};
 
 /// What can go wrong in an engine.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +27,16 @@ pub enum BackboneError {
         found: String,
         /// What to do.
         remedy: &'static str,
+    },
+    /// Images too small for the network.
+    #[error(
+        "images of {side} pixels are too small for {arch}\n  Set dataset.image_size higher; its usual size is 224 (32 for the CIFAR stem)."
+    )]
+    ImageSize {
+        /// The layout.
+        arch: &'static str,
+        /// Side of the images.
+        side: usize,
     },
     /// Weights that do not fit the network.
     #[error(transparent)]
@@ -120,32 +135,34 @@ pub struct SgdOptions {
     pub momentum: f64,
     /// L2 penalty on all parameters.
     pub weight_decay: f64,
+    /// What is not trained.
+    pub freeze: Freeze,
 }
 
 /// What makes networks run.
 pub trait Engine {
-    /// A network to train, with the initial weights of `seed`.
+    /// A network to train, which begins with `weights` (all of its tensors).
     ///
     /// # Errors
     /// The device is not there.
     fn trainable(
         &self,
-        network: &ResNet,
+        network: &Network,
+        weights: &Weights,
         options: &EngineOptions,
         sgd: SgdOptions,
-        seed: u64,
     ) -> Result<Box<dyn Trainable>, BackboneError>;
 
-    /// A frozen network for images of `side` pixels; `path` names the weights in messages.
+    /// A frozen network with maps of `shape`; `path` names the weights in messages.
     ///
     /// # Errors
     /// The device is not there, or the weights do not fit.
     fn backbone(
         &self,
-        network: &ResNet,
+        network: &Network,
         weights: &Weights,
         path: &std::path::Path,
-        side: usize,
+        shape: FeatureShape,
         options: &EngineOptions,
     ) -> Result<Box<dyn Backbone>, BackboneError>;
 
@@ -156,7 +173,17 @@ pub trait Engine {
     fn describe_device(&self, options: &EngineOptions) -> Result<String, BackboneError>;
 }
 
-/// The network that a pipeline asks for.
-pub fn network(config: &NetworkConfig, classes: usize) -> ResNet {
-    ResNet::new(config.arch, config.width, classes)
+/// The network that a pipeline asks for, and the shape of its map of images of `side` pixels.
+///
+/// # Errors
+/// The images are too small for it.
+pub fn network(
+    config: &NetworkConfig,
+    classes: usize,
+    side: usize,
+) -> Result<(Network, FeatureShape), BackboneError> {
+    let network = networks::network(config, classes, side);
+    let too_small = BackboneError::ImageSize { arch: config.arch.name(), side };
+    let shape = network.map_shape(side).ok_or(too_small)?;
+    Ok((network, shape))
 }

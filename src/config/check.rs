@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{FinetuneConfig, Pipeline};
+use super::{FinetuneConfig, Pipeline, Stem};
 
 /// What can be wrong with a pipeline.
 #[derive(Debug, thiserror::Error)]
@@ -239,10 +239,17 @@ fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
                 "three positive numbers (R, G, B)",
             ),
             (
-                !(1..=1024).contains(&n.width),
+                n.width > if n.arch.is_resnet() { 1024 } else { 0 },
                 "network.width",
                 n.width.to_string(),
-                "1 to 1024 channels",
+                "1 to 1024 channels of a ResNet, or 0 for the published width",
+            ),
+            (
+                (n.stem == Stem::Cifar && !n.arch.is_resnet())
+                    || (n.stem == Stem::Imagenet && n.arch.is_cifar_resnet()),
+                "network.stem",
+                format!("{:?}", n.stem).to_lowercase(),
+                "auto; only resnet10 to resnet152 (but resnet20 to resnet56) have two stems",
             ),
             (
                 !(1..=100_000).contains(&t.epochs),
@@ -512,7 +519,7 @@ mod tests {
         let text = format!("{VALID}[network]\nzzz = 1\n");
         assert_eq!(
             error(&text, &[]),
-            "p.toml, line 6: unknown key `network.zzz`; known here: arch, width"
+            "p.toml, line 6: unknown key `network.zzz`; known here: arch, width, stem, weights, freeze"
         );
     }
 

@@ -121,17 +121,17 @@ pub fn run(
     let FeaturesRequest { loaded, dataset, out, .. } = request;
     let pipeline = &loaded.pipeline;
     let (weights, _) = train::load_model(request.model, &loaded.file, pipeline, dataset)?;
-    let network = backbone::network(&pipeline.network, dataset.class_names.len());
-    let side = network.map_side(pipeline.dataset.image_size);
-    let shape = FeatureShape { channels: network.channels(), height: side, width: side };
-    let head = weights.linear_head(dataset.class_names.len(), shape.channels, request.model)?;
+    let (classes, side) = (dataset.class_names.len(), pipeline.dataset.image_size);
+    let (network, shape) = backbone::network(&pipeline.network, classes, side)?;
+    let layer = &network.classifier;
+    let head = weights.named_head(layer, classes, shape.channels, request.model)?;
     let mut manifest = describe(request, &weights, &head, shape);
     if let Some(done) = existing(request, &manifest)? {
         return Ok(done);
     }
     clear(out)?;
-    let side = pipeline.dataset.image_size;
-    let mut backbone = engine.backbone(&network, &weights, request.model, side, &request.engine)?;
+    let mut backbone =
+        engine.backbone(&network, &weights, request.model, shape, &request.engine)?;
     progress.line(&format!(
         "{} images x {} views of {} training, {} test, on {}",
         dataset.train.len(),

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    Backbone, BackboneError, Batch, Engine, EngineOptions, ResNet, SgdOptions, StepOutcome,
-    Trainable,
+    Backbone, BackboneError, Batch, Engine, EngineOptions, Network as Description, SgdOptions,
+    StepOutcome, Trainable,
 };
 use fsa_bank::domain::FeatureShape;
 use fsa_bank::weights::Weights;
 use tch::{Device, Kind, Reduction, TchError, Tensor, no_grad};
 
 use crate::device;
-use crate::network::{Network, failed, to_host};
+use crate::network::{Mode, Network, failed, to_host};
 
 /// The engine.
 pub struct TorchEngine;
@@ -19,32 +19,27 @@ pub struct TorchEngine;
 impl Engine for TorchEngine {
     fn trainable(
         &self,
-        network: &ResNet,
+        network: &Description,
+        weights: &Weights,
         options: &EngineOptions,
         sgd: SgdOptions,
-        seed: u64,
     ) -> Result<Box<dyn Trainable>, BackboneError> {
-        let (device, kind) = prepare(options)?;
-        let channels_last = channels_last(network, device, options);
-        let network = Network::new(network, device, kind, channels_last, |index, p| {
-            Ok(p.initial(seed, index))
-        })?;
-        Ok(Box::new(TorchTrainable::new(network, device, sgd)))
+        let place = prepare(options)?;
+        let path = Path::new("initial weights");
+        let network = Network::new(network, place, options.channels_last, weights, path)?;
+        Ok(Box::new(TorchTrainable::new(network.frozen(sgd.freeze), place.0, sgd)))
     }
 
     fn backbone(
         &self,
-        layout: &ResNet,
+        network: &Description,
         weights: &Weights,
         path: &Path,
-        side: usize,
+        shape: FeatureShape,
         options: &EngineOptions,
     ) -> Result<Box<dyn Backbone>, BackboneError> {
-        let (device, kind) = prepare(options)?;
-        let side = layout.map_side(side);
-        let shape = FeatureShape { channels: layout.channels(), height: side, width: side };
-        let channels_last = channels_last(layout, device, options);
-        let network = Network::with_weights(layout, device, kind, channels_last, weights, path)?;
+        let place = prepare(options)?;
+        let network = Network::new(network, place, options.channels_last, weights, path)?;
         Ok(Box::new(TorchBackbone { network, shape }))
     }
 
@@ -62,16 +57,6 @@ fn prepare(options: &EngineOptions) -> Result<(Device, Kind), BackboneError> {
     Ok((device, device::kind(options.arithmetic, device)))
 }
 
-/// Narrower networks stay in the plain order on a CPU: in libtorch 2.11 the backward pass of a strided
-/// 1 x 1 convolution with up to 8 input channels in channels-last order reads beyond its memory
-/// (PyTorch itself crashes on `conv2d` of 8 to 16 channels, 48 x 48 pixels, stride 2).
-const NARROWEST_CHANNELS_LAST: usize = 16;
-
-fn channels_last(network: &ResNet, device: Device, options: &EngineOptions) -> bool {
-    let safe = device.is_cuda() || network.width >= NARROWEST_CHANNELS_LAST;
-    options.channels_last && safe
-}
-
 struct TorchBackbone {
     network: Network,
     shape: FeatureShape,
@@ -85,7 +70,7 @@ impl Backbone for TorchBackbone {
     fn feature_maps(&mut self, inputs: &[f32], images: usize) -> Result<Vec<f32>, BackboneError> {
         let forward = || {
             let inputs = self.network.inputs(inputs, images)?;
-            self.network.feature_maps(&inputs, false)
+            self.network.feature_maps(&inputs, Mode::Frozen)
         };
         let maps = no_grad(forward).map_err(failed("the forward pass"))?;
         Ok(to_host(&maps).values)
@@ -118,7 +103,7 @@ impl TorchTrainable {
     fn try_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepOutcome, TchError> {
         let inputs = self.network.inputs(&batch.inputs, batch.labels.len())?;
         let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(self.device)?;
-        let logits = self.network.logits(&self.network.feature_maps(&inputs, true)?)?;
+        let logits = self.network.logits(&self.network.feature_maps(&inputs, Mode::Training)?)?;
         let loss =
             logits.f_cross_entropy_loss(&labels, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
         loss.f_backward()?;
@@ -154,7 +139,10 @@ impl Trainable for TorchTrainable {
         let count = || {
             let inputs = self.network.inputs(&batch.inputs, batch.labels.len())?;
             let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(self.device)?;
-            correct(&self.network.logits(&self.network.feature_maps(&inputs, false)?)?, &labels)
+            correct(
+                &self.network.logits(&self.network.feature_maps(&inputs, Mode::Frozen)?)?,
+                &labels,
+            )
         };
         no_grad(count).map_err(failed("evaluation"))
     }

@@ -1,23 +1,37 @@
-//! The forward pass of a [`ResNet`] on libtorch tensors.
+//! The forward pass of a network's description on libtorch tensors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use fsa_bank::backbone::{BackboneError, BasicBlock, Parameter, ResNet};
+use fsa_bank::backbone::{
+    Activation, BATCH_NORM_EPS, BackboneError, Conv, Network as Description, Node, Op,
+};
+use fsa_bank::config::Freeze;
 use fsa_bank::weights::{NamedTensor, Weights};
 use tch::{Device, Kind, TchError, Tensor};
 
-/// PyTorch's defaults.
+/// PyTorch's default.
 const BATCH_NORM_MOMENTUM: f64 = 0.1;
-const BATCH_NORM_EPS: f64 = 1e-5;
 
 /// A network's tensors on a device, under torchvision's names.
 pub struct Network {
-    layout: ResNet,
+    description: Description,
+    /// For each value, the node that uses it last.
+    last_uses: Vec<usize>,
     tensors: BTreeMap<String, Tensor>,
     device: Device,
     kind: Kind,
     channels_last: bool,
+    freeze: Freeze,
+}
+
+/// Whether the forward pass is one of training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics of the batch itself, which also move the running ones.
+    Training,
+    /// Running batch statistics.
+    Frozen,
 }
 
 /// Wraps an error of libtorch.
@@ -35,17 +49,20 @@ fn sizes(shape: &[usize]) -> Vec<i64> {
 }
 
 impl Network {
-    /// A network whose tensors hold `values(parameter, index)`.
+    /// A network with these weights.
     pub fn new(
-        layout: &ResNet,
-        device: Device,
-        kind: Kind,
+        description: &Description,
+        (device, kind): (Device, Kind),
         channels_last: bool,
-        mut values: impl FnMut(usize, &Parameter) -> Result<Vec<f32>, BackboneError>,
+        weights: &Weights,
+        path: &Path,
     ) -> Result<Self, BackboneError> {
+        let channels_last =
+            channels_last && (device.is_cuda() || survives_channels_last(description));
         let mut tensors = BTreeMap::new();
-        for (index, parameter) in layout.parameters().iter().enumerate() {
-            let make = |values: &[f32]| -> Result<Tensor, TchError> {
+        for parameter in &description.parameters {
+            let values = weights.tensor(&parameter.name, &parameter.shape, path)?;
+            let make = || -> Result<Tensor, TchError> {
                 let tensor = Tensor::f_from_slice(values)?
                     .f_view(sizes(&parameter.shape).as_slice())?
                     .f_to_device(device)?;
@@ -54,29 +71,21 @@ impl Network {
                     false => Ok(tensor),
                 }
             };
-            let tensor = make(&values(index, parameter)?).map_err(failed("loading weights"))?;
-            tensors.insert(parameter.name.clone(), tensor);
+            tensors.insert(parameter.name.clone(), make().map_err(failed("loading weights"))?);
         }
-        Ok(Self { layout: layout.clone(), tensors, device, kind, channels_last })
+        let (description, last_uses) = (description.clone(), description.last_uses());
+        let freeze = Freeze::None;
+        Ok(Self { description, last_uses, tensors, device, kind, channels_last, freeze })
     }
 
-    /// A network with the weights of a file.
-    pub fn with_weights(
-        layout: &ResNet,
-        device: Device,
-        kind: Kind,
-        channels_last: bool,
-        weights: &Weights,
-        path: &Path,
-    ) -> Result<Self, BackboneError> {
-        Self::new(layout, device, kind, channels_last, |_, p| {
-            Ok(weights.tensor(&p.name, &p.shape, path)?.to_vec())
-        })
+    /// The same network, of which training leaves a part as it is.
+    pub fn frozen(self, freeze: Freeze) -> Self {
+        Self { freeze, ..self }
     }
 
     /// Overwrites the tensors in place.
     pub fn restore(&mut self, weights: &Weights, path: &Path) -> Result<(), BackboneError> {
-        for parameter in self.layout.parameters() {
+        for parameter in &self.description.parameters {
             let values = weights.tensor(&parameter.name, &parameter.shape, path)?;
             let source = Tensor::from_slice(values).view(sizes(&parameter.shape).as_slice());
             let mut target = self.tensors[&parameter.name].shallow_clone();
@@ -87,8 +96,9 @@ impl Network {
 
     /// The parameters that SGD moves, in the network's order.
     pub fn trained(&self) -> Vec<(String, Tensor)> {
-        let parameters = self.layout.parameters();
-        let trained = parameters.iter().filter(|p| p.kind.trained());
+        let freezes = self.freeze == Freeze::AllButLastBlock;
+        let parameters = self.description.parameters.iter();
+        let trained = parameters.filter(|p| p.kind.trained() && !(freezes && p.before_last_block));
         trained.map(|p| (p.name.clone(), self.tensors[&p.name].shallow_clone())).collect()
     }
 
@@ -111,48 +121,80 @@ impl Network {
         if self.channels_last { to_channels_last(&tensor) } else { Ok(tensor) }
     }
 
-    /// The Block4 map (n, K, H, W) in f32.
-    pub fn feature_maps(&self, inputs: &Tensor, training: bool) -> Result<Tensor, TchError> {
-        let stem = self.conv(inputs, "conv1.weight", 1)?;
-        let mut x = self.batch_norm(&stem, "bn1", training)?.f_relu_()?;
-        for block in &self.layout.blocks {
-            x = self.block(&x, block, training)?;
+    /// The feature map (n, K, H, W) in f32.
+    pub fn feature_maps(&self, inputs: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
+        let mut values: Vec<Option<Tensor>> = vec![Some(inputs.shallow_clone())];
+        for (i, node) in self.description.nodes.iter().enumerate() {
+            let frozen = self.freeze == Freeze::AllButLastBlock && i < self.description.last_block;
+            let mode = if frozen { Mode::Frozen } else { mode };
+            let result = self.node(i, node, &values, mode)?;
+            values.push(Some(result));
+            for input in node.inputs.iter().filter(|v| self.last_uses[v.0] == i) {
+                values[input.0] = None;
+            }
         }
-        x.f_to_kind(Kind::Float)
+        let map = values.pop().flatten().expect("the last value is used by nothing");
+        map.f_to_kind(Kind::Float)
     }
 
     /// Logits (n, C) of a map (n, K, H, W).
     pub fn logits(&self, maps: &Tensor) -> Result<Tensor, TchError> {
         let pooled = maps.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
-        pooled.f_linear(self.tensor("fc.weight"), Some(self.tensor("fc.bias")))
+        let part = |part: &str| self.tensor(&format!("{}.{part}", self.description.classifier));
+        pooled.f_linear(part("weight"), Some(part("bias")))
     }
 
-    fn block(&self, x: &Tensor, block: &BasicBlock, training: bool) -> Result<Tensor, TchError> {
-        let name = |part: &str| format!("{}.{part}", block.name);
-        let y = self.conv(x, &name("conv1.weight"), block.stride)?;
-        let y = self.batch_norm(&y, &name("bn1"), training)?.f_relu_()?;
-        let y = self.conv(&y, &name("conv2.weight"), 1)?;
-        let y = self.batch_norm(&y, &name("bn2"), training)?;
-        let shortcut = if block.has_downsample() {
-            let shortcut = self.conv(x, &name("downsample.0.weight"), block.stride)?;
-            self.batch_norm(&shortcut, &name("downsample.1"), training)?
-        } else {
-            x.shallow_clone()
+    fn node(
+        &self,
+        index: usize,
+        node: &Node,
+        values: &[Option<Tensor>],
+        mode: Mode,
+    ) -> Result<Tensor, TchError> {
+        let input = |i: usize| {
+            values[node.inputs[i].0].as_ref().expect("a value is kept up to its last use")
         };
-        y.f_add(&shortcut)?.f_relu_()
+        let x = input(0);
+        match &node.op {
+            Op::Conv(conv) => self.conv(x, conv),
+            Op::BatchNorm(name) => self.batch_norm(x, name, mode),
+            Op::Activation(Activation::Relu) if self.last_uses[node.inputs[0].0] == index => {
+                x.shallow_clone().f_relu_()
+            }
+            Op::Activation(Activation::Relu) => x.f_relu(),
+            Op::Activation(Activation::Relu6) => x.f_relu6(),
+            Op::Activation(Activation::Silu) => x.f_silu(),
+            Op::Activation(Activation::Sigmoid) => x.f_sigmoid(),
+            Op::MaxPool { size, stride, padding } => {
+                let [size, stride, padding] = [*size, *stride, *padding].map(|v| [v as i64; 2]);
+                x.f_max_pool2d(size, stride, padding, [1, 1], false)
+            }
+            Op::AveragePool { size } => {
+                let size = [*size as i64; 2];
+                x.f_avg_pool2d(size, size, [0, 0], false, true, None::<i64>)
+            }
+            Op::GlobalAverage => x.f_mean_dim([2i64, 3].as_slice(), true, None::<Kind>),
+            Op::PadChannels { before, after } => {
+                x.f_constant_pad_nd([0, 0, 0, 0, *before as i64, *after as i64])
+            }
+            Op::Add => x.f_add(input(1)),
+            Op::Multiply => x.f_mul(input(1)),
+            Op::Concat => Tensor::f_cat(&[x, input(1)], 1),
+        }
     }
 
-    fn conv(&self, x: &Tensor, weight: &str, stride: usize) -> Result<Tensor, TchError> {
-        let weight = self.tensor(weight).f_to_kind(self.kind)?;
-        let padding = weight.size()[2] / 2;
-        let stride = stride as i64;
-        x.f_conv2d(&weight, None::<Tensor>, [stride, stride], [padding, padding], [1, 1], 1)
+    fn conv(&self, x: &Tensor, conv: &Conv) -> Result<Tensor, TchError> {
+        let part = |part: &str| self.tensor(&format!("{}.{part}", conv.name)).f_to_kind(self.kind);
+        let bias = if conv.bias { Some(part("bias")?) } else { None };
+        let [stride, padding] = [conv.stride, conv.padding].map(|v| [v as i64; 2]);
+        x.f_conv2d(&part("weight")?, bias, stride, padding, [1, 1], conv.groups as i64)
     }
 
-    fn batch_norm(&self, x: &Tensor, name: &str, training: bool) -> Result<Tensor, TchError> {
+    fn batch_norm(&self, x: &Tensor, name: &str, mode: Mode) -> Result<Tensor, TchError> {
         let part = |part: &str| Some(self.tensor(&format!("{name}.{part}")));
         let (mean, var) = (part("running_mean"), part("running_var"));
-        let (momentum, eps) = (BATCH_NORM_MOMENTUM, BATCH_NORM_EPS);
+        let (momentum, eps, training) =
+            (BATCH_NORM_MOMENTUM, BATCH_NORM_EPS, mode == Mode::Training);
         x.f_batch_norm(part("weight"), part("bias"), mean, var, training, momentum, eps, true)
     }
 
@@ -160,6 +202,15 @@ impl Network {
         // Every name comes from the layout that made the map.
         &self.tensors[name]
     }
+}
+
+/// In libtorch 2.11 the backward pass of a strided 1 x 1 convolution with up to 8 input channels in
+/// channels-last order reads beyond its memory on a CPU (PyTorch itself crashes on `conv2d` of 8 to 16
+/// channels, 48 x 48 pixels, stride 2); networks that have one stay in the plain order there.
+fn survives_channels_last(description: &Description) -> bool {
+    const NARROWEST: usize = 16;
+    let crashes = |c: &Conv| c.size == 1 && c.stride > 1 && c.inputs < NARROWEST;
+    !description.nodes.iter().any(|node| matches!(&node.op, Op::Conv(c) if crashes(c)))
 }
 
 /// Copies a tensor to the host, row-major.

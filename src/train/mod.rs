@@ -13,12 +13,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, WriteError};
-use crate::backbone::{self, BackboneError, Batch, Engine, EngineOptions, SgdOptions, Trainable};
+use crate::backbone::{
+    self, BackboneError, Batch, Engine, EngineOptions, Network, SgdOptions, Trainable,
+};
 use crate::config::{Pipeline, TrainConfig};
 use crate::dataset::{CropFlip, Dataset, DatasetError, Normalisation, Split};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
-use crate::weights::WeightsError;
+use crate::weights::{Weights, WeightsError};
 
 pub use model_file::{CHECKPOINT_FILE, MODEL_FILE, ModelCard, load_model};
 pub use schedule::learning_rate;
@@ -170,9 +172,11 @@ pub fn run(
         return Ok(TrainOutcome { model: model_path, already_done: true, epochs });
     }
     atomic_file::create_dir(out)?;
-    let network = backbone::network(&pipeline.network, dataset.class_names.len());
-    let sgd = SgdOptions { momentum: config.momentum, weight_decay: config.weight_decay };
-    let mut model = engine.trainable(&network, &request.engine, sgd, pipeline.seed)?;
+    let (classes, side) = (dataset.class_names.len(), pipeline.dataset.image_size);
+    let (network, _) = backbone::network(&pipeline.network, classes, side)?;
+    let initial = initial_weights(pipeline, &network, progress)?;
+    let mut model = engine.trainable(&network, &initial, &request.engine, sgd(pipeline))?;
+    drop(initial);
     let mut epochs = vec![];
     if request.overwrite {
         remove_if_there(&model_path)?;
@@ -228,6 +232,33 @@ pub fn run(
     model_file::write(&model_path, model.model(), &card)?;
     remove_if_there(&checkpoint_path)?;
     Ok(TrainOutcome { model: model_path, already_done: false, epochs })
+}
+
+fn sgd(pipeline: &Pipeline) -> SgdOptions {
+    let TrainConfig { momentum, weight_decay, .. } = pipeline.train;
+    SgdOptions { momentum, weight_decay, freeze: pipeline.network.freeze }
+}
+
+/// Random weights of the seed, or those of the pipeline's file.
+fn initial_weights(
+    pipeline: &Pipeline,
+    network: &Network,
+    progress: &dyn Progress,
+) -> Result<Weights, WeightsError> {
+    let path = pipeline.network.weights.as_path();
+    if path.as_os_str().is_empty() {
+        return Ok(network.initial_weights(pipeline.seed));
+    }
+    let pretrained = backbone::adapt(network, &Weights::load(path)?, path, pipeline.seed)?;
+    progress.line(&match pretrained.replaced_classes {
+        None => format!("{}: all weights taken", path.display()),
+        Some(classes) => format!(
+            "{}: weights taken, but for the classifier of {classes} classes; the new one, of {}, starts at random",
+            path.display(),
+            network.classes
+        ),
+    });
+    Ok(pretrained.weights)
 }
 
 fn remove_if_there(path: &Path) -> Result<(), WriteError> {

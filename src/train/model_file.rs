@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::TrainError;
 use crate::atomic_file::WriteError;
 use crate::backbone::Trainable;
-use crate::config::{Arch, Pipeline, TrainConfig};
+use crate::config::{Arch, Freeze, Pipeline, Stem, TrainConfig};
 use crate::dataset::Dataset;
 use crate::weights::Weights;
 
@@ -31,6 +31,9 @@ pub struct ModelCard {
     pub arch: Arch,
     /// Channels of the first stage.
     pub width: usize,
+    /// What it does first; older files have none, and the CIFAR stem.
+    #[serde(default = "cifar_stem")]
+    pub stem: Stem,
     /// Class names in the order of the FC layer's outputs.
     pub class_names: Vec<String>,
     /// Side of the input images.
@@ -53,7 +56,8 @@ impl ModelCard {
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             arch: pipeline.network.arch,
-            width: pipeline.network.width,
+            width: pipeline.network.width(),
+            stem: pipeline.network.stem(pipeline.dataset.image_size),
             class_names: dataset.class_names.clone(),
             image_size: pipeline.dataset.image_size,
             mean: dataset.normalisation.mean,
@@ -67,7 +71,10 @@ impl ModelCard {
     /// Refuses a file of another run.
     pub(super) fn must_match(&self, wanted: &Self, path: &Path) -> Result<(), TrainError> {
         let differs = [
-            ("another network", (self.arch, self.width) != (wanted.arch, wanted.width)),
+            (
+                "another network",
+                (self.arch, self.width, self.stem) != (wanted.arch, wanted.width, wanted.stem),
+            ),
             ("another dataset", self.dataset != wanted.dataset),
             ("another image size", self.image_size != wanted.image_size),
             ("another normalisation", (self.mean, self.std) != (wanted.mean, wanted.std)),
@@ -82,6 +89,10 @@ impl ModelCard {
     }
 }
 
+fn cifar_stem() -> Stem {
+    Stem::Cifar
+}
+
 /// Hash of the settings that decide the weights: not how often they are saved or measured.
 fn config_hash(pipeline: &Pipeline) -> String {
     let usual = TrainConfig::default();
@@ -90,7 +101,11 @@ fn config_hash(pipeline: &Pipeline) -> String {
         eval_every: usual.eval_every,
         ..pipeline.train.clone()
     };
-    let text = serde_json::to_string(&(pipeline.seed, train)).expect("settings are JSON");
+    let mut text = serde_json::to_string(&(pipeline.seed, train)).expect("settings are JSON");
+    let network = &pipeline.network;
+    if !network.weights.as_os_str().is_empty() || network.freeze != Freeze::None {
+        text += &format!("{} {:?}", network.weights.display(), network.freeze);
+    }
     crate::hex(&Sha256::digest(text)[..8])
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    Backbone, BackboneError, Batch, Engine, EngineOptions, ResNet, SgdOptions, StepOutcome,
+    Backbone, BackboneError, Batch, Engine, EngineOptions, Network, SgdOptions, StepOutcome,
     Trainable,
 };
 use fsa_bank::domain::{FeatureShape, LinearHead};
@@ -38,9 +38,8 @@ fn pool(maps: &[f32], shape: FeatureShape) -> Vec<f32> {
     maps.chunks_exact(shape.locations()).map(|m| m.iter().sum::<f32>() / m.len() as f32).collect()
 }
 
-fn shape_of(network: &ResNet, side: usize) -> FeatureShape {
-    let side = network.map_side(side);
-    FeatureShape { channels: network.channels(), height: side, width: side }
+fn shape_of(network: &Network, side: usize) -> FeatureShape {
+    network.map_shape(side).unwrap()
 }
 
 struct FakeBackbone(FeatureShape);
@@ -56,7 +55,7 @@ impl Backbone for FakeBackbone {
 }
 
 struct FakeTrainable {
-    network: ResNet,
+    network: Network,
     head: LinearHead,
     momentum: Vec<f32>,
     sgd: SgdOptions,
@@ -128,10 +127,10 @@ impl Trainable for FakeTrainable {
 impl Engine for FakeEngine {
     fn trainable(
         &self,
-        network: &ResNet,
+        network: &Network,
+        _: &Weights,
         _: &EngineOptions,
         sgd: SgdOptions,
-        _: u64,
     ) -> Result<Box<dyn Trainable>, BackboneError> {
         let weights = network.classes * network.channels();
         let head = LinearHead::new(vec![0.0; weights], vec![0.0; network.classes]).unwrap();
@@ -145,13 +144,13 @@ impl Engine for FakeEngine {
 
     fn backbone(
         &self,
-        network: &ResNet,
+        _: &Network,
         _: &Weights,
         _: &Path,
-        side: usize,
+        shape: FeatureShape,
         _: &EngineOptions,
     ) -> Result<Box<dyn Backbone>, BackboneError> {
-        Ok(Box::new(FakeBackbone(shape_of(network, side))))
+        Ok(Box::new(FakeBackbone(shape)))
     }
 
     fn describe_device(&self, _: &EngineOptions) -> Result<String, BackboneError> {
