@@ -4,6 +4,7 @@
 
 mod graph;
 mod networks;
+pub mod onnx;
 mod pretrained;
 
 use crate::config::{Arithmetic, Freeze, NetworkConfig};
@@ -41,6 +42,9 @@ pub enum BackboneError {
     /// Weights that do not fit the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A network of an ONNX file.
+    #[error(transparent)]
+    Onnx(#[from] onnx::OnnxError),
     /// The engine failed in the middle of its work.
     #[error("{operation} failed in {engine}: {message}")]
     Engine {

@@ -58,14 +58,12 @@ pub enum Command {
 
 /// What `train` and `features` share.
 #[derive(Debug, Args)]
-pub struct PipelineArgs {
-    /// Pipeline file, such as pipelines/demo.toml
-    pub pipeline: PathBuf,
+pub struct RunArgs {
     /// Folder of the run [default: runs/NAME, NAME being the pipeline's file name]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Images, in place of the pipeline's dataset.path
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, visible_alias = "images", value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Where to compute: auto (the first GPU, else the CPU), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
@@ -78,7 +76,7 @@ pub struct PipelineArgs {
     pub overwrite: bool,
 }
 
-impl PipelineArgs {
+impl RunArgs {
     /// What the user's next command must have besides the pipeline.
     pub(super) fn same_flags(&self) -> String {
         let path = |flag: &str, path: &Option<PathBuf>| {
@@ -92,9 +90,11 @@ impl PipelineArgs {
 /// `train`
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// The pipeline.
+    /// Pipeline file, such as pipelines/demo.toml
+    pub pipeline: PathBuf,
+    /// Where and how.
     #[command(flatten)]
-    pub common: PipelineArgs,
+    pub common: RunArgs,
     /// Continue from the checkpoint of an interrupted run, if there is one
     #[arg(long, conflicts_with = "overwrite")]
     pub resume: bool,
@@ -103,9 +103,18 @@ pub struct TrainArgs {
 /// `features`
 #[derive(Debug, Args)]
 pub struct FeaturesArgs {
-    /// The pipeline.
+    /// Pipeline file, such as pipelines/demo.toml; not needed with --onnx and --images
+    #[arg(required_unless_present_all = ["onnx", "data"])]
+    pub pipeline: Option<PathBuf>,
+    /// Take the network and its classifier from this ONNX file; no Phase-I is needed
+    #[arg(long, value_name = "FILE")]
+    pub onnx: Option<PathBuf>,
+    /// timm's config.json of the ONNX network: mean, standard deviation, crop and interpolation
+    #[arg(long, value_name = "FILE", requires = "onnx")]
+    pub preprocessing: Option<PathBuf>,
+    /// Where and how.
     #[command(flatten)]
-    pub common: PipelineArgs,
+    pub common: RunArgs,
     /// Also time the bare forward pass over the same batches, to compare with the whole
     #[arg(long)]
     pub measure_forward: bool,

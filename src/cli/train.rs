@@ -1,17 +1,17 @@
 //! `fsa-bank train`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::args::{PipelineArgs, TrainArgs};
+use super::args::{RunArgs, TrainArgs};
 use super::{Context, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, TEST_FRACTION};
 use crate::progress::Progress;
 use crate::train::{self, TrainRequest};
 
 pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
-    let loaded = load(&args.common)?;
+    let loaded = load(&args.pipeline, &args.common)?;
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
     };
@@ -45,8 +45,8 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
 }
 
 /// Reads the pipeline with the changes of the command line.
-pub(super) fn load(args: &PipelineArgs) -> Result<LoadedPipeline, ConfigError> {
-    let mut loaded = config::load(&args.pipeline, &args.set)?;
+pub(super) fn load(pipeline: &Path, args: &RunArgs) -> Result<LoadedPipeline, ConfigError> {
+    let mut loaded = config::load(pipeline, &args.set)?;
     if let Some(data) = &args.data {
         loaded.pipeline.dataset.path = data.clone();
     }
@@ -54,7 +54,7 @@ pub(super) fn load(args: &PipelineArgs) -> Result<LoadedPipeline, ConfigError> {
 }
 
 /// Where everything of the run is.
-pub(super) fn run_folder(args: &PipelineArgs, loaded: &LoadedPipeline) -> PathBuf {
+pub(super) fn run_folder(args: &RunArgs, loaded: &LoadedPipeline) -> PathBuf {
     args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&loaded.name))
 }
 
@@ -69,6 +69,13 @@ pub(super) fn open_dataset(context: &Context, loaded: &LoadedPipeline) -> anyhow
         dataset.test.len(),
         dataset.class_names.len()
     ));
+    if dataset.test_held_out {
+        context.screen.line(&format!(
+            "{}: the data has no test split; {:.0} % of each class are held out as test images",
+            loaded.name,
+            100.0 * TEST_FRACTION
+        ));
+    }
     if let Some(held) = dataset.held_out {
         context.screen.line(&format!(
             "{}: {} images held out of training for validation; {} of {} classes are too small to give one",
@@ -83,7 +90,7 @@ pub(super) fn open_dataset(context: &Context, loaded: &LoadedPipeline) -> anyhow
 
 pub(super) fn engine_options(
     context: &Context,
-    args: &PipelineArgs,
+    args: &RunArgs,
     loaded: &LoadedPipeline,
     arithmetic: Arithmetic,
 ) -> EngineOptions {

@@ -227,6 +227,12 @@ fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
                 "8 to 1024 pixels",
             ),
             (
+                !(d.crop_fraction > 0.0 && d.crop_fraction <= 1.0),
+                "dataset.crop_fraction",
+                d.crop_fraction.to_string(),
+                "above 0, at most 1",
+            ),
+            (
                 !triple(&d.mean) || d.mean.iter().any(|v| !v.is_finite()),
                 "dataset.mean",
                 format!("{:?}", d.mean),

@@ -42,8 +42,11 @@ pub enum DatasetKind {
     Cifar10,
     /// The binary archives of CIFAR-100, as a directory or .tar.gz.
     Cifar100,
-    /// `train/CLASS/*.jpg|png`, `test/CLASS/*` and, where there is one, `val/CLASS/*`.
+    /// `train/CLASS/*.jpg|png`, `test/CLASS/*` and, where there is one, `val/CLASS/*`; or `CLASS/*`
+    /// alone, of which a fifth becomes the test split.
     Folder,
+    /// A text file of `PATH CLASS` lines; a fifth of each class becomes the test split.
+    List,
     /// One Parquet file with the columns split, label, class_name, path, image.
     Parquet,
 }
@@ -56,6 +59,16 @@ pub enum Selection {
     Ldam,
     /// The first images of each class in file order.
     First,
+}
+
+/// How images are scaled; both are antialiased, as PIL's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// Linear.
+    Bilinear,
+    /// Cubic, with PIL's and PyTorch's antialiased coefficient a = -0.5.
+    Bicubic,
 }
 
 /// `[dataset]`
@@ -75,6 +88,11 @@ pub struct DatasetConfig {
     pub val_fraction: f64,
     /// Side of the square images that the network sees, in pixels.
     pub image_size: usize,
+    /// Side of the middle square of an image that is kept, as a share of its shorter side; 0.875 is
+    /// usual for ImageNet networks (scaled to 256 pixels, cut to 224).
+    pub crop_fraction: f64,
+    /// How the square is scaled.
+    pub interpolation: Interpolation,
     /// Mean of R, G, B in [0, 1] to subtract; empty: that of the kind.
     pub mean: Vec<f32>,
     /// Standard deviation of R, G, B to divide by; empty: that of the kind.
@@ -90,6 +108,8 @@ impl Default for DatasetConfig {
             selection: Selection::Ldam,
             val_fraction: 0.0,
             image_size: 32,
+            crop_fraction: 1.0,
+            interpolation: Interpolation::Bilinear,
             mean: vec![],
             std: vec![],
         }
@@ -408,6 +428,24 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigE
     }
     let name = file.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
     Ok(LoadedPipeline { name, file: file.into(), pipeline, finetune_keys })
+}
+
+/// A pipeline that no file holds, with `overrides` applied and checked; `place` names it in messages.
+///
+/// # Errors
+/// As [`load`].
+pub fn with_overrides(
+    name: String,
+    place: &Path,
+    pipeline: Pipeline,
+    overrides: &[String],
+) -> Result<LoadedPipeline, ConfigError> {
+    let mut sections = Table::try_from(pipeline).expect("settings are TOML");
+    // Methods bring settings of their own, which explicit defaults would hide.
+    sections.remove("finetune");
+    let text = toml::to_string(&sections).expect("settings are TOML");
+    let (pipeline, finetune_keys) = check::parse(place, &text, overrides)?;
+    Ok(LoadedPipeline { name, file: place.into(), pipeline, finetune_keys })
 }
 
 /// The settings of Phase-II from the keys of a file's `[finetune]` section and those given on the

@@ -76,7 +76,7 @@ pub(super) fn open(path: &Path, layout: &Layout) -> Result<Parts, DatasetError> 
     }
     let train = read_split(&files, layout.train, layout)?;
     let test = read_split(&files, &[layout.test], layout)?;
-    Ok(Parts { class_names, train, val: None, test })
+    Ok(Parts { class_names, train, val: None, test: Some(test) })
 }
 
 /// The archive's files, whole.

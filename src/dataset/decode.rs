@@ -8,15 +8,38 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::{DynamicImage, ImageDecoder, ImageReader};
 
 use super::DatasetError;
+use crate::config::{DatasetConfig, Interpolation};
 
-/// Decodes a file: see [`bytes`].
-pub(super) fn file(path: &Path, size: usize) -> Result<Vec<u8>, DatasetError> {
-    bytes(&super::read_file(path)?, path, size)
+/// Which part of an image becomes the network's input, and how it is scaled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Framing {
+    /// Side of the result in pixels.
+    pub(super) size: usize,
+    /// Side of the middle square that is kept, as a share of the shorter side.
+    pub(super) crop_fraction: f64,
+    pub(super) interpolation: Interpolation,
 }
 
-/// Decodes an image, upright by its EXIF orientation, scales it so that the shorter side is
-/// `size` (antialiased bilinear) and cuts the middle square: (size, size, 3) bytes.
-pub(super) fn bytes(encoded: &[u8], path: &Path, size: usize) -> Result<Vec<u8>, DatasetError> {
+impl Framing {
+    pub(super) fn of(config: &DatasetConfig) -> Self {
+        let DatasetConfig { image_size: size, crop_fraction, interpolation, .. } = *config;
+        Self { size, crop_fraction, interpolation }
+    }
+}
+
+/// Decodes a file: see [`bytes`].
+pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetError> {
+    bytes(&super::read_file(path)?, path, framing)
+}
+
+/// Decodes an image, upright by its EXIF orientation, and scales its middle square (antialiased):
+/// (size, size, 3) bytes.
+pub(super) fn bytes(
+    encoded: &[u8],
+    path: &Path,
+    framing: Framing,
+) -> Result<Vec<u8>, DatasetError> {
+    let Framing { size, crop_fraction, interpolation } = framing;
     let wrong = |message: &dyn ToString| DatasetError::Image {
         path: path.into(),
         message: message.to_string(),
@@ -31,15 +54,24 @@ pub(super) fn bytes(encoded: &[u8], path: &Path, size: usize) -> Result<Vec<u8>,
     image.apply_orientation(orientation);
     let image = image.into_rgb8();
     let (width, height) = image.dimensions();
-    if (width as usize, height as usize) == (size, size) {
+    if (width as usize, height as usize) == (size, size) && crop_fraction == 1.0 {
         return Ok(image.into_raw());
     }
     let source = Image::from_vec_u8(width, height, image.into_raw(), PixelType::U8x3)
         .map_err(|e| wrong(&e))?;
     let mut square = Image::new(size as u32, size as u32, PixelType::U8x3);
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .fit_into_destination(Some((0.5, 0.5)));
+    let filter = match interpolation {
+        Interpolation::Bilinear => FilterType::Bilinear,
+        Interpolation::Bicubic => FilterType::CatmullRom,
+    };
+    let (width, height) = (f64::from(width), f64::from(height));
+    let side = width.min(height) * crop_fraction;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(
+        (width - side) / 2.0,
+        (height - side) / 2.0,
+        side,
+        side,
+    );
     Resizer::new().resize(&source, &mut square, &options).map_err(|e| wrong(&e))?;
     Ok(square.into_vec())
 }

@@ -15,9 +15,10 @@ use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{DatasetConfig, DatasetKind};
+use crate::config::{DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::ClassCounts;
 
+use decode::Framing;
 pub use hold_out::HeldOut;
 pub use transform::{CropFlip, Normalisation};
 
@@ -129,6 +130,16 @@ pub enum DatasetError {
         /// The decoder's message.
         message: String,
     },
+    /// A line of a list of images that cannot be used.
+    #[error("{}, line {line}: {found}; expected PATH CLASS, the path relative to the list's folder", path.display())]
+    ListLine {
+        /// The list.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        found: &'static str,
+    },
     /// A path that is not text.
     #[error("{}: the name is not UTF-8\n  Rename it.", path.display())]
     NotUtf8 {
@@ -157,7 +168,7 @@ enum Pixels {
     /// All images, decoded.
     Decoded(Vec<u8>),
     /// Files below `root`, decoded when asked for and kept where all of them fit.
-    Files { root: PathBuf, kept: Option<Vec<OnceLock<Box<[u8]>>>> },
+    Files { root: PathBuf, framing: Framing, kept: Option<Vec<OnceLock<Box<[u8]>>>> },
 }
 
 /// Decoded images of a folder stay in memory up to this size.
@@ -169,10 +180,11 @@ impl Split {
         Self { labels, paths, size, pixels: Pixels::Decoded(pixels) }
     }
 
-    fn files(size: usize, root: &Path, labels: Vec<u32>, paths: Vec<String>) -> Self {
+    fn files(framing: Framing, root: &Path, labels: Vec<u32>, paths: Vec<String>) -> Self {
+        let size = framing.size;
         let fits = labels.len().saturating_mul(size * size * 3) <= KEEP_DECODED_BYTES;
         let kept = fits.then(|| labels.iter().map(|_| OnceLock::new()).collect());
-        Self { labels, paths, size, pixels: Pixels::Files { root: root.into(), kept } }
+        Self { labels, paths, size, pixels: Pixels::Files { root: root.into(), framing, kept } }
     }
 
     /// Images.
@@ -203,8 +215,8 @@ impl Split {
         let image_bytes = self.size * self.size * 3;
         match &self.pixels {
             Pixels::Decoded(bytes) => Ok(Cow::Borrowed(&bytes[i * image_bytes..][..image_bytes])),
-            Pixels::Files { root, kept } => {
-                let decode = || decode::file(&root.join(&self.paths[i]), self.size);
+            Pixels::Files { root, framing, kept } => {
+                let decode = || decode::file(&root.join(&self.paths[i]), *framing);
                 let Some(kept) = kept else {
                     return decode().map(Cow::Owned);
                 };
@@ -228,7 +240,7 @@ impl Split {
                     keep.iter().flat_map(|&i| &bytes[i * image_bytes..][..image_bytes]).copied();
                 Self::decoded(self.size, labels, paths, pixels.collect())
             }
-            Pixels::Files { root, .. } => Self::files(self.size, root, labels, paths),
+            Pixels::Files { root, framing, .. } => Self::files(*framing, root, labels, paths),
         }
     }
 
@@ -265,6 +277,8 @@ pub struct Dataset {
     pub held_out: Option<HeldOut>,
     /// Images that accuracy is measured on.
     pub test: Split,
+    /// Whether they were taken from data without splits ([`TEST_FRACTION`]).
+    pub test_held_out: bool,
     /// How pixels become network inputs.
     pub normalisation: Normalisation,
     /// Hash of classes, labels, paths and pixels (of a folder: file sizes in place of pixels).
@@ -281,12 +295,13 @@ impl Dataset {
     /// Archives and tables are held decoded in memory; a folder is listed, its images are decoded
     /// when they are asked for.
     pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
-        let path = config.path.as_path();
+        let (path, framing) = (config.path.as_path(), Framing::of(config));
         let parts = match config.kind {
             DatasetKind::Cifar10 => cifar::open(path, &cifar::CIFAR10)?,
             DatasetKind::Cifar100 => cifar::open(path, &cifar::CIFAR100)?,
-            DatasetKind::Folder => folder::open(path, config.image_size)?,
-            DatasetKind::Parquet => table::open(path, config.image_size)?,
+            DatasetKind::Folder => folder::open(path, framing)?,
+            DatasetKind::List => folder::open_list(path, framing)?,
+            DatasetKind::Parquet => table::open(path, framing)?,
         };
         let Parts { class_names, mut train, mut val, test } = parts;
         if class_names.len() < 2 {
@@ -296,6 +311,17 @@ impl Dataset {
                 expected: "at least 2 classes",
             });
         }
+        let test_held_out = test.is_none();
+        let test = match test {
+            Some(test) => test,
+            None => {
+                let classes = class_names.len();
+                let (stays, held) = hold_out::divide(train.labels(), classes, TEST_FRACTION);
+                let test = train.subset(&held);
+                train = train.subset(&stays);
+                test
+            }
+        };
         if config.imbalance_ratio > 1.0 {
             let keep = long_tail::select(path, &class_names, train.labels(), config)?;
             train = train.subset(&keep);
@@ -333,12 +359,24 @@ impl Dataset {
         }
         let mut hash = Sha256::new();
         class_names.iter().for_each(|name| hash.update(format!("{name}\n")));
+        if (framing.crop_fraction, framing.interpolation) != (1.0, Interpolation::Bilinear) {
+            hash.update(format!("{} {:?}\n", framing.crop_fraction, framing.interpolation));
+        }
         for split in [Some(&train), val.as_ref(), Some(&test)].into_iter().flatten() {
             split.hash_into(&mut hash)?;
         }
         let fingerprint = crate::hex(&hash.finalize()[..16]);
         let normalisation = Normalisation::new(config);
-        Ok(Self { class_names, train, val, held_out, test, normalisation, fingerprint })
+        Ok(Self {
+            class_names,
+            train,
+            val,
+            held_out,
+            test,
+            test_held_out,
+            normalisation,
+            fingerprint,
+        })
     }
 
     /// Training images of each class.
@@ -357,11 +395,15 @@ impl Dataset {
     }
 }
 
+/// Share of each class's images that becomes the test split of data without splits.
+pub const TEST_FRACTION: f64 = 0.2;
+
 struct Parts {
     class_names: Vec<String>,
     train: Split,
     val: Option<Split>,
-    test: Split,
+    /// `None` where the data has no splits.
+    test: Option<Split>,
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, DatasetError> {

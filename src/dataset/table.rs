@@ -8,7 +8,8 @@ use arrow::datatypes::Int32Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rayon::prelude::*;
 
-use super::{DatasetError, Parts, Split, decode};
+use super::decode::{self, Framing};
+use super::{DatasetError, Parts, Split};
 
 struct Row<'a> {
     split: &'a str,
@@ -19,7 +20,7 @@ struct Row<'a> {
 }
 
 /// Reads and decodes the whole file; rows keep their order within a split.
-pub(super) fn open(path: &Path, size: usize) -> Result<Parts, DatasetError> {
+pub(super) fn open(path: &Path, framing: Framing) -> Result<Parts, DatasetError> {
     let wrong = |found: String| DatasetError::Table { path: path.into(), found };
     if !path.is_file() {
         return Err(DatasetError::Missing {
@@ -40,13 +41,13 @@ pub(super) fn open(path: &Path, size: usize) -> Result<Parts, DatasetError> {
     }
     let class_names = class_names(&rows).map_err(wrong)?;
     let split =
-        |name: &str| decode_split(path, size, rows.iter().filter(|r| r.split == name).collect());
+        |name: &str| decode_split(path, framing, rows.iter().filter(|r| r.split == name).collect());
     if let Some(row) = rows.iter().find(|r| !["train", "val", "test"].contains(&r.split)) {
         return Err(wrong(format!("split `{}` in a row (known: train, val, test)", row.split)));
     }
     let val = split("val")?;
     let val = (!val.is_empty()).then_some(val);
-    Ok(Parts { train: split("train")?, val, test: split("test")?, class_names })
+    Ok(Parts { train: split("train")?, val, test: Some(split("test")?), class_names })
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {
@@ -103,12 +104,12 @@ fn class_names(rows: &[Row]) -> Result<Vec<String>, String> {
     names.into_iter().enumerate().map(name).collect()
 }
 
-fn decode_split(path: &Path, size: usize, rows: Vec<&Row>) -> Result<Split, DatasetError> {
+fn decode_split(path: &Path, framing: Framing, rows: Vec<&Row>) -> Result<Split, DatasetError> {
     let images: Vec<Vec<u8>> = rows
         .par_iter()
-        .map(|row| decode::bytes(row.image, &path.join(row.path), size))
+        .map(|row| decode::bytes(row.image, &path.join(row.path), framing))
         .collect::<Result<_, _>>()?;
     let labels = rows.iter().map(|r| r.label as u32).collect();
     let paths = rows.iter().map(|r| r.path.to_string()).collect();
-    Ok(Split::decoded(size, labels, paths, images.concat()))
+    Ok(Split::decoded(framing.size, labels, paths, images.concat()))
 }

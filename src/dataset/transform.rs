@@ -27,7 +27,7 @@ impl Normalisation {
         let [mean, std] = match config.kind {
             DatasetKind::Cifar10 => CIFAR10,
             DatasetKind::Cifar100 => CIFAR100,
-            DatasetKind::Folder | DatasetKind::Parquet => IMAGENET,
+            DatasetKind::Folder | DatasetKind::List | DatasetKind::Parquet => IMAGENET,
         };
         let given = |values: &[f32], usual| <[f32; 3]>::try_from(values).unwrap_or(usual);
         let (mean, std) = (given(&config.mean, mean), given(&config.std, std));

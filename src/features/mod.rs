@@ -12,6 +12,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::atomic_file::{self, WriteError};
+#[cfg(feature = "onnx")]
+use crate::backbone::onnx::{OnnxBackbone, OnnxError, OnnxFile, OnnxOptions};
 use crate::backbone::{self, Backbone, BackboneError, Engine, EngineOptions};
 use crate::bank::{
     BankError, BankWriter, ClassRow, DatasetCard, FORMAT_VERSION, Layout, MANIFEST_FILE, Manifest,
@@ -74,14 +76,10 @@ pub struct FeaturesRequest<'a> {
     pub loaded: &'a LoadedPipeline,
     /// The images.
     pub dataset: &'a Dataset,
-    /// The Phase-I model.
-    pub model: &'a Path,
     /// Folder of the bank.
     pub out: &'a Path,
     /// Replace what is there.
     pub overwrite: bool,
-    /// Where to compute.
-    pub engine: EngineOptions,
     /// Time the bare forward pass over the same batches first.
     pub measure_forward: bool,
 }
@@ -105,6 +103,77 @@ pub struct FeaturesOutcome {
     pub forward_images_per_sec: Option<f64>,
 }
 
+/// A trained network and its classifier.
+pub struct FrozenModel<'a> {
+    /// Shape of its maps.
+    pub shape: FeatureShape,
+    /// The FC layer.
+    pub head: LinearHead,
+    /// What the manifest says of it.
+    pub reference: ModelRef,
+    /// Where it computes, in words.
+    pub device: String,
+    /// Makes it ready to compute.
+    pub start: Box<dyn FnOnce() -> Result<Box<dyn Backbone>, BackboneError> + 'a>,
+}
+
+impl<'a> FrozenModel<'a> {
+    /// The model that Phase-I of a pipeline has trained, in `path`.
+    ///
+    /// # Errors
+    /// There is none, or it is of another network, image size or dataset.
+    pub fn trained(
+        path: &'a Path,
+        loaded: &LoadedPipeline,
+        dataset: &Dataset,
+        engine: &'a dyn Engine,
+        options: EngineOptions,
+    ) -> Result<Self, FeaturesError> {
+        let pipeline = &loaded.pipeline;
+        let (weights, _) = train::load_model(path, &loaded.file, pipeline, dataset)?;
+        let (classes, side) = (dataset.class_names.len(), pipeline.dataset.image_size);
+        let (network, shape) = backbone::network(&pipeline.network, classes, side)?;
+        let head = weights.named_head(&network.classifier, classes, shape.channels, path)?;
+        let reference = ModelRef {
+            arch: pipeline.network.arch.name().into(),
+            image_size: side,
+            weights_sha256: weights.sha256(),
+            arithmetic: format!("{:?}", options.arithmetic).to_lowercase(),
+        };
+        let device = engine.describe_device(&options)?;
+        let start = move || engine.backbone(&network, &weights, path, shape, &options);
+        Ok(Self { shape, head, reference, device, start: Box::new(start) })
+    }
+
+    /// The network and classifier of an ONNX file, for a dataset of its classes.
+    ///
+    /// # Errors
+    /// The file does not end in pooling and one FC layer, has other classes, or cannot run.
+    #[cfg(feature = "onnx")]
+    pub fn onnx(
+        file: &OnnxFile,
+        dataset: &Dataset,
+        options: &OnnxOptions,
+    ) -> Result<Self, FeaturesError> {
+        let opened = OnnxBackbone::open(file, options).map_err(BackboneError::from)?;
+        let (expected, found) = (dataset.class_names.len(), opened.head().classes());
+        if found != expected {
+            let path = file.path().into();
+            return Err(BackboneError::from(OnnxError::Classes { path, found, expected }).into());
+        }
+        let name = file.path().file_stem().unwrap_or_default().to_string_lossy();
+        let reference = ModelRef {
+            arch: format!("{name} (ONNX)"),
+            image_size: opened.side(),
+            weights_sha256: file.sha256().into(),
+            arithmetic: "as exported".into(),
+        };
+        let (head, device, shape) = (opened.head().clone(), opened.device.clone(), opened.shape());
+        let start = move || Ok(Box::new(opened) as Box<dyn Backbone>);
+        Ok(Self { shape, head, reference, device, start: Box::new(start) })
+    }
+}
+
 /// Makes a bank, or finds that the same bank is there already.
 ///
 /// # Errors
@@ -114,31 +183,26 @@ pub struct FeaturesOutcome {
 /// Views are functions of (seed, sample, view). The same maps give byte-identical shards.
 pub fn run(
     request: &FeaturesRequest,
-    engine: &dyn Engine,
+    model: FrozenModel,
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<FeaturesOutcome, FeaturesError> {
     let FeaturesRequest { loaded, dataset, out, .. } = request;
     let pipeline = &loaded.pipeline;
-    let (weights, _) = train::load_model(request.model, &loaded.file, pipeline, dataset)?;
-    let (classes, side) = (dataset.class_names.len(), pipeline.dataset.image_size);
-    let (network, shape) = backbone::network(&pipeline.network, classes, side)?;
-    let layer = &network.classifier;
-    let head = weights.named_head(layer, classes, shape.channels, request.model)?;
-    let mut manifest = describe(request, &weights, &head, shape);
+    let FrozenModel { shape, head, reference, device, start } = model;
+    let mut manifest = describe(request, reference, &head, shape);
     if let Some(done) = existing(request, &manifest)? {
         return Ok(done);
     }
     clear(out)?;
-    let mut backbone =
-        engine.backbone(&network, &weights, request.model, shape, &request.engine)?;
+    let mut backbone = start()?;
     progress.line(&format!(
         "{} images x {} views of {} training, {} test, on {}",
         dataset.train.len(),
         pipeline.features.views,
         loaded.name,
         dataset.test.len(),
-        engine.describe_device(&request.engine)?,
+        device,
     ));
     let maker = RowMaker { shape, head: &head, precision: pipeline.features.precision };
     let layout = Layout {
@@ -198,12 +262,11 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
 /// What the manifest will say, but for the files.
 fn describe(
     request: &FeaturesRequest,
-    weights: &Weights,
+    model: ModelRef,
     head: &LinearHead,
     shape: FeatureShape,
 ) -> Manifest {
     let pipeline = &request.loaded.pipeline;
-    let arithmetic = format!("{:?}", pipeline.features.arithmetic).to_lowercase();
     Manifest {
         format: Manifest::format_name(),
         version: FORMAT_VERSION,
@@ -213,12 +276,7 @@ fn describe(
             fingerprint: request.dataset.fingerprint.clone(),
             classes: request.dataset.class_names.len(),
         },
-        model: ModelRef {
-            arch: pipeline.network.arch.name().into(),
-            image_size: pipeline.dataset.image_size,
-            weights_sha256: weights.sha256(),
-            arithmetic,
-        },
+        model,
         feature_shape: shape,
         precision: pipeline.features.precision,
         views: ViewSettings {

@@ -5,6 +5,8 @@
 mod device;
 mod engine;
 mod network;
+#[cfg(test)]
+mod tests;
 
 fn main() -> std::process::ExitCode {
     fsa_bank::cli::main(Some(&engine::TorchEngine))

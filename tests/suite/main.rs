@@ -10,6 +10,10 @@ mod fake_engine;
 mod finetune;
 mod fixtures;
 mod methods;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod project;
+#[cfg(feature = "onnx")]
+mod references;
 mod stages;
 mod studies;

@@ -44,8 +44,10 @@ fn uses(text: &str, krate: &str) -> bool {
 
 #[test]
 fn crates_stay_where_they_belong() {
-    let rules: [(&[&str], &[&str]); 4] = [
+    let rules: [(&[&str], &[&str]); 6] = [
         (&["tch", "torch_sys"], &["torch/"]),
+        (&["ort"], &["backbone/onnx/session.rs"]),
+        (&["prost"], &["backbone/onnx/"]),
         (&["arrow", "parquet"], &["bank/", "dataset/table.rs"]),
         (&["clap", "indicatif", "anyhow", "ctrlc"], &["cli/"]),
         (&["image", "fast_image_resize"], &["dataset/decode.rs"]),

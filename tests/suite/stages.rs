@@ -7,7 +7,7 @@ use fsa_bank::backbone::EngineOptions;
 use fsa_bank::bank::{Bank, SplitName};
 use fsa_bank::config::{Arithmetic, LoadedPipeline, load};
 use fsa_bank::dataset::Dataset;
-use fsa_bank::features::{self, FeaturesError, FeaturesOutcome, FeaturesRequest};
+use fsa_bank::features::{self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel};
 use fsa_bank::finetune::{self, FinetuneRequest};
 use fsa_bank::progress::{Interrupt, Progress, Silent};
 use fsa_bank::train::{self, EpochMetrics, TrainError, TrainOutcome, TrainRequest};
@@ -61,13 +61,14 @@ impl Run {
         let request = FeaturesRequest {
             loaded: &self.loaded,
             dataset: &self.dataset,
-            model: &self.path().join(train::MODEL_FILE),
             out: &self.path().join("shards"),
             overwrite: false,
-            engine: engine_options(),
             measure_forward: false,
         };
-        features::run(&request, &FakeEngine, &Silent, stop)
+        let path = self.path().join(train::MODEL_FILE);
+        let (loaded, dataset) = (&self.loaded, &self.dataset);
+        let model = FrozenModel::trained(&path, loaded, dataset, &FakeEngine, engine_options())?;
+        features::run(&request, model, &Silent, stop)
     }
 }
 

@@ -1,0 +1,162 @@
+//! An ONNX file in memory, with the weights that it keeps in other files.
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use half::{bf16, f16};
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use super::OnnxError;
+use super::proto::{Graph, Model, Tensor, data_type};
+
+/// Where a tensor's values are: `TensorProto.DataLocation.EXTERNAL`.
+const EXTERNAL: i32 = 1;
+
+/// A parsed model with all its weights.
+#[derive(Debug, Clone)]
+pub struct OnnxFile {
+    pub(super) model: Model,
+    path: PathBuf,
+    sha256: String,
+}
+
+impl OnnxFile {
+    /// Reads a model, and the files beside it that hold its weights.
+    ///
+    /// # Errors
+    /// Unreadable or damaged files; weights outside the model's folder.
+    ///
+    /// # Cost
+    /// The file twice in memory for a moment, then once.
+    pub fn load(path: &Path) -> Result<Self, OnnxError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| OnnxError::Read { path: path.into(), source })?;
+        let damaged = |found: String| OnnxError::Damaged { path: path.into(), found };
+        let mut model = Model::decode(bytes.as_slice()).map_err(|e| damaged(e.to_string()))?;
+        let mut hash = Sha256::new();
+        hash.update(&bytes);
+        drop(bytes);
+        let graph = model.graph.as_mut().ok_or_else(|| damaged("it holds no graph".into()))?;
+        if graph.node.is_empty() {
+            return Err(damaged("its graph has no operation".into()));
+        }
+        let mut files = HashMap::new();
+        let constants =
+            graph.node.iter_mut().flat_map(|n| &mut n.attribute).filter_map(|a| a.t.as_mut());
+        for tensor in graph.initializer.iter_mut().chain(constants) {
+            if tensor.data_location == Some(EXTERNAL) {
+                take_in(tensor, path, &mut files)?;
+            }
+        }
+        let mut names: Vec<_> = files.iter().collect();
+        names.sort_unstable_by_key(|(name, _)| *name);
+        names.iter().for_each(|(_, bytes)| hash.update(bytes));
+        Ok(Self { model, path: path.into(), sha256: crate::hex(&hash.finalize()) })
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Of the file, and of the files that hold its weights.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    pub(super) fn graph(&self) -> &Graph {
+        self.model.graph.as_ref().expect("a model without a graph is not loaded")
+    }
+
+    /// The file's bytes, weights included.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.model.encode_to_vec()
+    }
+}
+
+/// Reads the values of a tensor that lie in another file of the model's folder.
+fn take_in(
+    tensor: &mut Tensor,
+    model: &Path,
+    files: &mut HashMap<String, Vec<u8>>,
+) -> Result<(), OnnxError> {
+    let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| &e.value);
+    let location = entry("location").cloned().unwrap_or_default();
+    let wrong = |found: String| OnnxError::External {
+        path: model.into(),
+        tensor: tensor.name.clone(),
+        location: location.clone(),
+        found,
+    };
+    let inside = Path::new(&location).components().all(|c| matches!(c, Component::Normal(_)));
+    if location.is_empty() || !inside {
+        return Err(wrong("not a file of the model's folder".into()));
+    }
+    let number = |key: &str| {
+        entry(key)
+            .map(|text| text.parse::<usize>().map_err(|_| wrong(format!("its {key} is `{text}`"))))
+            .transpose()
+    };
+    let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
+    if !files.contains_key(&location) {
+        let folder = model.parent().unwrap_or(Path::new(""));
+        let file = folder.join(&location);
+        // A link must not lead out of the folder either.
+        let real = |path: &Path| path.canonicalize().map_err(|e| wrong(e.to_string()));
+        let base = real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+        if !real(&file)?.starts_with(base) {
+            return Err(wrong("a link that leads out of the model's folder".into()));
+        }
+        let bytes = std::fs::read(&file).map_err(|e| wrong(e.to_string()))?;
+        files.insert(location.clone(), bytes);
+    }
+    let bytes = &files[&location];
+    let end = length.map_or(Some(bytes.len()), |n| offset.checked_add(n));
+    let range = end.and_then(|end| bytes.get(offset..end));
+    let values = range.ok_or_else(|| {
+        wrong(format!("it has {} bytes; {offset} + {length:?} are wanted", bytes.len()))
+    })?;
+    let values = values.to_vec();
+    tensor.raw_data = Some(values);
+    tensor.external_data.clear();
+    tensor.data_location = None;
+    Ok(())
+}
+
+/// Shape and values of a tensor of floats; `None` where it is no such tensor, or not whole.
+pub(super) fn floats(tensor: &Tensor) -> Option<(Vec<usize>, Vec<f32>)> {
+    let shape: Vec<usize> =
+        tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect::<Option<_>>()?;
+    let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+    let half = |bits: u16| match tensor.data_type {
+        data_type::FLOAT16 => f16::from_bits(bits).to_f32(),
+        _ => bf16::from_bits(bits).to_f32(),
+    };
+    let values: Vec<f32> = match (tensor.data_type, &tensor.raw_data) {
+        (data_type::FLOAT, Some(raw)) => {
+            raw.as_chunks::<4>().0.iter().map(|w| f32::from_le_bytes(*w)).collect()
+        }
+        (data_type::FLOAT, None) => tensor.float_data.clone(),
+        (data_type::DOUBLE, Some(raw)) => {
+            raw.as_chunks::<8>().0.iter().map(|w| f64::from_le_bytes(*w) as f32).collect()
+        }
+        (data_type::DOUBLE, None) => tensor.double_data.iter().map(|&v| v as f32).collect(),
+        (data_type::FLOAT16 | data_type::BFLOAT16, Some(raw)) => {
+            raw.as_chunks::<2>().0.iter().map(|w| half(u16::from_le_bytes(*w))).collect()
+        }
+        (data_type::FLOAT16 | data_type::BFLOAT16, None) => {
+            tensor.int32_data.iter().map(|&v| half(v as u16)).collect()
+        }
+        _ => return None,
+    };
+    (values.len() == count && values.iter().all(|v| v.is_finite())).then_some((shape, values))
+}
+
+/// The values of a tensor of 64-bit integers.
+pub(super) fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
+    (tensor.data_type == data_type::INT64).then(|| match &tensor.raw_data {
+        Some(raw) => raw.as_chunks::<8>().0.iter().map(|w| i64::from_le_bytes(*w)).collect(),
+        None => tensor.int64_data.clone(),
+    })
+}

@@ -1,0 +1,438 @@
+//! Where in an ONNX graph the feature map and the classifier are.
+//!
+//! The search goes backwards from the outputs: past softmax, casts and reshapes to the FC layer (Gemm,
+//! MatMul with or without Add, or a 1 x 1 convolution), and from its input past the same to global
+//! average pooling. What pooling is applied to is the feature map. Whether the two really give the
+//! network's logits is checked when it runs (`session`).
+
+use std::collections::HashMap;
+
+use super::OnnxError;
+use super::file::{OnnxFile, floats, integers};
+use super::proto::{Graph, Node, Tensor, ValueInfo, data_type};
+use crate::domain::LinearHead;
+
+/// The graph's images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInput {
+    /// The input's name.
+    pub name: String,
+    /// Images of a pass, where the graph fixes them.
+    pub batch: Option<usize>,
+    /// Side of the images, where the graph fixes it.
+    pub side: Option<usize>,
+    /// Whether channels come last: [n, height, width, 3].
+    pub channels_last: bool,
+    /// Whether values are 16-bit floats.
+    pub half: bool,
+}
+
+/// What the search found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The images.
+    pub input: ImageInput,
+    /// Name of the value that is the feature map, (n, K, H, W).
+    pub map: String,
+    /// Side of the window of an average pooling that must cover the whole map.
+    pub window: Option<[usize; 2]>,
+    /// Name of the value that the classifier gives, before any softmax.
+    pub logits: String,
+    /// The classifier.
+    pub head: LinearHead,
+    /// The classifier's place in the graph.
+    pub(super) place: HeadPlace,
+}
+
+/// Where the classifier's numbers are, to put others there.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct HeadPlace {
+    /// Index of the Gemm, MatMul or Conv.
+    pub(super) node: usize,
+    /// Index of the Add after a MatMul.
+    pub(super) add: Option<usize>,
+    /// The value of [n, C] that softmax or the output takes: the logits, reshaped where they are not that.
+    pub(super) scores: String,
+    /// Indices of the operations between logits and scores.
+    pub(super) between: Vec<usize>,
+    /// Name of the weight, for messages.
+    pub(super) weight: String,
+    /// What the classifier is applied to.
+    pub(super) input: String,
+    /// Whether it is a convolution.
+    pub(super) conv: bool,
+}
+
+/// Operations that change neither values nor their number.
+const PASSED: [&str; 7] =
+    ["Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"];
+/// Operations after the classifier that keep the order of the classes.
+const AFTER_LOGITS: [&str; 2] = ["Softmax", "LogSoftmax"];
+
+const ONLY_POOLED: &str =
+    "Use a CNN such as ResNet, DenseNet, EfficientNet or MobileNet, exported with its classifier.";
+
+struct Search<'a> {
+    graph: &'a Graph,
+    /// The node that gives a value.
+    makers: HashMap<&'a str, usize>,
+    constants: HashMap<&'a str, &'a Tensor>,
+}
+
+impl OnnxFile {
+    /// Finds images, feature map and classifier.
+    ///
+    /// # Errors
+    /// The graph does not take images, or does not end in pooling and one FC layer.
+    pub fn find(&self) -> Result<Found, OnnxError> {
+        let graph = self.graph();
+        let search = Search::new(graph);
+        let input = search
+            .image_input()
+            .map_err(|found| OnnxError::Input { path: self.path().into(), found })?;
+        let found: Vec<Result<Found, String>> =
+            graph.output.iter().map(|o| search.from_output(o, input.clone())).collect();
+        let refuse = |found: String| {
+            let path = self.path().into();
+            Err(OnnxError::NotPooled { path, found, remedy: ONLY_POOLED })
+        };
+        let mut good: Vec<Found> = found.iter().filter_map(|f| f.as_ref().ok().cloned()).collect();
+        match (good.len(), found.into_iter().find_map(Result::err)) {
+            (1, _) => Ok(good.remove(0)),
+            (0, Some(reason)) if graph.output.len() == 1 => refuse(reason),
+            (0, Some(reason)) => refuse(format!(
+                "it has {} outputs, none of them the logits of such a classifier; of the first: {reason}",
+                graph.output.len()
+            )),
+            (0, None) => refuse("it has no output".into()),
+            (n, _) => {
+                refuse(format!("{n} of its outputs are logits, and which to take is not known"))
+            }
+        }
+    }
+}
+
+fn describe(node: &Node) -> String {
+    match node.name.is_empty() {
+        true => format!("{} (which gives `{}`)", node.op_type, node.output.join(", ")),
+        false => format!("{} `{}`", node.op_type, node.name),
+    }
+}
+
+fn int(node: &Node, name: &str) -> Option<i64> {
+    node.attribute.iter().find(|a| a.name == name).and_then(|a| a.i)
+}
+
+fn ints(node: &Node, name: &str) -> Option<Vec<i64>> {
+    node.attribute.iter().find(|a| a.name == name).map(|a| a.ints.clone())
+}
+
+fn float(node: &Node, name: &str) -> f32 {
+    node.attribute.iter().find(|a| a.name == name).and_then(|a| a.f).unwrap_or(1.0)
+}
+
+impl<'a> Search<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let mut makers = HashMap::new();
+        let mut constants: HashMap<&str, &Tensor> =
+            graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
+        for (i, node) in graph.node.iter().enumerate() {
+            node.output.iter().for_each(|o| {
+                makers.insert(o.as_str(), i);
+            });
+            if node.op_type == "Constant"
+                && let (Some(name), Some(tensor)) =
+                    (node.output.first(), node.attribute.iter().find_map(|a| a.t.as_ref()))
+            {
+                constants.insert(name, tensor);
+            }
+        }
+        Self { graph, makers, constants }
+    }
+
+    fn image_input(&self) -> Result<ImageInput, String> {
+        let inputs: Vec<&ValueInfo> = self
+            .graph
+            .input
+            .iter()
+            .filter(|i| !self.constants.contains_key(i.name.as_str()))
+            .collect();
+        let found = || {
+            let text = |i: &&ValueInfo| format!("`{}` {}", i.name, shape_text(i));
+            if inputs.is_empty() {
+                "none".into()
+            } else {
+                inputs.iter().map(text).collect::<Vec<_>>().join(", ")
+            }
+        };
+        let [input] = inputs.as_slice() else {
+            return Err(found());
+        };
+        let kind = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).ok_or_else(found)?;
+        let half = match kind.elem_type {
+            data_type::FLOAT => false,
+            data_type::FLOAT16 => true,
+            _ => return Err(found()),
+        };
+        // A size of 0 or less, or a name, is not fixed.
+        let dims = kind.shape.as_ref().map(|s| {
+            s.dim
+                .iter()
+                .map(|d| d.dim_value.and_then(|v| usize::try_from(v).ok()).filter(|&v| v > 0))
+                .collect::<Vec<_>>()
+        });
+        let dims = dims.ok_or_else(found)?;
+        let [batch, a, b, c] = dims.as_slice() else {
+            return Err(found());
+        };
+        let (channels_last, [height, width]) = match (a, c) {
+            (Some(3) | None, _) => (false, [*b, *c]),
+            (_, Some(3)) => (true, [*a, *b]),
+            _ => return Err(found()),
+        };
+        let side = match (height, width) {
+            (Some(h), Some(w)) if h != w => return Err(format!("{} (not square)", found())),
+            (h, w) => h.or(w),
+        };
+        Ok(ImageInput { name: input.name.clone(), batch: *batch, side, channels_last, half })
+    }
+
+    fn maker(&self, value: &str) -> Option<(usize, &'a Node)> {
+        let index = *self.makers.get(value)?;
+        Some((index, &self.graph.node[index]))
+    }
+
+    /// The value that `value` is, up to operations named in `passed`.
+    fn origin(&self, value: &'a str, passed: &[&str]) -> &'a str {
+        let mut value = value;
+        // A graph has no cycles, but a hostile file may.
+        for _ in 0..self.graph.node.len() {
+            let Some((_, node)) = self.maker(value) else { break };
+            if !passed.contains(&node.op_type.as_str()) {
+                break;
+            }
+            let Some(input) = node.input.first() else { break };
+            value = input;
+        }
+        value
+    }
+
+    /// A constant tensor of floats behind `value`, and whether it is transposed on the way.
+    fn weights(&self, value: &'a str) -> Option<(Vec<usize>, Vec<f32>)> {
+        let value = self.origin(value, &["Identity", "Cast"]);
+        if let Some(tensor) = self.constants.get(value) {
+            return floats(tensor);
+        }
+        let (_, node) = self.maker(value).filter(|(_, n)| n.op_type == "Transpose")?;
+        let (shape, values) = floats(self.constants.get(node.input.first()?.as_str())?)?;
+        let swaps = ints(node, "perm").is_none_or(|perm| perm == [1, 0]);
+        let &[rows, columns] = shape.as_slice() else { return None };
+        swaps.then(|| (vec![columns, rows], transposed(&values, rows, columns)))
+    }
+
+    fn from_output(&self, output: &'a ValueInfo, input: ImageInput) -> Result<Found, String> {
+        let after: Vec<&str> = AFTER_LOGITS.into_iter().chain(["Identity", "Cast"]).collect();
+        let scores = self.origin(&output.name, &after);
+        let logits = self.origin(scores, &PASSED);
+        let (head, mut place) = self.classifier(logits)?;
+        place.between = self.between(logits, scores);
+        place.scores = scores.into();
+        let pooled = self.origin_of(&place.input);
+        let (map, window) = self.pooling(pooled, &place)?;
+        let (map, logits) = (map.to_string(), logits.to_string());
+        Ok(Found { input, map, window, logits, head, place })
+    }
+
+    /// The operations from `logits` to `scores`, whose first inputs form a chain.
+    fn between(&self, logits: &str, scores: &str) -> Vec<usize> {
+        let (mut nodes, mut value) = (vec![], scores);
+        while value != logits {
+            let Some((index, node)) = self.maker(value) else { break };
+            nodes.push(index);
+            value = &node.input[0];
+        }
+        nodes
+    }
+
+    fn origin_of(&self, value: &str) -> &'a str {
+        let known = self.makers.get_key_value(value).map(|(name, _)| *name);
+        known.map_or("", |name| self.origin(name, &PASSED))
+    }
+
+    /// The FC layer that gives `logits`.
+    fn classifier(&self, logits: &'a str) -> Result<(LinearHead, HeadPlace), String> {
+        let Some((index, node)) = self.maker(logits) else {
+            return Err(format!("`{logits}` is given by no operation"));
+        };
+        let not = |what: &str| format!("{what}, at {}", describe(node));
+        let (head, place) = match node.op_type.as_str() {
+            "Gemm" => {
+                let ([x, w], c) = (two(node)?, node.input.get(2));
+                let (shape, mut weight) = self
+                    .weights(w)
+                    .ok_or_else(|| not("an FC layer whose weight is no constant"))?;
+                let &[rows, columns] = shape.as_slice() else {
+                    return Err(not("a weight that is no matrix"));
+                };
+                let (classes, channels) = if int(node, "transB") == Some(1) {
+                    (rows, columns)
+                } else {
+                    weight = transposed(&weight, rows, columns);
+                    (columns, rows)
+                };
+                if int(node, "transA") == Some(1) {
+                    return Err(not("a transposed input"));
+                }
+                let alpha = float(node, "alpha");
+                weight.iter_mut().for_each(|v| *v *= alpha);
+                let beta = float(node, "beta");
+                let bias =
+                    self.bias(c, classes, beta).ok_or_else(|| not("a bias that is no constant"))?;
+                (self.head(weight, bias, channels), self.place(index, None, w, x, false))
+            }
+            "MatMul" => self
+                .matmul(index, None, None)
+                .ok_or_else(|| not("a product that is no FC layer"))?,
+            "Add" => {
+                let [a, b] = two(node)?;
+                let product = |x: &'a str, bias: &'a String| {
+                    let (i, _) = self.maker(x).filter(|(_, n)| n.op_type == "MatMul")?;
+                    self.matmul(i, Some(index), Some(bias))
+                };
+                product(a, b)
+                    .or_else(|| product(b, a))
+                    .ok_or_else(|| not("a sum that is no FC layer"))?
+            }
+            "Conv" => {
+                let [x, w] = two(node)?;
+                let (shape, weight) = self
+                    .weights(w)
+                    .ok_or_else(|| not("a convolution whose weight is no constant"))?;
+                let &[classes, channels, 1, 1] = shape.as_slice() else {
+                    return Err(not("a convolution that is not 1 x 1"));
+                };
+                let bias = self
+                    .bias(node.input.get(2), classes, 1.0)
+                    .ok_or_else(|| not("a bias that is no constant"))?;
+                (self.head(weight, bias, channels), self.place(index, None, w, x, true))
+            }
+            _ => {
+                return Err(format!("before the output comes {}, not an FC layer", describe(node)));
+            }
+        };
+        let head = head.ok_or_else(|| not("a weight of another shape than its bias"))?;
+        Ok((head, place))
+    }
+
+    fn matmul(
+        &self,
+        index: usize,
+        add: Option<usize>,
+        bias: Option<&'a String>,
+    ) -> Option<(Option<LinearHead>, HeadPlace)> {
+        let [x, w] = two(&self.graph.node[index]).ok()?;
+        let (shape, weight) = self.weights(w)?;
+        let &[channels, classes] = shape.as_slice() else { return None };
+        let weight = transposed(&weight, channels, classes);
+        let bias = self.bias(bias, classes, 1.0)?;
+        Some((self.head(weight, bias, channels), self.place(index, add, w, x, false)))
+    }
+
+    fn place(&self, node: usize, add: Option<usize>, w: &str, x: &str, conv: bool) -> HeadPlace {
+        let (scores, between) = (String::new(), vec![]);
+        HeadPlace { node, add, scores, between, weight: w.into(), input: x.into(), conv }
+    }
+
+    fn head(&self, weight: Vec<f32>, bias: Vec<f32>, channels: usize) -> Option<LinearHead> {
+        LinearHead::new(weight, bias).filter(|head| head.channels() == channels)
+    }
+
+    /// A constant bias of `classes` values; zeros where there is none.
+    fn bias(&self, value: Option<&'a String>, classes: usize, scale: f32) -> Option<Vec<f32>> {
+        let Some(value) = value.filter(|v| !v.is_empty()) else {
+            return Some(vec![0.0; classes]);
+        };
+        let (_, values) = self.weights(value)?;
+        let values: Vec<f32> = values.iter().map(|v| v * scale).collect();
+        (values.len() == classes).then_some(values)
+    }
+
+    /// The map that `pooled` is the mean of, and the window that must cover it.
+    fn pooling(
+        &self,
+        pooled: &'a str,
+        place: &HeadPlace,
+    ) -> Result<(&'a str, Option<[usize; 2]>), String> {
+        let classifier = describe(&self.graph.node[place.node]);
+        let Some((_, node)) = self.maker(pooled) else {
+            return Err(format!("nothing is pooled before {classifier}"));
+        };
+        let input = node.input.first().map(String::as_str).unwrap_or_default();
+        let found = describe(node);
+        match node.op_type.as_str() {
+            "GlobalAveragePool" => Ok((input, None)),
+            "AveragePool" => {
+                let window = ints(node, "kernel_shape").unwrap_or_default();
+                let padded = ints(node, "pads").is_some_and(|pads| pads.iter().any(|&p| p != 0));
+                match window.as_slice() {
+                    &[h, w] if h > 0 && w > 0 && !padded => {
+                        Ok((input, Some([h as usize, w as usize])))
+                    }
+                    _ => Err(format!("{found}, with windows {window:?}, is not global")),
+                }
+            }
+            "ReduceMean" => {
+                let axes = ints(node, "axes")
+                    .or_else(|| integers(self.constants.get(node.input.get(1)?.as_str())?));
+                let axes = axes.unwrap_or_default();
+                match axes.as_slice() {
+                    [2, 3] | [3, 2] | [-2, -1] | [-1, -2] | [2, -1] | [-1, 2] => Ok((input, None)),
+                    // The mean over locations that were made one axis before.
+                    [2] | [-1] => match self.maker(input) {
+                        Some((_, before))
+                            if ["Reshape", "Flatten"].contains(&before.op_type.as_str()) =>
+                        {
+                            let map = before.input.first().map(String::as_str).unwrap_or_default();
+                            Ok((map, None))
+                        }
+                        _ => Err(format!(
+                            "{found} is over axis {axes:?} and not over height and width"
+                        )),
+                    },
+                    [1, 2] => Err(format!(
+                        "{found} is over axes [1, 2]: the map has its channels last, as that of a vision transformer"
+                    )),
+                    _ => {
+                        Err(format!("{found} is over axes {axes:?} and not over height and width"))
+                    }
+                }
+            }
+            _ => Err(format!("between the pooling and {classifier} comes {found}")),
+        }
+    }
+}
+
+fn two(node: &Node) -> Result<[&String; 2], String> {
+    match node.input.as_slice() {
+        [a, b, ..] => Ok([a, b]),
+        _ => Err(format!("{} has too few inputs", describe(node))),
+    }
+}
+
+/// [rows, columns] → [columns, rows].
+pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
+}
+
+fn shape_text(input: &ValueInfo) -> String {
+    let kind = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let Some(shape) = kind.and_then(|t| t.shape.as_ref()) else {
+        return "of unknown shape".into();
+    };
+    let dim = |d: &super::proto::Dimension| match (d.dim_value, &d.dim_param) {
+        (Some(value), _) => value.to_string(),
+        (None, Some(name)) => name.clone(),
+        (None, None) => "?".into(),
+    };
+    format!("[{}]", shape.dim.iter().map(dim).collect::<Vec<_>>().join(", "))
+}

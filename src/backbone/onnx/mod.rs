@@ -1,0 +1,110 @@
+//! Networks as ONNX files: those of other programs, whose map and classifier are found in the graph,
+//! and those of this crate, written from a [`super::Network`].
+
+mod export;
+mod file;
+mod find;
+mod proto;
+#[cfg(feature = "onnx")]
+mod session;
+
+use std::path::PathBuf;
+
+pub use export::{ModelInfo, export, with_head};
+pub use file::OnnxFile;
+pub use find::{Found, ImageInput};
+#[cfg(feature = "onnx")]
+pub use session::{OnnxBackbone, OnnxOptions, Runtime, runtime};
+
+/// What can be wrong with an ONNX file or with the library that runs it.
+#[derive(Debug, thiserror::Error)]
+pub enum OnnxError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not an ONNX file, or cut short.
+    #[error("{}: not a whole ONNX file: {found}\n  Export it again.", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser found.
+        found: String,
+    },
+    /// Weights in a file beside the model that cannot be used.
+    #[error("{}: tensor `{tensor}` is stored outside, in `{location}`: {found}\n  Keep the files of an export together, in one folder.", path.display())]
+    External {
+        /// The model.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where its values should be.
+        location: String,
+        /// What is wrong.
+        found: String,
+    },
+    /// A graph that does not take images.
+    #[error("{}: the inputs are {found}; expected one of images, [n, 3, height, width] or [n, height, width, 3], in float or float16", path.display())]
+    Input {
+        /// The model.
+        path: PathBuf,
+        /// The inputs.
+        found: String,
+    },
+    /// A network that does not end in pooling and one FC layer.
+    #[error("{}: the network must end in global average pooling and one FC layer, and this one does not: {found}\n  {remedy}", path.display())]
+    NotPooled {
+        /// The model.
+        path: PathBuf,
+        /// What it ends in.
+        found: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The logits that follow from map and classifier are not the network's.
+    #[error("{}: from the map `{map}` and the classifier `{classifier}` follow logits that differ by {difference:.3} (of {scale:.3}) from the network's own; there is more between them than pooling and one FC layer", path.display())]
+    OtherLogits {
+        /// The model.
+        path: PathBuf,
+        /// The value taken for the feature map.
+        map: String,
+        /// The tensor taken for the classifier's weight.
+        classifier: String,
+        /// Largest difference.
+        difference: f32,
+        /// Largest logit.
+        scale: f32,
+    },
+    /// A classifier of other classes than the images.
+    #[error("{}: the classifier has {found} classes; the images have {expected}\n  Give the images of the classes it was trained on.", path.display())]
+    Classes {
+        /// The model.
+        path: PathBuf,
+        /// Its classes.
+        found: usize,
+        /// The images' classes.
+        expected: usize,
+    },
+    /// onnxruntime is not there.
+    #[error(
+        "onnxruntime: {found}\n  Install it (pip install onnxruntime, into .venv or the active environment), or set ORT_DYLIB_PATH to libonnxruntime.so."
+    )]
+    Library {
+        /// Where was looked, and what was found.
+        found: String,
+    },
+    /// onnxruntime refused or failed.
+    #[error("{}: onnxruntime: {operation}: {message}", path.display())]
+    Runtime {
+        /// The model.
+        path: PathBuf,
+        /// What it was doing.
+        operation: &'static str,
+        /// Its message.
+        message: String,
+    },
+}

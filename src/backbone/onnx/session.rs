@@ -1,0 +1,371 @@
+//! ONNX files at work, in onnxruntime: a library that is loaded when it is first needed.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use half::f16;
+use ort::environment::Environment;
+use ort::ep::ExecutionProvider;
+use ort::session::Session;
+use ort::session::builder::SessionBuilder;
+use ort::value::{DynValue, Tensor};
+
+use super::OnnxError;
+use super::file::OnnxFile;
+use super::find::Found;
+use super::proto::ValueInfo;
+use crate::backbone::{Backbone, BackboneError};
+use crate::domain::{FeatureShape, LinearHead};
+use crate::rng::{KeyedRng, Stage};
+
+/// onnxruntime, loaded.
+pub struct Runtime {
+    environment: Environment,
+    /// The library.
+    pub path: PathBuf,
+    /// What it says of its build.
+    pub build: String,
+    /// Whether its CUDA provider was built in and can be asked for.
+    pub has_cuda: bool,
+}
+
+/// The library's name begins with this on Linux and macOS.
+const LIBRARY: &str = "libonnxruntime.";
+
+/// Loads onnxruntime, once: from `ORT_DYLIB_PATH`, else from Python's package in the active
+/// environment or in `.venv`, else from where the system looks.
+///
+/// # Errors
+/// There is none, or it is too old.
+pub fn runtime() -> Result<&'static Runtime, OnnxError> {
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    RUNTIME.get_or_init(load).as_ref().map_err(|found| OnnxError::Library { found: found.clone() })
+}
+
+fn load() -> Result<Runtime, String> {
+    let path = library();
+    let in_words = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let environment = ort::init_from(&path)
+        .map_err(|e| in_words(&e))?
+        .with_name("fsa-bank")
+        .with_telemetry(false)
+        .build()
+        .map_err(|e| in_words(&e))?;
+    environment.set_log_level(ort::logging::LogLevel::Fatal);
+    let has_cuda = ort::ep::CUDA::is_available().unwrap_or(false);
+    Ok(Runtime { environment, path, build: ort::info().into(), has_cuda })
+}
+
+fn library() -> PathBuf {
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
+        return path.into();
+    }
+    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(std::env::var_os);
+    let mut environments: Vec<PathBuf> = active.map(PathBuf::from).collect();
+    environments.push(".venv".into());
+    // An executable in target/release belongs to the .venv two folders above.
+    let executable = std::env::current_exe().unwrap_or_default();
+    environments.extend(executable.ancestors().skip(1).map(|dir| dir.join(".venv")));
+    environments.iter().find_map(|dir| in_environment(dir)).unwrap_or("libonnxruntime.so".into())
+}
+
+/// `lib/python3.*/site-packages/onnxruntime/capi/libonnxruntime.so.*`
+fn in_environment(environment: &Path) -> Option<PathBuf> {
+    let names = |dir: &Path| {
+        let entries = std::fs::read_dir(dir).ok().into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.sort_unstable();
+        paths
+    };
+    let pythons = names(&environment.join("lib"));
+    pythons.iter().find_map(|python| {
+        let library = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(LIBRARY))
+        };
+        names(&python.join("site-packages/onnxruntime/capi")).into_iter().find(library)
+    })
+}
+
+/// Where and how a model runs.
+#[derive(Debug, Clone)]
+pub struct OnnxOptions {
+    /// `auto` (CUDA where its provider is there, else the CPU), `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// CPU threads; `None`: all.
+    pub threads: Option<usize>,
+    /// Side of the images, where the graph does not fix it.
+    pub side: usize,
+}
+
+/// A model up to its feature map.
+pub struct OnnxBackbone {
+    session: Session,
+    found: Found,
+    shape: FeatureShape,
+    side: usize,
+    path: PathBuf,
+    /// Where it runs, in words.
+    pub device: String,
+}
+
+/// Share of the largest logit by which the logits may differ from those that follow from map and
+/// classifier; 16-bit floats have 11 significant bits.
+const LOGITS_TOLERANCE: f32 = 1e-3;
+const LOGITS_TOLERANCE_HALF: f32 = 3e-2;
+
+impl OnnxBackbone {
+    /// Opens a model and makes sure, on random images, that pooling and classifier give its logits.
+    ///
+    /// # Errors
+    /// There is no onnxruntime, it refuses the model, or the graph is not what it seemed.
+    pub fn open(file: &OnnxFile, options: &OnnxOptions) -> Result<Self, OnnxError> {
+        let found = file.find()?;
+        let runtime = runtime()?;
+        let side = found.input.side.unwrap_or(options.side);
+        let place = Place { path: file.path(), device: &options.device, threads: options.threads };
+        let both = with_outputs(file, &[&found.map, &found.logits]);
+        let (session, device) = place.session(runtime, &both)?;
+        let path = file.path().to_path_buf();
+        let shape = FeatureShape { channels: found.head.channels(), height: 0, width: 0 };
+        let mut model = Self { session, found, shape, side, path, device };
+        model.check()?;
+        let map_only = with_outputs(file, &[&model.found.map]);
+        (model.session, _) = place.session(runtime, &map_only)?;
+        Ok(model)
+    }
+
+    /// The classifier of the file.
+    pub fn head(&self) -> &LinearHead {
+        &self.found.head
+    }
+
+    /// Side of the images.
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
+    /// Runs random images and compares the logits.
+    fn check(&mut self) -> Result<(), OnnxError> {
+        let images = self.found.input.batch.unwrap_or(2);
+        let mut rng = KeyedRng::new(0, Stage::InitialWeights, (0, 0));
+        let inputs: Vec<f32> =
+            (0..images * 3 * self.side * self.side).map(|_| rng.normal() as f32).collect();
+        let (map_name, logits_name) = (self.found.map.clone(), self.found.logits.clone());
+        let outputs = self.outputs(&inputs, images, &[&map_name, &logits_name])?;
+        let [(map_shape, maps), (_, logits)] = outputs.as_slice() else {
+            return Err(self.failed("its outputs", &"fewer than asked for"));
+        };
+        let refuse = |found: String| OnnxError::NotPooled {
+            path: self.path.clone(),
+            found,
+            remedy: "Export it again, with fixed height and width.",
+        };
+        let head = &self.found.head;
+        let (channels, classes) = (head.channels(), head.classes());
+        let &[n, k, height, width] = map_shape.as_slice() else {
+            return Err(refuse(format!("`{map_name}` is {map_shape:?}, not a map (n, K, H, W)")));
+        };
+        if let Some([h, w]) = self.found.window.filter(|window| *window != [height, width]) {
+            return Err(refuse(format!(
+                "its average pooling covers {h} x {w} of a map of {height} x {width}"
+            )));
+        }
+        if n != images || k != channels || height * width == 0 {
+            return Err(refuse(format!(
+                "`{map_name}` is {map_shape:?}; the classifier takes {channels} channels"
+            )));
+        }
+        if logits.len() != images * classes {
+            let found = format!("`{logits_name}` has {} values", logits.len());
+            return Err(refuse(format!("{found}; {images} x {classes} were expected")));
+        }
+        let mean = |m: &[f32]| m.iter().sum::<f32>() / m.len() as f32;
+        let pooled: Vec<f32> = maps.chunks_exact(height * width).map(mean).collect();
+        let wanted = crate::eval::logits(&pooled, head);
+        let scale = logits.iter().fold(0f32, |max, v| max.max(v.abs())).max(1e-6);
+        let differences = wanted.iter().zip(logits).map(|(a, b)| (a - b).abs());
+        // NaN must not pass, so the largest is searched for by hand.
+        let difference =
+            differences.fold(0f32, |max, d| if d > max || d.is_nan() { d } else { max });
+        let tolerance =
+            if self.found.input.half { LOGITS_TOLERANCE_HALF } else { LOGITS_TOLERANCE };
+        if difference > tolerance * scale || difference.is_nan() {
+            let (path, classifier) = (self.path.clone(), self.found.place.weight.clone());
+            return Err(OnnxError::OtherLogits {
+                path,
+                map: map_name,
+                classifier,
+                difference,
+                scale,
+            });
+        }
+        self.shape = FeatureShape { channels, height, width };
+        Ok(())
+    }
+
+    fn failed(&self, operation: &'static str, e: &dyn std::fmt::Display) -> OnnxError {
+        OnnxError::Runtime { path: self.path.clone(), operation, message: e.to_string() }
+    }
+
+    /// Shape and values of the named outputs for (n, 3, side, side).
+    fn outputs(
+        &mut self,
+        inputs: &[f32],
+        images: usize,
+        names: &[&str],
+    ) -> Result<Vec<(Vec<usize>, Vec<f32>)>, OnnxError> {
+        let input = &self.found.input;
+        let side = self.side;
+        let (shape, values) = match input.channels_last {
+            false => ([images, 3, side, side], inputs.to_vec()),
+            true => ([images, side, side, 3], channels_last(inputs, side * side)),
+        };
+        let tensor: Result<DynValue, ort::Error> = match input.half {
+            false => Tensor::from_array((shape, values)).map(|t| t.into_dyn()),
+            true => {
+                let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
+                Tensor::from_array((shape, halves)).map(|t| t.into_dyn())
+            }
+        };
+        let path = self.path.clone();
+        let failed = |operation: &'static str, e: ort::Error| OnnxError::Runtime {
+            path: path.clone(),
+            operation,
+            message: e.to_string(),
+        };
+        let tensor = tensor.map_err(|e| failed("its input", e))?;
+        let results = self
+            .session
+            .run(ort::inputs![input.name.as_str() => tensor])
+            .map_err(|e| failed("the forward pass", e))?;
+        names
+            .iter()
+            .map(|name| {
+                let missing = ort::Error::new(format!("no output `{name}`"));
+                let value =
+                    results.get(name).ok_or(missing).map_err(|e| failed("its outputs", e))?;
+                let sizes = |shape: &[i64]| shape.iter().map(|&d| d as usize).collect();
+                if let Ok((shape, values)) = value.try_extract_tensor::<f32>() {
+                    return Ok((sizes(shape), values.to_vec()));
+                }
+                let halves = value.try_extract_tensor::<f16>();
+                let (shape, values) = halves.map_err(|e| failed("its outputs", e))?;
+                Ok((sizes(shape), values.iter().map(|v| v.to_f32()).collect()))
+            })
+            .collect()
+    }
+
+    /// Maps of whole passes of the batch that the graph fixes; the last one is filled up with zeros.
+    fn maps(&mut self, inputs: &[f32], images: usize) -> Result<Vec<f32>, OnnxError> {
+        let map = self.found.map.clone();
+        let Some(batch) = self.found.input.batch.filter(|&batch| batch != images) else {
+            return Ok(self.outputs(inputs, images, &[&map])?.remove(0).1);
+        };
+        let mut maps = Vec::with_capacity(images * self.shape.values());
+        let image = 3 * self.side * self.side;
+        for chunk in inputs.chunks(batch * image) {
+            let mut whole = chunk.to_vec();
+            whole.resize(batch * image, 0.0);
+            let (_, values) = self.outputs(&whole, batch, &[&map])?.remove(0);
+            maps.extend_from_slice(&values[..chunk.len() / image * self.shape.values()]);
+        }
+        Ok(maps)
+    }
+}
+
+impl Backbone for OnnxBackbone {
+    fn shape(&self) -> FeatureShape {
+        self.shape
+    }
+
+    fn feature_maps(&mut self, inputs: &[f32], images: usize) -> Result<Vec<f32>, BackboneError> {
+        Ok(self.maps(inputs, images)?)
+    }
+}
+
+/// (n, 3, side, side) → [n, side, side, 3].
+fn channels_last(inputs: &[f32], pixels: usize) -> Vec<f32> {
+    let images = inputs.chunks_exact(3 * pixels);
+    images
+        .flat_map(|image| (0..pixels).flat_map(move |p| (0..3).map(move |c| image[c * pixels + p])))
+        .collect()
+}
+
+/// The model with these outputs alone; onnxruntime leaves out what they do not need.
+fn with_outputs(file: &OnnxFile, names: &[&str]) -> Vec<u8> {
+    use prost::Message;
+    let mut model = file.model.clone();
+    if let Some(graph) = model.graph.as_mut() {
+        let known: Vec<ValueInfo> = std::mem::take(&mut graph.output);
+        graph.output = names
+            .iter()
+            .map(|&name| {
+                // Without a type it is inferred.
+                let unknown = || ValueInfo { name: name.into(), ..Default::default() };
+                known.iter().find(|o| o.name == name).cloned().unwrap_or_else(unknown)
+            })
+            .collect();
+    }
+    model.encode_to_vec()
+}
+
+struct Place<'a> {
+    path: &'a Path,
+    device: &'a str,
+    threads: Option<usize>,
+}
+
+impl Place<'_> {
+    /// A session on the device, and the device in words.
+    fn session(&self, runtime: &Runtime, model: &[u8]) -> Result<(Session, String), OnnxError> {
+        let failed = |operation: &'static str, message: String| OnnxError::Runtime {
+            path: self.path.into(),
+            operation,
+            message,
+        };
+        let cuda = match self.device {
+            "cpu" => None,
+            "auto" => runtime.has_cuda.then_some(0),
+            "cuda" => Some(0),
+            name => {
+                Some(name.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(|| {
+                    failed(
+                        "choosing a device",
+                        format!("`{name}` is none of auto, cpu, cuda, cuda:N"),
+                    )
+                })?)
+            }
+        };
+        let threads = self.threads.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        });
+        let built = |e: &dyn std::fmt::Display| failed("making a session", e.to_string());
+        let builder: SessionBuilder =
+            Session::builder(&runtime.environment).map_err(|e| built(&e))?;
+        let mut builder = builder.with_intra_threads(threads).map_err(|e| built(&e))?;
+        if let Some(index) = cuda {
+            // By name, a provider that cannot load is an error and not the CPU in its place.
+            let provider = ort::ep::CUDA::default().with_device_id(index).build();
+            let provider = match self.device {
+                "auto" => provider.fail_silently(),
+                _ => provider.error_on_failure(),
+            };
+            builder = builder.with_execution_providers([provider]).map_err(|e| {
+                failed(
+                    "loading the CUDA provider",
+                    format!(
+                        "{e}\n  Use --device cpu, or install onnxruntime-gpu and an NVIDIA driver."
+                    ),
+                )
+            })?;
+        }
+        let session = builder
+            .commit_from_memory(model)
+            .map_err(|e| failed("loading the model", e.to_string()))?;
+        let device = match cuda {
+            Some(index) => format!("onnxruntime with CUDA device {index}"),
+            None => format!("onnxruntime on the CPU ({threads} threads)"),
+        };
+        Ok((session, device))
+    }
+}

@@ -1,0 +1,159 @@
+//! `fsa-bank features --onnx`: the network of another program, in onnxruntime.
+
+use std::path::Path;
+
+use crate::cli::Context;
+use crate::cli::args::FeaturesArgs;
+
+#[cfg(not(feature = "onnx"))]
+pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path) -> anyhow::Result<()> {
+    anyhow::bail!("--onnx: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
+}
+
+#[cfg(feature = "onnx")]
+pub(super) fn run(context: &Context, args: &FeaturesArgs, path: &Path) -> anyhow::Result<()> {
+    use crate::backbone::BackboneError;
+    use crate::backbone::onnx::{OnnxFile, OnnxOptions};
+    use crate::cli::train::open_dataset;
+    use crate::features::FrozenModel;
+    use crate::progress::Progress;
+
+    let in_backbone = BackboneError::from;
+    let file = OnnxFile::load(path).map_err(in_backbone)?;
+    // Refused before the images are looked at.
+    let found = file.find().map_err(in_backbone)?;
+    context.screen.line(&format!(
+        "{}: feature map `{}`, classifier of {} classes over {} channels",
+        path.display(),
+        found.map,
+        found.head.classes(),
+        found.head.channels()
+    ));
+    let loaded = settings::loaded(args, path, found.input.side)?;
+    let dataset = open_dataset(context, &loaded)?;
+    let options = OnnxOptions {
+        device: args.common.device.clone(),
+        threads: context.threads,
+        side: loaded.pipeline.dataset.image_size,
+    };
+    let model = FrozenModel::onnx(&file, &dataset, &options)?;
+    super::write_bank(context, args, &loaded, &dataset, model)
+}
+
+#[cfg(feature = "onnx")]
+mod settings {
+    use std::path::Path;
+
+    use anyhow::{Context as _, bail};
+    use serde::Deserialize;
+
+    use super::FeaturesArgs;
+    use crate::cli::train::load;
+    use crate::config::{self, DatasetKind, Interpolation, LoadedPipeline, Pipeline};
+
+    /// Usual for ImageNet networks: scaled to 256 pixels, cut to 224.
+    const IMAGENET_SIDE: usize = 224;
+    const IMAGENET_CROP: f64 = 0.875;
+
+    /// What timm's config.json says of preprocessing, at its top or under `pretrained_cfg`.
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Timm {
+        mean: Option<Vec<f32>>,
+        std: Option<Vec<f32>>,
+        crop_pct: Option<f64>,
+        interpolation: Option<String>,
+        input_size: Option<[usize; 3]>,
+        pretrained_cfg: Option<Box<Timm>>,
+    }
+
+    /// The pipeline of the command line, or one that follows from the network and the images.
+    pub(super) fn loaded(
+        args: &FeaturesArgs,
+        onnx: &Path,
+        fixed_side: Option<usize>,
+    ) -> anyhow::Result<LoadedPipeline> {
+        let mut loaded = match &args.pipeline {
+            Some(pipeline) => load(pipeline, &args.common)?,
+            None => {
+                let mut pipeline = Pipeline::default();
+                let dataset = &mut pipeline.dataset;
+                dataset.path = args.common.data.clone().unwrap_or_default();
+                dataset.kind = match dataset.path.extension() {
+                    Some(extension) if extension == "parquet" => DatasetKind::Parquet,
+                    _ if dataset.path.is_file() => DatasetKind::List,
+                    _ => DatasetKind::Folder,
+                };
+                dataset.image_size = fixed_side.unwrap_or(IMAGENET_SIDE);
+                dataset.crop_fraction = IMAGENET_CROP;
+                if let Some(file) = &args.preprocessing {
+                    timm(file, &mut pipeline.dataset, fixed_side)?;
+                }
+                let name = onnx.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                config::with_overrides(name, onnx, pipeline, &args.common.set)?
+            }
+        };
+        let dataset = &mut loaded.pipeline.dataset;
+        if let (Some(file), true) = (&args.preprocessing, args.pipeline.is_some()) {
+            timm(file, dataset, fixed_side)?;
+        }
+        if let Some(side) = fixed_side.filter(|&side| side != dataset.image_size) {
+            bail!(
+                "dataset.image_size is {}; {} takes images of {side} pixels only\n  \
+                 Set dataset.image_size = {side}.",
+                dataset.image_size,
+                onnx.display()
+            );
+        }
+        Ok(loaded)
+    }
+
+    fn timm(
+        file: &Path,
+        dataset: &mut config::DatasetConfig,
+        fixed_side: Option<usize>,
+    ) -> anyhow::Result<()> {
+        let text = std::fs::read(file).with_context(|| format!("{}", file.display()))?;
+        let mut top: Timm = serde_json::from_slice(&text)
+            .with_context(|| format!("{}: not a timm config.json", file.display()))?;
+        let read = top.pretrained_cfg.take().map_or(Timm::default(), |inner| *inner).or(top);
+        let triple = |values: &Option<Vec<f32>>| values.clone().filter(|v| v.len() == 3);
+        let (Some(mean), Some(std)) = (triple(&read.mean), triple(&read.std)) else {
+            bail!("{}: no `mean` and `std` of three numbers", file.display());
+        };
+        if !std.iter().all(|v| *v > 0.0) {
+            bail!("{}: std is {std:?}; expected positive numbers", file.display());
+        }
+        (dataset.mean, dataset.std) = (mean, std);
+        if let Some(crop) = read.crop_pct.filter(|crop| *crop > 0.0 && *crop <= 1.0) {
+            dataset.crop_fraction = crop;
+        }
+        dataset.interpolation = match read.interpolation.as_deref() {
+            None | Some("bilinear") => Interpolation::Bilinear,
+            Some("bicubic") => Interpolation::Bicubic,
+            Some(other) => {
+                bail!("{}: interpolation `{other}`; expected bilinear or bicubic", file.display())
+            }
+        };
+        if let Some([_, side, _]) = read.input_size
+            && fixed_side.is_none()
+        {
+            dataset.image_size = side;
+        }
+        Ok(())
+    }
+
+    impl Timm {
+        /// Its own values, and the other's where it has none.
+        fn or(self, other: Self) -> Self {
+            Self {
+                mean: self.mean.or(other.mean),
+                std: self.std.or(other.std),
+                crop_pct: self.crop_pct.or(other.crop_pct),
+                interpolation: self.interpolation.or(other.interpolation),
+                input_size: self.input_size.or(other.input_size),
+                pretrained_cfg: None,
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! ONNX files in and out, in the real onnxruntime: PyTorch's exports (tests/data/onnx), and those of
+//! this crate.
+
+use std::path::{Path, PathBuf};
+
+use fsa_bank::backbone::Backbone;
+use fsa_bank::backbone::onnx::{
+    ModelInfo, OnnxBackbone, OnnxError, OnnxFile, OnnxOptions, export, with_head,
+};
+use fsa_bank::domain::{FeatureShape, LinearHead};
+use fsa_bank::rng::{KeyedRng, Stage};
+
+use crate::command_line::{call, text};
+use crate::fixtures::image_folder;
+use crate::references::{IMAGES, references};
+
+/// Of the networks in tests/data/onnx.
+const SIDE: usize = 16;
+const SHAPE: FeatureShape = FeatureShape { channels: 8, height: 4, width: 4 };
+
+fn corpus() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx");
+    let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|p| p.extension().is_some_and(|e| e == "onnx")).collect();
+    files.sort();
+    assert!(files.len() >= 29);
+    files
+}
+
+fn corpus_file(name: &str) -> PathBuf {
+    corpus().into_iter().find(|p| p.file_name().unwrap() == name).unwrap()
+}
+
+fn is_refused(path: &Path) -> bool {
+    path.file_name().unwrap().to_string_lossy().starts_with("refused")
+}
+
+fn options(side: usize) -> OnnxOptions {
+    OnnxOptions { device: "cpu".into(), threads: Some(1), side }
+}
+
+fn open(path: &Path) -> Result<OnnxBackbone, OnnxError> {
+    OnnxBackbone::open(&OnnxFile::load(path)?, &options(SIDE))
+}
+
+fn noise(images: usize, side: usize) -> Vec<f32> {
+    let mut rng = KeyedRng::new(3, Stage::InitialWeights, (0, 0));
+    (0..images * 3 * side * side).map(|_| rng.normal() as f32).collect()
+}
+
+#[test]
+fn pytorchs_exports_open_unedited() {
+    for path in corpus().iter().filter(|p| !is_refused(p)) {
+        let mut model = open(path).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(model.shape(), SHAPE, "{}", path.display());
+        assert_eq!((model.head().classes(), model.side()), (4, SIDE));
+        // Also a number of images that is no multiple of a fixed batch, each by itself.
+        let inputs = noise(5, SIDE);
+        let maps = model.feature_maps(&inputs, 5).unwrap();
+        assert_eq!(maps.len(), 5 * SHAPE.values());
+        let last = model.feature_maps(&inputs[4 * 3 * SIDE * SIDE..], 1).unwrap();
+        let same = maps[4 * SHAPE.values()..].iter().zip(&last).all(|(a, b)| (a - b).abs() < 1e-3);
+        assert!(same, "{}", path.display());
+        // A map after ReLU, and not what comes before or after it.
+        assert!(maps.iter().all(|v| *v >= 0.0) && maps.contains(&0.0));
+    }
+}
+
+#[test]
+fn networks_of_another_kind_are_refused_with_what_they_end_in() {
+    let expected = [
+        ("part-window", "its average pooling covers 2 x 2 of a map of 4 x 4"),
+        ("two-layers", "comes Relu"),
+        ("tanh", "comes Tanh"),
+        ("max-pool", "comes ReduceMax"),
+        ("transformer", "must end in global average pooling and one FC layer"),
+        ("detector", "it has 2 outputs, none of them the logits"),
+    ];
+    for path in corpus().iter().filter(|p| is_refused(p)) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let error = open(path).err().unwrap_or_else(|| panic!("{name} is taken"));
+        let (_, part) = expected.iter().find(|(kind, _)| name.contains(kind)).unwrap();
+        let message = error.to_string();
+        assert!(message.contains(part) && message.contains("\n  "), "{message}");
+    }
+}
+
+fn info(shape: FeatureShape, side: usize) -> ModelInfo {
+    ModelInfo { side, shape, metadata: vec![] }
+}
+
+#[test]
+fn every_network_is_exported_as_pytorch_computes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for r in references() {
+        let (network, shape, weights) = r.network();
+        let info = info(shape, r.side);
+        let bytes = export(&network, &weights, Path::new("formula"), &info).unwrap();
+        let path = dir.path().join("model.onnx");
+        std::fs::write(&path, bytes).unwrap();
+        let mut model = OnnxBackbone::open(&OnnxFile::load(&path).unwrap(), &options(32)).unwrap();
+        assert_eq!((model.shape(), model.side()), (shape, r.side), "{}", r.name());
+        let maps = model.feature_maps(&r.images(), IMAGES).unwrap();
+        r.check(&maps, &network, &weights);
+    }
+}
+
+#[test]
+fn another_classifier_is_put_in_place_of_the_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let weight: Vec<f32> = (0..3 * 8).map(|i| (i % 7) as f32 * 0.25 - 0.5).collect();
+    let head = LinearHead::new(weight, vec![0.5, 0.0, -0.5]).unwrap();
+    for path in corpus().iter().filter(|p| !is_refused(p)) {
+        let file = OnnxFile::load(path).unwrap();
+        let changed = dir.path().join("changed.onnx");
+        std::fs::write(&changed, with_head(&file, &file.find().unwrap(), &head)).unwrap();
+        // Opening it compares its logits with those of map and classifier.
+        let (mut old, mut new) = (open(path).unwrap(), open(&changed).unwrap());
+        assert_eq!(*new.head(), head, "{}", path.display());
+        let inputs = noise(3, SIDE);
+        let (old, new) =
+            (old.feature_maps(&inputs, 3).unwrap(), new.feature_maps(&inputs, 3).unwrap());
+        assert!(old == new, "{}", path.display());
+    }
+}
+
+#[test]
+fn an_onnx_file_and_a_folder_of_images_are_enough_for_a_bank() {
+    let dir = tempfile::tempdir().unwrap();
+    image_folder(dir.path(), &[24, 12, 5, 2]);
+    // Classes without splits, and the same images as a list.
+    let flat = dir.path().join("train");
+    let mut list = String::new();
+    for class in std::fs::read_dir(&flat).unwrap() {
+        for image in std::fs::read_dir(class.unwrap().path()).unwrap() {
+            let path = image.unwrap().path();
+            let class = path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_string();
+            list += &format!("{}\t{class}\n", path.strip_prefix(&flat).unwrap().display());
+        }
+    }
+    std::fs::write(flat.join("images.txt"), list).unwrap();
+    let model = corpus_file("external.onnx");
+    let (model, out) = (model.to_str().unwrap(), dir.path().join("run"));
+    for (images, rows) in
+        [(dir.path().to_path_buf(), 43 + 24), (flat.clone(), 43), (flat.join("images.txt"), 43)]
+    {
+        let args = ["-q", "--json", "features", "--onnx", model, "--overwrite", "--device", "cpu"];
+        let (images, out) = (images.to_str().unwrap(), out.to_str().unwrap());
+        let output = call(&[&args[..], &["--images", images, "--out", out]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(made["rows"], rows);
+    }
+    let shards = out.join("shards");
+    let output = call(&["-q", "finetune", shards.to_str().unwrap(), "--iterations", "10"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_network_of_other_classes_and_a_device_that_is_not_there_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    image_folder(dir.path(), &[6, 5, 4]);
+    let model = corpus_file("adaptive-dynamo.onnx");
+    let (model, images) = (model.to_str().unwrap(), dir.path().to_str().unwrap());
+    let args = ["-q", "features", "--onnx", model, "--images", images, "--out", images];
+    let refused = |extra: &[&str]| {
+        let output = call(&[&args[..], extra].concat());
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stderr)
+    };
+    let message = refused(&[]);
+    assert!(message.contains("has 4 classes; the images have 3"), "{message}");
+    let message = refused(&["--device", "gpu"]);
+    assert!(message.contains("none of auto, cpu, cuda, cuda:N"), "{message}");
+    let message = refused(&["--device", "cuda"]);
+    assert!(message.contains("loading the CUDA provider"), "{message}");
+    let message = refused(&["--set", "dataset.image_size=32"]);
+    assert!(message.contains("takes images of 16 pixels only"), "{message}");
+}
+
+#[test]
+fn damaged_and_hostile_files_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.onnx");
+    let bytes = std::fs::read(corpus_file("adaptive-torchscript.onnx")).unwrap();
+    let load = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        OnnxFile::load(&path).and_then(|file| file.find())
+    };
+    let mut rng = KeyedRng::new(1, Stage::InitialWeights, (0, 0));
+    let mut errors = 0;
+    for _ in 0..2000 {
+        let mut bytes = bytes.clone();
+        for _ in 0..=rng.below(3) {
+            let at = rng.below(bytes.len() as u32) as usize;
+            bytes[at] = rng.below(256) as u8;
+        }
+        if rng.below(4) == 0 {
+            bytes.truncate(rng.below(bytes.len() as u32) as usize);
+        }
+        errors += usize::from(load(&bytes).is_err());
+    }
+    assert!(errors > 300, "{errors}");
+    for bytes in [&b""[..], b"not a model", &[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f], &[0x3a; 4096]] {
+        assert!(matches!(load(bytes), Err(OnnxError::Damaged { .. })));
+    }
+}
+
+#[test]
+fn weights_outside_the_models_folder_are_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("model")).unwrap();
+    let (model, data) = (corpus_file("external.onnx"), corpus_file("external.onnx"));
+    let data = data.with_file_name("external.onnx.data");
+    let copy = dir.path().join("model/m.onnx");
+    let bytes = std::fs::read(&model).unwrap();
+    std::fs::write(&copy, &bytes).unwrap();
+    let refused = |what: &str| {
+        let message = OnnxFile::load(&copy).err().unwrap().to_string();
+        assert!(message.contains("is stored outside") && message.contains(what), "{message}");
+    };
+    refused("No such file");
+    std::fs::write(dir.path().join("model/external.onnx.data"), [0; 8]).unwrap();
+    refused("it has 8 bytes");
+    std::fs::remove_file(dir.path().join("model/external.onnx.data")).unwrap();
+    let outside = dir.path().join("outside");
+    std::fs::copy(&data, &outside).unwrap();
+    std::os::unix::fs::symlink(&outside, dir.path().join("model/external.onnx.data")).unwrap();
+    refused("leads out of the model's folder");
+    let name = b"external.onnx.data";
+    let hostile = b"../../../../passwd";
+    let at: Vec<usize> =
+        (0..bytes.len() - name.len()).filter(|&i| bytes[i..].starts_with(name)).collect();
+    let mut bytes = bytes;
+    at.iter().for_each(|&i| bytes[i..i + name.len()].copy_from_slice(hostile));
+    std::fs::write(&copy, &bytes).unwrap();
+    refused("not a file of the model's folder");
+}
