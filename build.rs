@@ -10,6 +10,7 @@ fn main() {
     let Ok(lib_dir) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
         return;
     };
+    println!("cargo:rustc-env=LIBTORCH_LIB={lib_dir}");
     let engine = |arg: &str| println!("cargo:rustc-link-arg-bin=fsa-bank-torch={arg}");
     engine(&format!("-Wl,-rpath,{lib_dir}"));
     if Path::new(&lib_dir).join("libtorch_cuda.so").exists() {

@@ -10,9 +10,12 @@ pub mod config;
 pub mod dataset;
 pub mod domain;
 pub mod eval;
+pub mod export;
 pub mod features;
 pub mod finetune;
 pub mod inspect;
+#[cfg(feature = "onnx")]
+pub mod predict;
 pub mod progress;
 pub mod report;
 pub mod rng;

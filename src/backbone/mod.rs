@@ -175,6 +175,10 @@ pub trait Engine {
     /// # Errors
     /// The device is not there.
     fn describe_device(&self, options: &EngineOptions) -> Result<String, BackboneError>;
+
+    /// What the engine is and what it sees, for `doctor`: name and finding, such as
+    /// `("CUDA", "not seen: ...")`.
+    fn facts(&self) -> Vec<(&'static str, String)>;
 }
 
 /// The network that a pipeline asks for, and the shape of its map of images of `side` pixels.

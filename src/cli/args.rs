@@ -15,6 +15,8 @@ Examples:
   fsa-bank finetune runs/demo/shards/        fine-tune the classifier: before and after
   fsa-bank compare runs/demo/shards/         all methods on the bank, in one table
   fsa-bank sweep runs/demo/shards/ --grid head_ratio=0.7,0.8,0.9
+  fsa-bank export runs/demo --onnx demo.onnx --classifier runs/demo/finetune/.../classifier.safetensors
+  fsa-bank predict demo.onnx photos/         class and probability of each image
   fsa-bank inspect runs/demo/shards/         see what the bank holds";
 
 /// Feature banks for long-tailed image classification.
@@ -52,6 +54,12 @@ pub enum Command {
     Compare(Box<CompareArgs>),
     /// A grid of settings: every run a row, continued where it was interrupted
     Sweep(Box<SweepArgs>),
+    /// Write a model with its new classifier for other programs: ONNX, safetensors, npz
+    Export(ExportArgs),
+    /// Classes of images, from a model or an ONNX file
+    Predict(PredictArgs),
+    /// What was found here: libtorch, onnxruntime, GPU, threads, memory, disk
+    Doctor,
     /// Show what a bank is: model, classes, head and tail, confusing classes, masks, bytes
     Inspect(InspectArgs),
 }
@@ -218,6 +226,48 @@ pub struct SweepArgs {
     /// The settings.
     #[command(flatten)]
     pub settings: SettingArgs,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
+pub struct ExportArgs {
+    /// A run's folder or model.safetensors, or an ONNX file
+    pub model: PathBuf,
+    /// The classifier.safetensors of a Phase-II result, to put in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    pub classifier: Option<PathBuf>,
+    /// Write the network with the classifier as ONNX; labels and preprocessing are in its metadata
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub onnx: Option<PathBuf>,
+    /// Write the network with the classifier as safetensors, under torchvision's names
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub safetensors: Option<PathBuf>,
+    /// Write the classifier alone for numpy: weight [C, K] and bias [C]
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub npz: Option<PathBuf>,
+}
+
+/// `predict`
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// A run's folder or model.safetensors, or an ONNX file
+    pub model: PathBuf,
+    /// Images, and folders of images
+    #[arg(required = true)]
+    pub images: Vec<PathBuf>,
+    /// The classifier.safetensors of a Phase-II result, in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    pub classifier: Option<PathBuf>,
+    /// Classes to show of each image
+    #[arg(long, value_name = "K", default_value = "1")]
+    pub top: NonZero<usize>,
+    /// Print comma-separated values
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
 }
 
 /// `inspect`

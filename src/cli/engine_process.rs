@@ -11,6 +11,11 @@ use anyhow::{Context as _, bail};
 
 const ENGINE: &str = "fsa-bank-torch";
 
+/// Where the engine's executable should be.
+pub(super) fn path() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.with_file_name(ENGINE))
+}
+
 /// Runs the same command line in the engine's executable; returns only if that fails.
 pub(super) fn hand_over() -> anyhow::Result<()> {
     let this = std::env::current_exe().context("the path of this executable is unknown")?;

@@ -3,6 +3,7 @@
 use crate::bank::BankError;
 use crate::config::ConfigError;
 use crate::dataset::DatasetError;
+use crate::export::ExportError;
 use crate::features::FeaturesError;
 use crate::finetune::FinetuneError;
 use crate::train::TrainError;
@@ -27,6 +28,18 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<FeaturesError>() {
         return features(error);
+    }
+    if let Some(error) = error.downcast_ref::<ExportError>() {
+        return export(error);
+    }
+    #[cfg(feature = "onnx")]
+    if let Some(error) = error.downcast_ref::<crate::predict::PredictError>() {
+        use crate::predict::PredictError;
+        return match error {
+            PredictError::Model(e) => export(e),
+            PredictError::Dataset(_) => INVALID_DATA,
+            PredictError::Backbone(_) => FAILED,
+        };
     }
     if let Some(error) = error.downcast_ref::<FinetuneError>() {
         return match error {
@@ -62,6 +75,17 @@ fn train(error: &TrainError) -> u8 {
         | TrainError::NoModel { .. } => USAGE,
         TrainError::Interrupted { .. } => INTERRUPTED,
         TrainError::Backbone(_) | TrainError::Write(_) | TrainError::Diverged { .. } => FAILED,
+    }
+}
+
+fn export(error: &ExportError) -> u8 {
+    match error {
+        ExportError::Model(e) => train(e),
+        ExportError::Weights(_)
+        | ExportError::ChangedInput { .. }
+        | ExportError::Channels { .. } => INVALID_DATA,
+        ExportError::OnnxOnly { .. } => USAGE,
+        ExportError::Onnx(_) | ExportError::Backbone(_) | ExportError::Write(_) => FAILED,
     }
 }
 

@@ -4,11 +4,14 @@
 
 mod args;
 mod compare;
+mod doctor;
 mod engine_process;
 mod exit_code;
+mod export;
 mod features;
 mod finetune;
 mod inspect;
+mod predict;
 mod screen;
 mod settings;
 mod sweep;
@@ -62,6 +65,9 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
         Command::Finetune(args) => finetune::run(&context, &args),
         Command::Compare(args) => compare::run(&context, &args),
         Command::Sweep(args) => sweep::run(&context, &args),
+        Command::Export(args) => export::run(&context, &args),
+        Command::Predict(args) => predict::run(&context, &args),
+        Command::Doctor => doctor::run(&context),
         Command::Inspect(args) => inspect::run(&context, &args),
     }
 }

@@ -79,6 +79,12 @@ pub(super) fn open_list(file: &Path, framing: Framing) -> Result<Parts, DatasetE
     })
 }
 
+/// Whether a file's name is that of an image.
+pub(super) fn is_image(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    EXTENSIONS.iter().any(|e| extension == *e)
+}
+
 /// Names in a directory, sorted; hidden ones are left out.
 fn names(dir: &Path) -> Result<Vec<String>, DatasetError> {
     let read = |source| DatasetError::Read { path: dir.into(), source };
@@ -120,8 +126,7 @@ fn list(
             return Err(DatasetError::UnknownClass { path: dir.join(&class), class });
         };
         for name in names(&dir.join(&class))? {
-            let extension = Path::new(&name).extension().unwrap_or_default().to_ascii_lowercase();
-            if EXTENSIONS.iter().any(|e| extension == *e) {
+            if is_image(Path::new(&name)) {
                 labels.push(label as u32);
                 paths.push(format!("{split}{class}/{name}"));
             }

@@ -395,6 +395,35 @@ impl Dataset {
     }
 }
 
+/// From a file to a network's input, as images of the test split are treated.
+pub struct Preprocessing {
+    framing: Framing,
+    normalisation: Normalisation,
+}
+
+impl Preprocessing {
+    /// The preprocessing of a dataset's settings.
+    pub fn new(config: &DatasetConfig) -> Self {
+        Self { framing: Framing::of(config), normalisation: Normalisation::new(config) }
+    }
+
+    /// The input of one image: (3, size, size).
+    ///
+    /// # Errors
+    /// An unreadable or undecodable file.
+    pub fn input(&self, path: &Path) -> Result<Vec<f32>, DatasetError> {
+        let (pixels, size) = (decode::file(path, self.framing)?, self.framing.size);
+        let mut input = vec![0.0; 3 * size * size];
+        CropFlip::NONE.apply(&pixels, size, &self.normalisation, &mut input);
+        Ok(input)
+    }
+}
+
+/// Whether a file's name is that of a JPEG or PNG image.
+pub fn has_image_extension(path: &Path) -> bool {
+    folder::is_image(path)
+}
+
 /// Share of each class's images that becomes the test split of data without splits.
 pub const TEST_FRACTION: f64 = 0.2;
 

@@ -63,3 +63,20 @@ pub fn describe(options: &EngineOptions) -> Result<String, BackboneError> {
         _ => format!("the CPU ({} threads) in {kind}", tch::get_num_threads()),
     })
 }
+
+/// libtorch, and whether it sees a GPU and why not.
+pub fn facts() -> Vec<(&'static str, String)> {
+    let cuda = if Cuda::is_available() {
+        format!("{} devices, cuDNN {}", Cuda::device_count(), Cuda::cudnn_is_available())
+    } else if !Cuda::is_available() && tch::utils::has_cuda() {
+        "none seen: no NVIDIA driver or GPU here".into()
+    } else {
+        "none seen: this libtorch was built without it or its CUDA part is not installed (make setup TORCH=cuda)".into()
+    };
+    let bf16 = if cpu_computes_bf16() { "yes" } else { "no" };
+    vec![
+        ("libtorch", format!("2.11, in {}", env!("LIBTORCH_LIB"))),
+        ("CUDA", cuda),
+        ("CPU computes bf16", bf16.into()),
+    ]
+}

@@ -47,6 +47,10 @@ impl Engine for TorchEngine {
         prepare(options)?;
         device::describe(options)
     }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        device::facts()
+    }
 }
 
 fn prepare(options: &EngineOptions) -> Result<(Device, Kind), BackboneError> {

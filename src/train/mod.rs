@@ -22,7 +22,7 @@ use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::weights::{Weights, WeightsError};
 
-pub use model_file::{CHECKPOINT_FILE, MODEL_FILE, ModelCard, load_model};
+pub use model_file::{CHECKPOINT_FILE, MODEL_FILE, ModelCard, load_model, read as read_model};
 pub use schedule::learning_rate;
 
 /// What can go wrong in Phase-I.

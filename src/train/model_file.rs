@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::TrainError;
 use crate::atomic_file::WriteError;
 use crate::backbone::Trainable;
-use crate::config::{Arch, Freeze, Pipeline, Stem, TrainConfig};
+use crate::config::{Arch, Freeze, Interpolation, Pipeline, Stem, TrainConfig};
 use crate::dataset::Dataset;
 use crate::weights::Weights;
 
@@ -38,6 +38,12 @@ pub struct ModelCard {
     pub class_names: Vec<String>,
     /// Side of the input images.
     pub image_size: usize,
+    /// Middle square of an image that is kept, as a share of its shorter side.
+    #[serde(default = "whole")]
+    pub crop_fraction: f64,
+    /// How it is scaled.
+    #[serde(default = "bilinear")]
+    pub interpolation: Interpolation,
     /// Mean that inputs were normalised by.
     pub mean: [f32; 3],
     /// Standard deviation that inputs were normalised by.
@@ -60,6 +66,8 @@ impl ModelCard {
             stem: pipeline.network.stem(pipeline.dataset.image_size),
             class_names: dataset.class_names.clone(),
             image_size: pipeline.dataset.image_size,
+            crop_fraction: pipeline.dataset.crop_fraction,
+            interpolation: pipeline.dataset.interpolation,
             mean: dataset.normalisation.mean,
             std: dataset.normalisation.std,
             dataset: dataset.fingerprint.clone(),
@@ -77,6 +85,11 @@ impl ModelCard {
             ),
             ("another dataset", self.dataset != wanted.dataset),
             ("another image size", self.image_size != wanted.image_size),
+            (
+                "another crop or interpolation",
+                (self.crop_fraction, self.interpolation)
+                    != (wanted.crop_fraction, wanted.interpolation),
+            ),
             ("another normalisation", (self.mean, self.std) != (wanted.mean, wanted.std)),
             ("another seed or other training settings", self.config != wanted.config),
         ];
@@ -87,6 +100,14 @@ impl ModelCard {
             }
         }
     }
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+fn bilinear() -> Interpolation {
+    Interpolation::Bilinear
 }
 
 fn cifar_stem() -> Stem {
@@ -129,7 +150,11 @@ pub fn load_model(
     Ok((weights, card))
 }
 
-pub(super) fn read(path: &Path) -> Result<(Weights, ModelCard), TrainError> {
+/// Reads a model that `fsa-bank train` wrote, whatever it was trained on.
+///
+/// # Errors
+/// There is none, or it does not say what it is.
+pub fn read(path: &Path) -> Result<(Weights, ModelCard), TrainError> {
     let weights = Weights::load(path)?;
     let wrong = |found: String| TrainError::NotAModel { path: path.into(), found };
     let text = weights

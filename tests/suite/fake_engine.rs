@@ -156,4 +156,8 @@ impl Engine for FakeEngine {
     fn describe_device(&self, _: &EngineOptions) -> Result<String, BackboneError> {
         Ok("nothing at all".into())
     }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![]
+    }
 }

@@ -114,7 +114,7 @@ fn another_classifier_is_put_in_place_of_the_old() {
     for path in corpus().iter().filter(|p| !is_refused(p)) {
         let file = OnnxFile::load(path).unwrap();
         let changed = dir.path().join("changed.onnx");
-        std::fs::write(&changed, with_head(&file, &file.find().unwrap(), &head)).unwrap();
+        std::fs::write(&changed, with_head(&file, &file.find().unwrap(), &head, &[])).unwrap();
         // Opening it compares its logits with those of map and classifier.
         let (mut old, mut new) = (open(path).unwrap(), open(&changed).unwrap());
         assert_eq!(*new.head(), head, "{}", path.display());

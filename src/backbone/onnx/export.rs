@@ -85,9 +85,17 @@ pub fn export(
 }
 
 /// A model with another classifier in place of the one that [`OnnxFile::find`] found; nothing else of
-/// its graph changes. The number of classes may be another one.
-pub fn with_head(file: &OnnxFile, found: &Found, head: &LinearHead) -> Vec<u8> {
+/// its graph changes. The number of classes may be another one; `metadata` replaces entries of its keys.
+pub fn with_head(
+    file: &OnnxFile,
+    found: &Found,
+    head: &LinearHead,
+    metadata: &[(String, String)],
+) -> Vec<u8> {
     let mut model = file.model.clone();
+    model.metadata_props.retain(|entry| metadata.iter().all(|(key, _)| *key != entry.key));
+    let entry = |(key, value): &(String, String)| Entry { key: key.clone(), value: value.clone() };
+    model.metadata_props.extend(metadata.iter().map(entry));
     let graph = model.graph.as_mut().expect("a model without a graph is not loaded");
     let place = &found.place;
     let (classes, channels) = (head.classes(), head.channels());

@@ -32,11 +32,18 @@ impl OnnxFile {
     pub fn load(path: &Path) -> Result<Self, OnnxError> {
         let bytes =
             std::fs::read(path).map_err(|source| OnnxError::Read { path: path.into(), source })?;
+        Self::from_bytes(&bytes, path)
+    }
+
+    /// Parses a file's content; files that hold its weights are looked for beside `path`.
+    ///
+    /// # Errors
+    /// As [`OnnxFile::load`].
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, OnnxError> {
         let damaged = |found: String| OnnxError::Damaged { path: path.into(), found };
-        let mut model = Model::decode(bytes.as_slice()).map_err(|e| damaged(e.to_string()))?;
+        let mut model = Model::decode(bytes).map_err(|e| damaged(e.to_string()))?;
         let mut hash = Sha256::new();
-        hash.update(&bytes);
-        drop(bytes);
+        hash.update(bytes);
         let graph = model.graph.as_mut().ok_or_else(|| damaged("it holds no graph".into()))?;
         if graph.node.is_empty() {
             return Err(damaged("its graph has no operation".into()));
@@ -63,6 +70,11 @@ impl OnnxFile {
     /// Of the file, and of the files that hold its weights.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// The text under a key of the file's metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.model.metadata_props.iter().find(|e| e.key == key).map(|e| e.value.as_str())
     }
 
     pub(super) fn graph(&self) -> &Graph {

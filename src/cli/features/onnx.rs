@@ -50,10 +50,7 @@ mod settings {
     use super::FeaturesArgs;
     use crate::cli::train::load;
     use crate::config::{self, DatasetKind, Interpolation, LoadedPipeline, Pipeline};
-
-    /// Usual for ImageNet networks: scaled to 256 pixels, cut to 224.
-    const IMAGENET_SIDE: usize = 224;
-    const IMAGENET_CROP: f64 = 0.875;
+    use crate::export::{IMAGENET_CROP, IMAGENET_SIDE};
 
     /// What timm's config.json says of preprocessing, at its top or under `pretrained_cfg`.
     #[derive(Debug, Default, Deserialize)]

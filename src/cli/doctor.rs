@@ -1,0 +1,127 @@
+//! `fsa-bank doctor`: what this program found on this machine.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::bail;
+
+use super::{Context, engine_process, print_json, print_text};
+use crate::report::bytes_text;
+
+/// A name and what was found; `missing` where something that the build asks for is not there.
+struct Fact {
+    name: String,
+    found: String,
+    missing: bool,
+}
+
+impl Fact {
+    fn there(name: &str, found: String) -> Self {
+        Self { name: name.into(), found, missing: false }
+    }
+}
+
+pub(super) fn run(context: &Context) -> anyhow::Result<()> {
+    let mut facts = vec![Fact::there("fsa-bank", env!("CARGO_PKG_VERSION").into())];
+    facts.extend(libtorch(context));
+    facts.extend(onnxruntime());
+    facts.extend(machine());
+    let missing = facts.iter().filter(|fact| fact.missing).count();
+    if context.json {
+        let pairs =
+            facts.iter().map(|f| (f.name.clone(), serde_json::Value::from(f.found.clone())));
+        print_json(&pairs.collect::<serde_json::Map<_, _>>())?;
+    } else {
+        let width = facts.iter().map(|f| f.name.len()).max().unwrap_or(0);
+        for Fact { name, found, missing } in &facts {
+            let mark = if *missing { "MISSING: " } else { "" };
+            print_text(&format!("{name:<width$}  {mark}{found}\n"));
+        }
+    }
+    if missing > 0 {
+        bail!("{missing} of the parts above are missing; each says what to do");
+    }
+    Ok(())
+}
+
+/// What the engine in this executable says, or the one beside it.
+fn libtorch(context: &Context) -> Vec<Fact> {
+    if let Some(engine) = context.engine {
+        return engine.facts().into_iter().map(|(name, found)| Fact::there(name, found)).collect();
+    }
+    let missing = |found: String| vec![Fact { name: "libtorch".into(), found, missing: true }];
+    let Some(path) = engine_process::path().filter(|path| path.is_file()) else {
+        // A build without the engine asks for none.
+        let text = "not part of this build; train and features of trained networks need it";
+        return if cfg!(feature = "torch") {
+            missing(
+                "fsa-bank-torch is not beside this executable\n  Build it with `make build`."
+                    .into(),
+            )
+        } else {
+            vec![Fact::there("libtorch", text.into())]
+        };
+    };
+    let output = match Command::new(&path).args(["--json", "doctor"]).output() {
+        Ok(output) => output,
+        Err(e) => return missing(format!("{}: {e}", path.display())),
+    };
+    let read = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&output.stdout);
+    let Ok(found) = read else {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        let remedy = "Run `make setup build`, or set LIBTORCH and build again.";
+        return missing(format!("{}: {said}\n  {remedy}", path.display()));
+    };
+    let of_engine = ["libtorch", "CUDA", "CPU computes bf16"];
+    let text = |name: &str| found.get(name)?.as_str().map(|text| Fact::there(name, text.into()));
+    of_engine.into_iter().filter_map(text).collect()
+}
+
+#[cfg(feature = "onnx")]
+fn onnxruntime() -> Vec<Fact> {
+    use crate::backbone::onnx::runtime;
+    match runtime() {
+        Ok(runtime) => {
+            let providers = if runtime.has_cuda { "CUDA, CPU" } else { "CPU" };
+            vec![
+                Fact::there("onnxruntime", runtime.path.display().to_string()),
+                Fact::there("providers", providers.into()),
+                Fact::there("build", runtime.build.clone()),
+            ]
+        }
+        Err(e) => {
+            vec![Fact { name: "onnxruntime".into(), found: e.to_string(), missing: true }]
+        }
+    }
+}
+
+#[cfg(not(feature = "onnx"))]
+fn onnxruntime() -> Vec<Fact> {
+    vec![Fact::there("onnxruntime", "not part of this build; --onnx and predict need it".into())]
+}
+
+fn machine() -> Vec<Fact> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok())
+        .map_or("unknown".into(), |kib| format!("{} available", bytes_text(kib * 1024)));
+    vec![
+        Fact::there("threads", threads.to_string()),
+        Fact::there("SIMD", simd()),
+        Fact::there("memory", available),
+        Fact::there("disk here", free_disk(Path::new("."))),
+    ]
+}
+
+/// What the arithmetic of Phase-II is chosen from.
+fn simd() -> String {
+    format!("{:?}", pulp::Arch::new()).split(['(', ' ']).next().unwrap_or_default().to_string()
+}
+
+fn free_disk(path: &Path) -> String {
+    let free = rustix::fs::statvfs(path).map(|s| s.f_bavail * s.f_frsize);
+    free.map_or("unknown".into(), |bytes| format!("{} free", bytes_text(bytes)))
+}

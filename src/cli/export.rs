@@ -1,0 +1,35 @@
+//! `fsa-bank export`
+
+use serde_json::json;
+
+use super::args::ExportArgs;
+use super::{Context, print_json, print_text};
+use crate::export::Model;
+
+pub(super) fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
+    let mut model = Model::open(&args.model)?;
+    if let Some(classifier) = &args.classifier {
+        model.replace_head(classifier)?;
+    }
+    if let Some(path) = &args.onnx {
+        model.save_onnx(path)?;
+    }
+    if let Some(path) = &args.safetensors {
+        model.save_safetensors(path)?;
+    }
+    if let Some(path) = &args.npz {
+        model.save_npz(path)?;
+    }
+    let written: Vec<_> =
+        [&args.onnx, &args.safetensors, &args.npz].into_iter().flatten().collect();
+    let (classes, channels) = (model.head.classes(), model.head.channels());
+    if context.json {
+        let what = json!({ "written": written, "classes": classes, "channels": channels });
+        return print_json(&what);
+    }
+    for path in written {
+        let path = path.display();
+        print_text(&format!("{path}: {classes} classes, {channels} channels\n"));
+    }
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! Trained models for other programs: the network with a classifier in it as ONNX or safetensors, the
+//! classifier alone as npz.
+
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::atomic_file::{self, WriteError};
+use crate::backbone::onnx::{self, ModelInfo, OnnxError, OnnxFile};
+use crate::backbone::{self, BackboneError, Network};
+use crate::config::{DatasetConfig, Interpolation, NetworkConfig};
+use crate::domain::{FeatureShape, LinearHead};
+use crate::train::{self, ModelCard, TrainError};
+use crate::weights::{NamedTensor, Weights, WeightsError};
+
+/// Key of an ONNX file's metadata entry, a JSON [`Description`].
+pub const METADATA_KEY: &str = "fsa-bank";
+/// Of ONNX files that say nothing: scaled to 256 pixels, cut to 224.
+pub const IMAGENET_SIDE: usize = 224;
+/// The same as a share.
+pub const IMAGENET_CROP: f64 = 0.875;
+
+/// What can go wrong when a model is opened or exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// An ONNX file cannot be used.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The network cannot be made.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    /// The model was not written by `fsa-bank train`.
+    #[error(transparent)]
+    Model(#[from] TrainError),
+    /// The weights or the classifier cannot be used.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A classifier that is more than a linear layer on pooled vectors.
+    #[error("{}: this classifier is more than an FC layer: it takes vectors changed by `{input}`\n  Export the result of a method with a plain FC layer, such as fsa, crt or logit-adjustment.", path.display())]
+    ChangedInput {
+        /// The classifier.
+        path: PathBuf,
+        /// What is done to vectors first.
+        input: String,
+    },
+    /// A classifier for vectors of another length.
+    #[error("{}: the classifier takes {found} channels; the network gives {expected}", path.display())]
+    Channels {
+        /// The classifier.
+        path: PathBuf,
+        /// Its channels.
+        found: usize,
+        /// The network's.
+        expected: usize,
+    },
+    /// Something that only a model of `fsa-bank train` has.
+    #[error("{}: an ONNX file has no {what}\n  Export it with --onnx.", path.display())]
+    OnnxOnly {
+        /// The model.
+        path: PathBuf,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Labels and preprocessing of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Name of each class, in the order of the logits; empty where not known.
+    pub class_names: Vec<String>,
+    /// Side of the images.
+    pub image_size: usize,
+    /// Middle square kept, as a share of the shorter side.
+    pub crop_fraction: f64,
+    /// How it is scaled.
+    pub interpolation: Interpolation,
+    /// Subtracted from R, G, B in [0, 1].
+    pub mean: [f32; 3],
+    /// Divided by.
+    pub std: [f32; 3],
+}
+
+impl Description {
+    /// Of a network that says nothing of itself.
+    fn imagenet(image_size: usize) -> Self {
+        Self {
+            class_names: vec![],
+            image_size,
+            crop_fraction: IMAGENET_CROP,
+            interpolation: Interpolation::Bilinear,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        }
+    }
+
+    fn of(card: &ModelCard) -> Self {
+        Self {
+            class_names: card.class_names.clone(),
+            image_size: card.image_size,
+            crop_fraction: card.crop_fraction,
+            interpolation: card.interpolation,
+            mean: card.mean,
+            std: card.std,
+        }
+    }
+
+    /// The same as settings of a dataset.
+    pub fn dataset_config(&self) -> DatasetConfig {
+        DatasetConfig {
+            image_size: self.image_size,
+            crop_fraction: self.crop_fraction,
+            interpolation: self.interpolation,
+            mean: self.mean.to_vec(),
+            std: self.std.to_vec(),
+            ..DatasetConfig::default()
+        }
+    }
+}
+
+enum Kind {
+    Trained { network: Network, shape: FeatureShape, weights: Weights },
+    Onnx(OnnxFile),
+}
+
+/// A model of `fsa-bank train`, or an ONNX file, with its classifier or another.
+pub struct Model {
+    path: PathBuf,
+    kind: Kind,
+    /// The classifier.
+    pub head: LinearHead,
+    /// Labels and preprocessing.
+    pub description: Description,
+}
+
+impl Model {
+    /// Opens `*.onnx`, or the `model.safetensors` of a run (also by the run's folder).
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    pub fn open(path: &Path) -> Result<Self, ExportError> {
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+            let file = OnnxFile::load(path)?;
+            let found = file.find()?;
+            let side = found.input.side.unwrap_or(IMAGENET_SIDE);
+            let said = file.metadata(METADATA_KEY).and_then(|text| serde_json::from_str(text).ok());
+            let description = said.unwrap_or_else(|| Description::imagenet(side));
+            let (path, head) = (path.into(), found.head);
+            return Ok(Self { path, kind: Kind::Onnx(file), head, description });
+        }
+        let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
+        let (weights, card) = train::read_model(&path)?;
+        let ModelCard { arch, width, stem, .. } = card;
+        let config = NetworkConfig { arch, width, stem, ..NetworkConfig::default() };
+        let classes = card.class_names.len();
+        let (network, shape) = backbone::network(&config, classes, card.image_size)?;
+        let head = weights.named_head(&network.classifier, classes, shape.channels, &path)?;
+        let description = Description::of(&card);
+        Ok(Self { path, kind: Kind::Trained { network, shape, weights }, head, description })
+    }
+
+    /// Puts the classifier of a Phase-II result in place of the model's.
+    ///
+    /// # Errors
+    /// It is no plain FC layer for this network.
+    pub fn replace_head(&mut self, path: &Path) -> Result<(), ExportError> {
+        let file = Weights::load(path)?;
+        if let Some(input) = file.metadata.get("input") {
+            return Err(ExportError::ChangedInput { path: path.into(), input: input.clone() });
+        }
+        let (classes, channels) =
+            file.tensors.get("fc.weight").map_or((0, 0), |t| match t.shape[..] {
+                [classes, channels] => (classes, channels),
+                _ => (0, 0),
+            });
+        let head = file.linear_head(classes, channels, path)?;
+        let expected = self.head.channels();
+        if channels != expected {
+            return Err(ExportError::Channels { path: path.into(), found: channels, expected });
+        }
+        if classes != self.head.classes() {
+            self.description.class_names.clear();
+        }
+        self.head = head;
+        Ok(())
+    }
+
+    /// The whole model as an ONNX file; see [`onnx::export`] for its inputs and outputs.
+    ///
+    /// # Errors
+    /// Weights that do not fit the network.
+    pub fn to_onnx(&self) -> Result<Vec<u8>, ExportError> {
+        let text = serde_json::to_string(&self.description).expect("a description is JSON");
+        let metadata = vec![(METADATA_KEY.to_string(), text)];
+        match &self.kind {
+            Kind::Onnx(file) => Ok(onnx::with_head(file, &file.find()?, &self.head, &metadata)),
+            Kind::Trained { network, shape, .. } => {
+                let (weights, network) = (self.weights(), self.resized(network));
+                let info = ModelInfo { side: self.description.image_size, shape: *shape, metadata };
+                Ok(onnx::export(&network, &weights, &self.path, &info)?)
+            }
+        }
+    }
+
+    /// The network with as many outputs as the classifier has classes.
+    fn resized(&self, network: &Network) -> Network {
+        let mut network = network.clone();
+        network.classes = self.head.classes();
+        let classifier = [".weight", ".bias"].map(|part| format!("{}{part}", network.classifier));
+        for parameter in network.parameters.iter_mut().filter(|p| classifier.contains(&p.name)) {
+            parameter.shape[0] = network.classes;
+        }
+        network
+    }
+
+    /// All tensors with the classifier in place; of an ONNX file none.
+    fn weights(&self) -> Weights {
+        let Kind::Trained { network, weights, .. } = &self.kind else {
+            return Weights::default();
+        };
+        let mut weights = weights.clone();
+        let (classes, channels) = (self.head.classes(), self.head.channels());
+        let parts = [
+            ("weight", vec![classes, channels], &self.head.weight),
+            ("bias", vec![classes], &self.head.bias),
+        ];
+        for (part, shape, values) in parts {
+            let tensor = NamedTensor { shape, values: values.clone() };
+            weights.tensors.insert(format!("{}.{part}", network.classifier), tensor);
+        }
+        weights
+    }
+
+    /// Writes the whole model as safetensors, under torchvision's names.
+    ///
+    /// # Errors
+    /// The model is an ONNX file, or the file cannot be written.
+    pub fn save_safetensors(&self, path: &Path) -> Result<(), ExportError> {
+        if matches!(self.kind, Kind::Onnx(_)) {
+            let what = "tensors under torchvision's names";
+            return Err(ExportError::OnnxOnly { path: self.path.clone(), what });
+        }
+        Ok(self.weights().save(path)?)
+    }
+
+    /// Writes the ONNX file.
+    ///
+    /// # Errors
+    /// See [`Model::to_onnx`]; the file cannot be written.
+    pub fn save_onnx(&self, path: &Path) -> Result<(), ExportError> {
+        Ok(atomic_file::write(path, &self.to_onnx()?)?)
+    }
+
+    /// Writes the classifier alone for numpy: `weight` [C, K] and `bias` [C].
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save_npz(&self, path: &Path) -> Result<(), ExportError> {
+        let (classes, channels) = (self.head.classes(), self.head.channels());
+        let parts = [
+            ("weight.npy", format!("({classes}, {channels})"), &self.head.weight),
+            ("bias.npy", format!("({classes},)"), &self.head.bias),
+        ];
+        let mut archive = zip::ZipWriter::new(Cursor::new(vec![]));
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored);
+        let in_memory = "an archive in memory takes all that is written";
+        for (name, shape, values) in parts {
+            archive.start_file(name, options).expect(in_memory);
+            archive.write_all(&npy(&shape, values)).expect(in_memory);
+        }
+        let bytes = archive.finish().expect(in_memory).into_inner();
+        Ok(atomic_file::write(path, &bytes)?)
+    }
+
+    /// The model in onnxruntime; a trained one is exported in memory.
+    ///
+    /// # Errors
+    /// There is no onnxruntime, or it refuses the model.
+    #[cfg(feature = "onnx")]
+    pub fn run(&self, options: &onnx::OnnxOptions) -> Result<onnx::OnnxBackbone, ExportError> {
+        let file = OnnxFile::from_bytes(&self.to_onnx()?, &self.path)?;
+        Ok(onnx::OnnxBackbone::open(&file, options)?)
+    }
+}
+
+/// numpy's .npy format, version 1.0: magic, length of the header, header padded to 64 bytes, values.
+fn npy(shape: &str, values: &[f32]) -> Vec<u8> {
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+    const BEFORE_HEADER: usize = 10;
+    while !(BEFORE_HEADER + header.len() + 1).is_multiple_of(64) {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    bytes
+}
