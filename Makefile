@@ -23,10 +23,10 @@ RUN := runs/$(DATASET)
 DATA_FLAG := $(if $(DATA),--data $(DATA))
 BANK_ONLY := --no-default-features
 
-.PHONY: help setup build demo train features finetune compare test lint bench bench-large clean
+.PHONY: help setup build demo train features finetune compare test test-networks lint bench bench-large clean
 
 help: ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(READERS) $(LIBTORCH_STAMP) ## install libtorch and the readers of the tests into .venv
 
@@ -53,6 +53,9 @@ compare: build ## all methods on the bank of DATASET=NAME
 test: setup ## all tests, with libtorch and without
 	cargo test --release --locked
 	cargo test --release --locked $(BANK_ONLY)
+
+test-networks: build $(BENCH_VENV)/.networks ## ONNX exports of torchvision's and timm's networks (installs PyTorch whole, 5 GB)
+	$(BENCH_VENV)/bin/python tests/readers/check_networks.py $(BIN)
 
 bench: $(BENCH_VENV)/.ready ## Phase-II against PyTorch on the same banks (installs PyTorch whole, 5 GB)
 	$(BENCH_VENV)/bin/python tests/benches/phase2_compare.py
@@ -87,6 +90,10 @@ $(VENV)/.torch-cuda: $(REQUIREMENTS)/torch-cuda.txt | $(VENV)/bin/python
 $(BENCH_VENV)/.ready: $(REQUIREMENTS)/torch-cuda.txt $(REQUIREMENTS)/readers.txt
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --no-deps $(patsubst %,-r %,$^)
+	touch $@
+
+$(BENCH_VENV)/.networks: $(REQUIREMENTS)/networks.txt $(BENCH_VENV)/.ready
+	$(BENCH_VENV)/bin/python -m pip install --quiet --no-deps -r $<
 	touch $@
 
 clean: ## remove what was built and installed here, but no runs

@@ -123,7 +123,7 @@ impl Description {
 
 enum Kind {
     Trained { network: Network, shape: FeatureShape, weights: Weights },
-    Onnx(OnnxFile),
+    Onnx(Box<OnnxFile>),
 }
 
 /// A model of `fsa-bank train`, or an ONNX file, with its classifier or another.
@@ -149,7 +149,7 @@ impl Model {
             let said = file.metadata(METADATA_KEY).and_then(|text| serde_json::from_str(text).ok());
             let description = said.unwrap_or_else(|| Description::imagenet(side));
             let (path, head) = (path.into(), found.head);
-            return Ok(Self { path, kind: Kind::Onnx(file), head, description });
+            return Ok(Self { path, kind: Kind::Onnx(Box::new(file)), head, description });
         }
         let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
         let (weights, card) = train::read_model(&path)?;

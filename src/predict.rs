@@ -10,7 +10,7 @@ use crate::backbone::{Backbone, BackboneError};
 use crate::dataset::{DatasetError, Preprocessing};
 use crate::eval;
 use crate::export::{ExportError, Model};
-use crate::progress::Progress;
+use crate::progress::{Interrupt, Progress};
 
 /// What can go wrong while images are classified.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,14 @@ pub enum PredictError {
     /// An image cannot be read.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// The user stopped the run.
+    #[error("interrupted after {done} of {total} images; nothing was printed")]
+    Interrupted {
+        /// Images classified.
+        done: usize,
+        /// Images wanted.
+        total: usize,
+    },
 }
 
 /// A class and its probability.
@@ -56,6 +64,7 @@ pub fn run(
     top: usize,
     options: &OnnxOptions,
     progress: &dyn Progress,
+    interrupt: &Interrupt,
 ) -> Result<Vec<ImageClasses>, PredictError> {
     /// Images a pass.
     const BATCH: usize = 32;
@@ -65,6 +74,9 @@ pub fn run(
     let mut found = Vec::with_capacity(images.len());
     progress.start("images", images.len() as u64, "image");
     for batch in images.chunks(BATCH) {
+        if interrupt.requested() {
+            return Err(PredictError::Interrupted { done: found.len(), total: images.len() });
+        }
         let inputs: Vec<Vec<f32>> =
             batch.par_iter().map(|path| preprocessing.input(path)).collect::<Result<_, _>>()?;
         let maps = network.feature_maps(&inputs.concat(), batch.len())?;

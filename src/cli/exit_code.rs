@@ -39,6 +39,7 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
             PredictError::Model(e) => export(e),
             PredictError::Dataset(_) => INVALID_DATA,
             PredictError::Backbone(_) => FAILED,
+            PredictError::Interrupted { .. } => INTERRUPTED,
         };
     }
     if let Some(error) = error.downcast_ref::<FinetuneError>() {

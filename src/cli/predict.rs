@@ -25,7 +25,8 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
         threads: context.threads,
         side: model.description.image_size,
     };
-    let found = predict::run(&model, &images, args.top.get(), &options, &context.screen)?;
+    let (screen, interrupt) = (&context.screen, &context.interrupt);
+    let found = predict::run(&model, &images, args.top.get(), &options, screen, interrupt)?;
     if context.json {
         return print_json(&found);
     }

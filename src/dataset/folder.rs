@@ -118,7 +118,10 @@ fn list(
     if !dir.is_dir() {
         return Err(DatasetError::Missing {
             path: dir,
-            expected: format!("the images of {split}, one folder a class, as in train/"),
+            expected: format!(
+                "the {} images, one folder a class, as in train/",
+                split.trim_end_matches('/')
+            ),
         });
     }
     for class in class_folders(&dir)? {

@@ -1,5 +1,5 @@
 """Writes tests/data/networks.json: maps and logits of PyTorch's own networks, for weights and images
-that a formula gives. Needs torch and torchvision (`make bench` installs torch into .venv-bench).
+that a formula gives. Needs what `make test-networks` installs.
 
     .venv-bench/bin/python tests/readers/make_network_references.py
 """

@@ -1,5 +1,6 @@
 """Writes tests/data/onnx/: tiny networks exported by both of PyTorch's exporters, for the ways in
-which networks end. Needs torch, onnx and onnxscript.
+which networks end. Needs what
+`make test-networks` installs.
 
     .venv-bench/bin/python tests/readers/make_onnx_corpus.py
 """

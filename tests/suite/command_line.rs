@@ -200,3 +200,22 @@ fn bad_images_stop_training_with_3() {
     );
     assert!(!out.join("model.safetensors").exists());
 }
+
+#[cfg(feature = "onnx")]
+#[test]
+fn the_doctor_says_what_is_there_and_what_is_missing() {
+    let output = call(&["--json", "doctor"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for name in ["libtorch", "onnxruntime", "providers", "threads", "SIMD", "memory", "disk here"] {
+        assert!(facts[name].as_str().is_some_and(|found| !found.is_empty()), "{name}: {facts}");
+    }
+    assert!(facts["onnxruntime"].as_str().unwrap().contains("libonnxruntime"));
+
+    let mut command = std::process::Command::new(PROGRAM);
+    let output = command.arg("doctor").env("ORT_DYLIB_PATH", "/nowhere.so").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    assert!(told.contains("MISSING: onnxruntime: /nowhere.so"), "{told}");
+    assert!(told.contains("pip install onnxruntime"), "{told}");
+}

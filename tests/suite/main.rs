@@ -6,6 +6,8 @@ mod command_line;
 mod datasets;
 #[cfg(feature = "torch")]
 mod engine;
+#[cfg(all(feature = "torch", feature = "onnx"))]
+mod exported;
 mod fake_engine;
 mod finetune;
 mod fixtures;

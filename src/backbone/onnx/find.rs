@@ -91,7 +91,7 @@ impl OnnxFile {
             .image_input()
             .map_err(|found| OnnxError::Input { path: self.path().into(), found })?;
         let found: Vec<Result<Found, String>> =
-            graph.output.iter().map(|o| search.from_output(o, input.clone())).collect();
+            graph.output.iter().map(|o| search.behind(o, input.clone())).collect();
         let refuse = |found: String| {
             let path = self.path().into();
             Err(OnnxError::NotPooled { path, found, remedy: ONLY_POOLED })
@@ -230,7 +230,7 @@ impl<'a> Search<'a> {
         swaps.then(|| (vec![columns, rows], transposed(&values, rows, columns)))
     }
 
-    fn from_output(&self, output: &'a ValueInfo, input: ImageInput) -> Result<Found, String> {
+    fn behind(&self, output: &'a ValueInfo, input: ImageInput) -> Result<Found, String> {
         let after: Vec<&str> = AFTER_LOGITS.into_iter().chain(["Identity", "Cast"]).collect();
         let scores = self.origin(&output.name, &after);
         let logits = self.origin(scores, &PASSED);

@@ -108,6 +108,9 @@ pub struct OnnxBackbone {
     pub device: String,
 }
 
+/// Shape and values.
+type Output = (Vec<usize>, Vec<f32>);
+
 /// Share of the largest logit by which the logits may differ from those that follow from map and
 /// classifier; 16-bit floats have 11 significant bits.
 const LOGITS_TOLERANCE: f32 = 1e-3;
@@ -213,7 +216,7 @@ impl OnnxBackbone {
         inputs: &[f32],
         images: usize,
         names: &[&str],
-    ) -> Result<Vec<(Vec<usize>, Vec<f32>)>, OnnxError> {
+    ) -> Result<Vec<Output>, OnnxError> {
         let input = &self.found.input;
         let side = self.side;
         let (shape, values) = match input.channels_last {
