@@ -121,6 +121,34 @@ impl Description {
     }
 }
 
+/// The classifier of a file, `fc.weight` [C, K] and `fc.bias` [C].
+///
+/// # Errors
+/// It is not there, or is more than an FC layer.
+pub fn plain_head(path: &Path) -> Result<LinearHead, ExportError> {
+    let file = Weights::load(path)?;
+    if let Some(input) = file.metadata.get("input") {
+        return Err(ExportError::ChangedInput { path: path.into(), input: input.clone() });
+    }
+    let shape = file.tensors.get("fc.weight").map(|t| t.shape.as_slice());
+    let (classes, channels) = match shape {
+        Some(&[classes, channels]) => (classes, channels),
+        _ => (0, 0),
+    };
+    Ok(file.linear_head(classes, channels, path)?)
+}
+
+/// Refuses a classifier for vectors of another length than `channels`.
+///
+/// # Errors
+/// It is one.
+pub fn must_take(head: &LinearHead, channels: usize, path: &Path) -> Result<(), ExportError> {
+    if head.channels() == channels {
+        return Ok(());
+    }
+    Err(ExportError::Channels { path: path.into(), found: head.channels(), expected: channels })
+}
+
 enum Kind {
     Trained { network: Network, shape: FeatureShape, weights: Weights },
     Onnx(Box<OnnxFile>),
@@ -167,20 +195,9 @@ impl Model {
     /// # Errors
     /// It is no plain FC layer for this network.
     pub fn replace_head(&mut self, path: &Path) -> Result<(), ExportError> {
-        let file = Weights::load(path)?;
-        if let Some(input) = file.metadata.get("input") {
-            return Err(ExportError::ChangedInput { path: path.into(), input: input.clone() });
-        }
-        let (classes, channels) =
-            file.tensors.get("fc.weight").map_or((0, 0), |t| match t.shape[..] {
-                [classes, channels] => (classes, channels),
-                _ => (0, 0),
-            });
-        let head = file.linear_head(classes, channels, path)?;
-        let expected = self.head.channels();
-        if channels != expected {
-            return Err(ExportError::Channels { path: path.into(), found: channels, expected });
-        }
+        let head = plain_head(path)?;
+        must_take(&head, self.head.channels(), path)?;
+        let classes = head.classes();
         if classes != self.head.classes() {
             self.description.class_names.clear();
         }

@@ -7,10 +7,15 @@ use serde::Serialize;
 
 use crate::backbone::onnx::OnnxOptions;
 use crate::backbone::{Backbone, BackboneError};
-use crate::dataset::{DatasetError, Preprocessing};
-use crate::eval;
+use crate::config::FinetuneConfig;
+use crate::dataset::{CropFlip, Dataset, DatasetError, Preprocessing};
+use crate::eval::{self, Accuracy, Classifier, Groups};
 use crate::export::{ExportError, Model};
+use crate::finetune::Score;
 use crate::progress::{Interrupt, Progress};
+
+/// Images a pass.
+const BATCH: usize = 32;
 
 /// What can go wrong while images are classified.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +29,18 @@ pub enum PredictError {
     /// An image cannot be read.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// A dataset that the model does not fit.
+    #[error(
+        "the model has {found} {what}; the pipeline's dataset has {expected}\n  Give the pipeline that the model was trained with."
+    )]
+    OtherDataset {
+        /// What differs.
+        what: &'static str,
+        /// The model's.
+        found: usize,
+        /// The dataset's.
+        expected: usize,
+    },
     /// The user stopped the run.
     #[error("interrupted after {done} of {total} images; nothing was printed")]
     Interrupted {
@@ -66,8 +83,6 @@ pub fn run(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Vec<ImageClasses>, PredictError> {
-    /// Images a pass.
-    const BATCH: usize = 32;
     let mut network = model.run(options)?;
     let preprocessing = Preprocessing::new(&model.description.dataset_config());
     let locations = network.shape().locations();
@@ -80,9 +95,7 @@ pub fn run(
         let inputs: Vec<Vec<f32>> =
             batch.par_iter().map(|path| preprocessing.input(path)).collect::<Result<_, _>>()?;
         let maps = network.feature_maps(&inputs.concat(), batch.len())?;
-        let mean = |m: &[f32]| m.iter().sum::<f32>() / m.len() as f32;
-        let pooled: Vec<f32> = maps.chunks_exact(locations).map(mean).collect();
-        let mut scores = eval::logits(&pooled, &model.head);
+        let mut scores = eval::logits(&pooled(&maps, locations), &model.head);
         let rows = scores.chunks_exact_mut(model.head.classes());
         found.extend(rows.zip(batch).map(|(row, path)| {
             eval::softmax(row);
@@ -92,6 +105,62 @@ pub fn run(
     }
     progress.finish();
     Ok(found)
+}
+
+/// The model's score on the test images of a dataset, from the images themselves: the metrics that
+/// Phase-II gives from the bank. `settings` says what head, tail and shot groups are.
+///
+/// # Errors
+/// An image that cannot be decoded; a dataset of other classes or image size; no onnxruntime.
+pub fn evaluate(
+    model: &Model,
+    dataset: &Dataset,
+    settings: &FinetuneConfig,
+    options: &OnnxOptions,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Score, PredictError> {
+    let classes = dataset.class_names.len();
+    if model.head.classes() != classes {
+        let (found, expected) = (model.head.classes(), classes);
+        return Err(PredictError::OtherDataset { what: "classes", found, expected });
+    }
+    let (test, size) = (&dataset.test, dataset.image_size);
+    let mut network = model.run(options)?;
+    if network.side() != size {
+        let (found, expected) = (network.side(), size);
+        return Err(PredictError::OtherDataset { what: "pixels a side", found, expected });
+    }
+    let classifier = Classifier::plain(model.head.clone());
+    let locations = network.shape().locations();
+    let order: Vec<usize> = (0..test.len()).collect();
+    let mut predictions = Vec::with_capacity(test.len());
+    progress.start("test images", test.len() as u64, "image");
+    for batch in order.chunks(BATCH) {
+        if interrupt.requested() {
+            let (done, total) = (predictions.len(), test.len());
+            return Err(PredictError::Interrupted { done, total });
+        }
+        let mut inputs = vec![0.0; batch.len() * 3 * size * size];
+        inputs.par_chunks_mut(3 * size * size).zip(batch).try_for_each(|(input, &i)| {
+            CropFlip::NONE.apply(&test.image(i)?, size, &dataset.normalisation, input);
+            Ok::<_, DatasetError>(())
+        })?;
+        let maps = network.feature_maps(&inputs, batch.len())?;
+        predictions.extend(classifier.predict(&pooled(&maps, locations)));
+        progress.advance(batch.len() as u64);
+    }
+    progress.finish();
+    let accuracy = Accuracy::of_predictions(&predictions, test.labels(), classes);
+    let counts = dataset.class_counts();
+    let split = counts.split(settings.head_ratio);
+    let groups = Groups::of(&accuracy, &counts, &split, settings.shot_rule);
+    Ok(Score { accuracy, groups })
+}
+
+/// Means over locations: (n, K, H, W) → [n, K].
+fn pooled(maps: &[f32], locations: usize) -> Vec<f32> {
+    maps.chunks_exact(locations).map(|m| m.iter().sum::<f32>() / m.len() as f32).collect()
 }
 
 fn likeliest(probabilities: &[f32], top: usize, model: &Model) -> Vec<Guess> {

@@ -58,6 +58,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Classes of images, from a model or an ONNX file
     Predict(PredictArgs),
+    /// A model's accuracy on the test images of a pipeline, as finetune gives it from the bank
+    Eval(EvalArgs),
     /// What was found here: libtorch, onnxruntime, GPU, threads, memory, disk
     Doctor,
     /// Show what a bank is: model, classes, head and tail, confusing classes, masks, bytes
@@ -117,6 +119,9 @@ pub struct FeaturesArgs {
     /// Take the network and its classifier from this ONNX file; no Phase-I is needed
     #[arg(long, value_name = "FILE")]
     pub onnx: Option<PathBuf>,
+    /// The classifier of these classes (safetensors: fc.weight, fc.bias), in place of the ONNX file's
+    #[arg(long, value_name = "FILE", requires = "onnx")]
+    pub head: Option<PathBuf>,
     /// timm's config.json of the ONNX network: mean, standard deviation, crop and interpolation
     #[arg(long, value_name = "FILE", requires = "onnx")]
     pub preprocessing: Option<PathBuf>,
@@ -265,6 +270,27 @@ pub struct PredictArgs {
     /// Print comma-separated values
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+}
+
+/// `eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// A run's folder or model.safetensors, or an ONNX file
+    pub model: PathBuf,
+    /// Pipeline file, such as pipelines/demo.toml
+    pub pipeline: PathBuf,
+    /// The classifier.safetensors of a Phase-II result, in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    pub classifier: Option<PathBuf>,
+    /// Images, in place of the pipeline's dataset.path
+    #[arg(long, visible_alias = "images", value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Change a setting of the pipeline; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,

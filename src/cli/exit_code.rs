@@ -38,6 +38,7 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
         return match error {
             PredictError::Model(e) => export(e),
             PredictError::Dataset(_) => INVALID_DATA,
+            PredictError::OtherDataset { .. } => USAGE,
             PredictError::Backbone(_) => FAILED,
             PredictError::Interrupted { .. } => INTERRUPTED,
         };

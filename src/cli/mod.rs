@@ -6,6 +6,7 @@ mod args;
 mod compare;
 mod doctor;
 mod engine_process;
+mod eval;
 mod exit_code;
 mod export;
 mod features;
@@ -67,6 +68,7 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
         Command::Sweep(args) => sweep::run(&context, &args),
         Command::Export(args) => export::run(&context, &args),
         Command::Predict(args) => predict::run(&context, &args),
+        Command::Eval(args) => eval::run(&context, &args),
         Command::Doctor => doctor::run(&context),
         Command::Inspect(args) => inspect::run(&context, &args),
     }

@@ -281,6 +281,8 @@ pub struct Dataset {
     pub test_held_out: bool,
     /// How pixels become network inputs.
     pub normalisation: Normalisation,
+    /// Side of the images.
+    pub image_size: usize,
     /// Hash of classes, labels, paths and pixels (of a folder: file sizes in place of pixels).
     pub fingerprint: String,
 }
@@ -375,6 +377,7 @@ impl Dataset {
             test,
             test_held_out,
             normalisation,
+            image_size: framing.size,
             fingerprint,
         })
     }

@@ -145,18 +145,20 @@ impl<'a> FrozenModel<'a> {
         Ok(Self { shape, head, reference, device, start: Box::new(start) })
     }
 
-    /// The network and classifier of an ONNX file, for a dataset of its classes.
+    /// The network of an ONNX file with its classifier, or with `head`, for a dataset of its classes.
     ///
     /// # Errors
     /// The file does not end in pooling and one FC layer, has other classes, or cannot run.
     #[cfg(feature = "onnx")]
     pub fn onnx(
         file: &OnnxFile,
+        head: Option<LinearHead>,
         dataset: &Dataset,
         options: &OnnxOptions,
     ) -> Result<Self, FeaturesError> {
         let opened = OnnxBackbone::open(file, options).map_err(BackboneError::from)?;
-        let (expected, found) = (dataset.class_names.len(), opened.head().classes());
+        let head = head.unwrap_or_else(|| opened.head().clone());
+        let (expected, found) = (dataset.class_names.len(), head.classes());
         if found != expected {
             let path = file.path().into();
             return Err(BackboneError::from(OnnxError::Classes { path, found, expected }).into());
@@ -168,7 +170,7 @@ impl<'a> FrozenModel<'a> {
             weights_sha256: file.sha256().into(),
             arithmetic: "as exported".into(),
         };
-        let (head, device, shape) = (opened.head().clone(), opened.device.clone(), opened.shape());
+        let (device, shape) = (opened.device.clone(), opened.shape());
         let start = move || Ok(Box::new(opened) as Box<dyn Backbone>);
         Ok(Self { shape, head, reference, device, start: Box::new(start) })
     }

@@ -7,4 +7,4 @@ mod text;
 
 pub use comparison::{compare_csv, compare_markdown, compare_text, sweep_csv, sweep_text};
 pub use picture::accuracy_svg;
-pub use text::{bytes_text, finetune_text, summary_text};
+pub use text::{bytes_text, finetune_text, score_text, summary_text};

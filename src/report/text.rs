@@ -2,8 +2,8 @@
 
 use super::table::Table;
 use crate::config::FinetuneConfig;
-use crate::eval::{Accuracy, GroupAccuracy};
-use crate::finetune::{Report, Selection};
+use crate::eval::{Accuracy, GroupAccuracy, Groups};
+use crate::finetune::{Report, Score, Selection};
 use crate::inspect::Summary;
 
 /// Classes that are all listed; of more, only those that changed most.
@@ -77,34 +77,46 @@ fn how(report: &Report) -> String {
     text
 }
 
+/// Each measure's name and value: overall, then groups of classes.
+fn measures(accuracy: &Accuracy, groups: &Groups) -> Vec<(String, Option<f64>)> {
+    let group = |name: &str, g: &GroupAccuracy| {
+        let classes = if g.classes == 1 { "class" } else { "classes" };
+        (format!("{name} ({} {classes})", g.classes), g.accuracy)
+    };
+    vec![
+        ("top-1".into(), Some(accuracy.top1)),
+        ("balanced (mean of classes)".into(), Some(accuracy.acc_macro)),
+        ("macro-F1".into(), Some(accuracy.f1_macro)),
+        ("worst class".into(), Some(accuracy.worst_class)),
+        ("calibration error".into(), accuracy.ece),
+        group("head", &groups.head),
+        group("tail", &groups.tail),
+        group("most images, third", &groups.most_third),
+        group("between, third", &groups.middle_third),
+        group("fewest images, third", &groups.fewest_third),
+        group("many", &groups.many),
+        group("medium", &groups.medium),
+        group("few", &groups.few),
+    ]
+}
+
 fn overall(report: &Report, title: &str) -> String {
-    let (before, after) = (&report.before, &report.after);
+    let of = |score: &Score| measures(&score.accuracy, &score.groups);
     let mut table = Table::new(&["", "Phase-I", title, "change"]);
-    let mut line = |name: String, b: Option<f64>, a: Option<f64>| {
+    for ((name, b), (_, a)) in of(&report.before).into_iter().zip(of(&report.after)) {
         table.row(vec![name, percent(b), percent(a), change(b, a)]);
-    };
-    line("top-1".into(), Some(before.accuracy.top1), Some(after.accuracy.top1));
-    let mut both = |name: &str, of: &dyn Fn(&Accuracy) -> Option<f64>| {
-        line(name.into(), of(&before.accuracy), of(&after.accuracy));
-    };
-    both("balanced (mean of classes)", &|a| Some(a.acc_macro));
-    both("macro-F1", &|a| Some(a.f1_macro));
-    both("worst class", &|a| Some(a.worst_class));
-    both("calibration error", &|a| a.ece);
-    let (b, a) = (&before.groups, &after.groups);
-    let mut group = |name: &str, b: &GroupAccuracy, a: &GroupAccuracy| {
-        let classes = if b.classes == 1 { "class" } else { "classes" };
-        line(format!("{name} ({} {classes})", b.classes), b.accuracy, a.accuracy);
-    };
-    group("head", &b.head, &a.head);
-    group("tail", &b.tail, &a.tail);
-    group("most images, third", &b.most_third, &a.most_third);
-    group("between, third", &b.middle_third, &a.middle_third);
-    group("fewest images, third", &b.fewest_third, &a.fewest_third);
-    group("many", &b.many, &a.many);
-    group("medium", &b.medium, &a.medium);
-    group("few", &b.few, &a.few);
+    }
     table.text()
+}
+
+/// A classifier's score on the test images.
+pub fn score_text(title: &str, score: &Score) -> String {
+    let mut table = Table::new(&["", "%"]);
+    for (name, value) in measures(&score.accuracy, &score.groups) {
+        table.row(vec![name, percent(value)]);
+    }
+    let (images, rule) = (score.accuracy.images, score.groups.shot_rule.describe());
+    format!("{title}; {images} test images\n\n{}  {rule}\n", table.text())
 }
 
 fn by_class(report: &Report, title: &str, all_classes: bool) -> String {

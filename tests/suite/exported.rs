@@ -58,6 +58,16 @@ fn an_exported_model_predicts_what_phase_two_measured() {
     assert_eq!(same, after);
     assert_ne!(before, after);
 
+    // From the images: the metrics that Phase-II gave from the bank.
+    let measured = json(&["eval", &onnx, pipeline]);
+    let metric = |score: &Value, name: &str| score["accuracy"][name].as_f64().unwrap();
+    for name in ["top1", "acc_macro", "f1_macro", "worst_class"] {
+        let (images, bank) = (metric(&measured, name), metric(&tuned["after"], name));
+        assert!((images - bank).abs() < 4.2 * 4.0, "{name}: {images} {bank}");
+    }
+    assert_eq!(metric(&measured, "top1"), accuracy(&after));
+    assert_eq!(measured["groups"]["tail"]["classes"], tuned["after"]["groups"]["tail"]["classes"]);
+
     // Other programs read what was written, and compute the same logits.
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/check_export.py");
     let output = Command::new(python()).arg(script).args([&onnx, &npz, &classifier]).output();
@@ -66,6 +76,52 @@ fn an_exported_model_predicts_what_phase_two_measured() {
     // The whole model is one that this program trains on from.
     let again = format!("network.weights={whole}");
     run(&["train", pipeline, "--out", &path("again"), "--device", "cpu", "--set", &again]);
+}
+
+fn rows(shards: &str) -> fsa_bank::bank::Rows {
+    let bank = fsa_bank::bank::Bank::open(Path::new(shards)).unwrap();
+    bank.rows(fsa_bank::bank::SplitName::Train).unwrap()
+}
+
+#[test]
+fn libtorch_and_onnxruntime_make_the_same_bank() {
+    let dir = tempfile::tempdir().unwrap();
+    image_folder(&dir.path().join("images"), &[24, 12, 5, 2]);
+    let pipeline = folder_pipeline(dir.path());
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let (pipeline, out, ort) = (pipeline.to_str().unwrap(), path("run"), path("ort"));
+    run(&["train", pipeline, "--out", &out, "--device", "cpu"]);
+    run(&["features", pipeline, "--out", &out, "--device", "cpu"]);
+    let model = path("model.onnx");
+    run(&["export", &out, "--onnx", &model]);
+    run(&["features", pipeline, "--onnx", &model, "--out", &ort, "--device", "cpu"]);
+    let shards = [path("run/shards"), path("ort/shards")];
+    let [torch, onnx] = [rows(&shards[0]), rows(&shards[1])];
+    assert_eq!(torch.index.labels, onnx.index.labels);
+    let largest = |a: &[f32], b: &[f32]| {
+        assert!(a.len() == b.len() && !a.is_empty());
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    assert!(largest(&torch.cam, &onnx.cam) < 1e-3, "{}", largest(&torch.cam, &onnx.cam));
+    assert!(
+        largest(&torch.pooled, &onnx.pooled)
+            < 1e-3 * largest(&torch.pooled, &[0.0].repeat(torch.pooled.len()))
+    );
+    let confusing = |shards: &str| -> Vec<(Value, Vec<Value>)> {
+        let found = json(&["inspect", shards]);
+        let tail = found["confusing"].as_array().unwrap().iter();
+        let ids =
+            |ranked: &Value| ranked.as_array().unwrap().iter().map(|r| r[0].clone()).collect();
+        tail.map(|t| (t["class"].clone(), ids(&t["ranked"]))).collect()
+    };
+    assert!(!confusing(&shards[0]).is_empty());
+    assert_eq!(confusing(&shards[0]), confusing(&shards[1]));
+
+    // The same network with a classifier given from a file.
+    let head = path("run/shards/classifier.safetensors");
+    let given = path("given");
+    run(&["features", pipeline, "--onnx", &model, "--head", &head, "--out", &given]);
+    assert!(rows(&path("given/shards")).cam == onnx.cam);
 }
 
 #[test]

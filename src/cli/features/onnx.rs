@@ -36,8 +36,17 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs, path: &Path) -> anyhow
         threads: context.threads,
         side: loaded.pipeline.dataset.image_size,
     };
-    let model = FrozenModel::onnx(&file, &dataset, &options)?;
+    let head = args.head.as_deref().map(|path| given_head(path, found.head.channels()));
+    let model = FrozenModel::onnx(&file, head.transpose()?, &dataset, &options)?;
     super::write_bank(context, args, &loaded, &dataset, model)
+}
+
+/// The classifier of `--head`, for vectors of `channels` values.
+#[cfg(feature = "onnx")]
+fn given_head(path: &Path, channels: usize) -> anyhow::Result<crate::domain::LinearHead> {
+    let head = crate::export::plain_head(path)?;
+    crate::export::must_take(&head, channels, path)?;
+    Ok(head)
 }
 
 #[cfg(feature = "onnx")]

@@ -1,0 +1,44 @@
+//! `fsa-bank eval`
+
+use super::Context;
+use super::args::EvalArgs;
+
+#[cfg(not(feature = "onnx"))]
+pub(super) fn run(_: &Context, _: &EvalArgs) -> anyhow::Result<()> {
+    anyhow::bail!("eval: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
+}
+
+#[cfg(feature = "onnx")]
+pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
+    use super::train::open_dataset;
+    use super::{print_json, print_text};
+    use crate::backbone::onnx::OnnxOptions;
+    use crate::config;
+    use crate::export::Model;
+    use crate::predict;
+    use crate::report::score_text;
+
+    let mut loaded = config::load(&args.pipeline, &args.set)?;
+    if let Some(data) = &args.data {
+        loaded.pipeline.dataset.path = data.clone();
+    }
+    let mut model = Model::open(&args.model)?;
+    if let Some(classifier) = &args.classifier {
+        model.replace_head(classifier)?;
+    }
+    let dataset = open_dataset(context, &loaded)?;
+    let options = OnnxOptions {
+        device: args.device.clone(),
+        threads: context.threads,
+        side: dataset.image_size,
+    };
+    let settings = &loaded.pipeline.finetune;
+    let (screen, interrupt) = (&context.screen, &context.interrupt);
+    let score = predict::evaluate(&model, &dataset, settings, &options, screen, interrupt)?;
+    if context.json {
+        return print_json(&score);
+    }
+    let title = format!("{} on {}", args.model.display(), loaded.name);
+    print_text(&score_text(&title, &score));
+    Ok(())
+}
