@@ -525,7 +525,7 @@ mod tests {
         let text = format!("{VALID}[network]\nzzz = 1\n");
         assert_eq!(
             error(&text, &[]),
-            "p.toml, line 6: unknown key `network.zzz`; known here: arch, width, stem, weights, freeze"
+            "p.toml, line 6: unknown key `network.zzz`; known here: arch, freeze, stem, weights, width"
         );
     }
 
