@@ -142,6 +142,17 @@ impl LinearHead {
     }
 }
 
+/// How a classifier is fitted to pooled vectors (`features --head fit`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FitOptions {
+    /// Passes over the training rows.
+    pub epochs: usize,
+    /// L2 penalty on the weights of standardised vectors.
+    pub weight_decay: f32,
+    /// Seed of the order of rows.
+    pub seed: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
 //! Trained models for other programs: the network with a classifier in it as ONNX or safetensors, the
-//! classifier alone as npz.
+//! classifier alone as safetensors or npz.
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -54,8 +54,20 @@ pub enum ExportError {
         /// The network's.
         expected: usize,
     },
+    /// A network without a classifier, and none given.
+    #[error("{}: this network has no classifier\n  Give one with --classifier, such as the classifier.safetensors of its bank or of a Phase-II result.", path.display())]
+    NoClassifier {
+        /// The network.
+        path: PathBuf,
+    },
+    /// A classifier's file of no known format.
+    #[error("{}: expected a name that ends in .safetensors or .npz", path.display())]
+    HeadFormat {
+        /// The file.
+        path: PathBuf,
+    },
     /// Something that only a model of `fsa-bank train` has.
-    #[error("{}: an ONNX file has no {what}\n  Export it with --onnx.", path.display())]
+    #[error("{}: an ONNX file has no {what}\n  Export it with --onnx, or its classifier with --head.", path.display())]
     OnnxOnly {
         /// The model.
         path: PathBuf,
@@ -94,6 +106,31 @@ impl Description {
             interpolation: Interpolation::Bilinear,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
+        }
+    }
+
+    /// What an ONNX file says of itself, else what is usual for ImageNet networks; `side` is that of the
+    /// images where the graph fixes it.
+    pub fn of_onnx(file: &OnnxFile, side: Option<usize>) -> Self {
+        let said = file.metadata(METADATA_KEY).and_then(|text| serde_json::from_str(text).ok());
+        said.unwrap_or_else(|| Self::imagenet(side.unwrap_or(IMAGENET_SIDE)))
+    }
+
+    /// Refuses images whose classes have other names, or another order, than those of the model, where
+    /// those are known.
+    ///
+    /// # Errors
+    /// The first class that differs.
+    pub fn must_name(&self, classes: &[String], path: &Path) -> Result<(), OnnxError> {
+        let known = self.class_names.iter().zip(classes);
+        match known.enumerate().find(|(_, (found, expected))| found != expected) {
+            None => Ok(()),
+            Some((class, (found, expected))) => Err(OnnxError::ClassName {
+                path: path.into(),
+                class,
+                found: found.clone(),
+                expected: expected.clone(),
+            }),
         }
     }
 
@@ -165,44 +202,48 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens `*.onnx`, or the `model.safetensors` of a run (also by the run's folder).
+    /// Opens `*.onnx`, or the `model.safetensors` of a run (also by the run's folder), and puts the
+    /// `classifier` of a Phase-II result in place of its own.
     ///
     /// # Errors
     /// See [`ExportError`].
-    pub fn open(path: &Path) -> Result<Self, ExportError> {
-        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+    pub fn open(path: &Path, classifier: Option<&Path>) -> Result<Self, ExportError> {
+        let head = classifier.map(plain_head).transpose()?;
+        let must_fit = |channels: usize| match (&head, classifier) {
+            (Some(head), Some(file)) => must_take(head, channels, file),
+            _ => Ok(()),
+        };
+        let mut model = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
             let file = OnnxFile::load(path)?;
-            let found = file.find()?;
-            let side = found.input.side.unwrap_or(IMAGENET_SIDE);
-            let said = file.metadata(METADATA_KEY).and_then(|text| serde_json::from_str(text).ok());
-            let description = said.unwrap_or_else(|| Description::imagenet(side));
-            let (path, head) = (path.into(), found.head);
-            return Ok(Self { path, kind: Kind::Onnx(Box::new(file)), head, description });
+            let found = if head.is_some() { file.find_map()? } else { file.find()? };
+            // Of a network without classifier the channels are known once it runs.
+            found.head().map_or(Ok(()), |old| must_fit(old.channels()))?;
+            let description = Description::of_onnx(&file, found.input.side);
+            let Some(of_file) = found.head().or(head.as_ref()).cloned() else {
+                return Err(ExportError::NoClassifier { path: path.into() });
+            };
+            Self { path: path.into(), kind: Kind::Onnx(Box::new(file)), head: of_file, description }
+        } else {
+            let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
+            let (weights, card) = train::read_model(&path)?;
+            let ModelCard { arch, width, stem, .. } = card;
+            let config = NetworkConfig { arch, width, stem, ..NetworkConfig::default() };
+            let classes = card.class_names.len();
+            let (network, shape) = backbone::network(&config, classes, card.image_size)?;
+            must_fit(shape.channels)?;
+            let of_file =
+                weights.named_head(&network.classifier, classes, shape.channels, &path)?;
+            let description = Description::of(&card);
+            let kind = Kind::Trained { network, shape, weights };
+            Self { path, kind, head: of_file, description }
+        };
+        if let Some(head) = head {
+            if head.classes() != model.description.class_names.len() {
+                model.description.class_names.clear();
+            }
+            model.head = head;
         }
-        let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
-        let (weights, card) = train::read_model(&path)?;
-        let ModelCard { arch, width, stem, .. } = card;
-        let config = NetworkConfig { arch, width, stem, ..NetworkConfig::default() };
-        let classes = card.class_names.len();
-        let (network, shape) = backbone::network(&config, classes, card.image_size)?;
-        let head = weights.named_head(&network.classifier, classes, shape.channels, &path)?;
-        let description = Description::of(&card);
-        Ok(Self { path, kind: Kind::Trained { network, shape, weights }, head, description })
-    }
-
-    /// Puts the classifier of a Phase-II result in place of the model's.
-    ///
-    /// # Errors
-    /// It is no plain FC layer for this network.
-    pub fn replace_head(&mut self, path: &Path) -> Result<(), ExportError> {
-        let head = plain_head(path)?;
-        must_take(&head, self.head.channels(), path)?;
-        let classes = head.classes();
-        if classes != self.head.classes() {
-            self.description.class_names.clear();
-        }
-        self.head = head;
-        Ok(())
+        Ok(model)
     }
 
     /// The whole model as an ONNX file; see [`onnx::export`] for its inputs and outputs.
@@ -213,7 +254,7 @@ impl Model {
         let text = serde_json::to_string(&self.description).expect("a description is JSON");
         let metadata = vec![(METADATA_KEY.to_string(), text)];
         match &self.kind {
-            Kind::Onnx(file) => Ok(onnx::with_head(file, &file.find()?, &self.head, &metadata)),
+            Kind::Onnx(file) => Ok(onnx::with_head(file, &file.find_map()?, &self.head, &metadata)),
             Kind::Trained { network, shape, .. } => {
                 let (weights, network) = (self.weights(), self.resized(network));
                 let info = ModelInfo { side: self.description.image_size, shape: *shape, metadata };
@@ -271,25 +312,17 @@ impl Model {
         Ok(atomic_file::write(path, &self.to_onnx()?)?)
     }
 
-    /// Writes the classifier alone for numpy: `weight` [C, K] and `bias` [C].
+    /// Writes the classifier alone: as safetensors (`fc.weight` [C, K], `fc.bias` [C]), or for numpy as
+    /// `*.npz` (`weight`, `bias`).
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn save_npz(&self, path: &Path) -> Result<(), ExportError> {
-        let (classes, channels) = (self.head.classes(), self.head.channels());
-        let parts = [
-            ("weight.npy", format!("({classes}, {channels})"), &self.head.weight),
-            ("bias.npy", format!("({classes},)"), &self.head.bias),
-        ];
-        let mut archive = zip::ZipWriter::new(Cursor::new(vec![]));
-        let options = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Stored);
-        let in_memory = "an archive in memory takes all that is written";
-        for (name, shape, values) in parts {
-            archive.start_file(name, options).expect(in_memory);
-            archive.write_all(&npy(&shape, values)).expect(in_memory);
-        }
-        let bytes = archive.finish().expect(in_memory).into_inner();
+    /// Another ending than these two; the file cannot be written.
+    pub fn save_head(&self, path: &Path) -> Result<(), ExportError> {
+        let bytes = match path.extension().and_then(|e| e.to_str()) {
+            Some("safetensors") => Weights::of_head(&self.head).to_bytes(),
+            Some("npz") => npz(&self.head),
+            _ => return Err(ExportError::HeadFormat { path: path.into() }),
+        };
         Ok(atomic_file::write(path, &bytes)?)
     }
 
@@ -300,8 +333,26 @@ impl Model {
     #[cfg(feature = "onnx")]
     pub fn run(&self, options: &onnx::OnnxOptions) -> Result<onnx::OnnxBackbone, ExportError> {
         let file = OnnxFile::from_bytes(&self.to_onnx()?, &self.path)?;
-        Ok(onnx::OnnxBackbone::open(&file, options)?)
+        Ok(onnx::OnnxBackbone::open(&file, options, false)?)
     }
+}
+
+/// A classifier in numpy's .npz format.
+fn npz(head: &LinearHead) -> Vec<u8> {
+    let (classes, channels) = (head.classes(), head.channels());
+    let parts = [
+        ("weight.npy", format!("({classes}, {channels})"), &head.weight),
+        ("bias.npy", format!("({classes},)"), &head.bias),
+    ];
+    let mut archive = zip::ZipWriter::new(Cursor::new(vec![]));
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let in_memory = "an archive in memory takes all that is written";
+    for (name, shape, values) in parts {
+        archive.start_file(name, options).expect(in_memory);
+        archive.write_all(&npy(&shape, values)).expect(in_memory);
+    }
+    archive.finish().expect(in_memory).into_inner()
 }
 
 /// numpy's .npy format, version 1.0: magic, length of the header, header padded to 64 bytes, values.

@@ -1,14 +1,18 @@
-//! Classes of images, from a model file: decoded, transformed and classified as in the test split.
+//! Classes of images, from a model file: decoded, transformed and classified as in the test split, and
+//! pictures of where in them the class was seen.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::atomic_file::{self, WriteError};
+use crate::augment;
 use crate::backbone::onnx::OnnxOptions;
 use crate::backbone::{Backbone, BackboneError};
 use crate::config::FinetuneConfig;
 use crate::dataset::{CropFlip, Dataset, DatasetError, Preprocessing};
+use crate::domain::{ClassId, FeatureShape};
 use crate::eval::{self, Accuracy, Classifier, Groups};
 use crate::export::{ExportError, Model};
 use crate::finetune::Score;
@@ -41,8 +45,19 @@ pub enum PredictError {
         /// The dataset's.
         expected: usize,
     },
+    /// A picture cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Images that are not in the result.
+    #[error("{failed} of {total} images cannot be decoded; the others are done")]
+    Undecodable {
+        /// Images without a class.
+        failed: usize,
+        /// Images wanted.
+        total: usize,
+    },
     /// The user stopped the run.
-    #[error("interrupted after {done} of {total} images; nothing was printed")]
+    #[error("interrupted after {done} of {total} images")]
     Interrupted {
         /// Images classified.
         done: usize,
@@ -67,44 +82,95 @@ pub struct Guess {
 pub struct ImageClasses {
     /// The image.
     pub path: PathBuf,
-    /// The likeliest classes, likeliest first.
+    /// The likeliest classes, likeliest first; none where the image cannot be decoded.
     pub top: Vec<Guess>,
+    /// Why it cannot be decoded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
-/// Classifies images in their order; `top` classes of each are kept.
+/// What is done with images.
+pub struct PredictRequest<'a> {
+    /// Classified in this order.
+    pub images: &'a [PathBuf],
+    /// Classes to keep of each image.
+    pub top: usize,
+    /// Folder for pictures of where the likeliest class was seen: each image with its activation map
+    /// over it, under the image's own path.
+    pub cam: Option<&'a Path>,
+    /// Where to compute.
+    pub options: &'a OnnxOptions,
+}
+
+/// Classifies images. Those that cannot be decoded say why and stop nothing; after an interrupt the
+/// images done so far are returned.
 ///
 /// # Errors
-/// An image that cannot be decoded; no onnxruntime, or a model that it refuses.
+/// No onnxruntime, or a model that it refuses; a picture that cannot be written.
 pub fn run(
     model: &Model,
-    images: &[PathBuf],
-    top: usize,
-    options: &OnnxOptions,
+    request: &PredictRequest,
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Vec<ImageClasses>, PredictError> {
-    let mut network = model.run(options)?;
+    let mut network = model.run(request.options)?;
     let preprocessing = Preprocessing::new(&model.description.dataset_config());
-    let locations = network.shape().locations();
-    let mut found = Vec::with_capacity(images.len());
-    progress.start("images", images.len() as u64, "image");
-    for batch in images.chunks(BATCH) {
+    let shape = network.shape();
+    let mut found = Vec::with_capacity(request.images.len());
+    progress.start("images", request.images.len() as u64, "image");
+    for paths in request.images.chunks(BATCH) {
         if interrupt.requested() {
-            return Err(PredictError::Interrupted { done: found.len(), total: images.len() });
+            break;
         }
-        let inputs: Vec<Vec<f32>> =
-            batch.par_iter().map(|path| preprocessing.input(path)).collect::<Result<_, _>>()?;
-        let maps = network.feature_maps(&inputs.concat(), batch.len())?;
-        let mut scores = eval::logits(&pooled(&maps, locations), &model.head);
-        let rows = scores.chunks_exact_mut(model.head.classes());
-        found.extend(rows.zip(batch).map(|(row, path)| {
-            eval::softmax(row);
-            ImageClasses { path: path.clone(), top: likeliest(row, top, model) }
-        }));
-        progress.advance(batch.len() as u64);
+        let decoded: Vec<Result<Vec<f32>, DatasetError>> =
+            paths.par_iter().map(|path| preprocessing.input(path)).collect();
+        let inputs: Vec<f32> = decoded.iter().flatten().flatten().copied().collect();
+        let images = decoded.iter().flatten().count();
+        let maps = match images {
+            0 => vec![],
+            _ => network.feature_maps(&inputs, images)?,
+        };
+        let mut scores = eval::logits(&pooled(&maps, shape.locations()), &model.head);
+        scores.chunks_exact_mut(model.head.classes()).for_each(eval::softmax);
+        let mut rows = scores.chunks_exact(model.head.classes());
+        let batch = paths.iter().zip(decoded).map(|(path, decoded)| {
+            let row = decoded.map(|_| rows.next().unwrap_or_default());
+            let top = row.as_ref().map_or(vec![], |row| likeliest(row, request.top, model));
+            let error = row.err().map(|e| e.to_string());
+            ImageClasses { path: path.clone(), top, error }
+        });
+        let batch: Vec<ImageClasses> = batch.collect();
+        if let Some(folder) = request.cam {
+            let classified: Vec<&ImageClasses> =
+                batch.iter().filter(|image| image.error.is_none()).collect();
+            let maps = maps.par_chunks_exact(shape.values());
+            classified.par_iter().zip(maps).try_for_each(|(image, map)| {
+                let weight = model.head.class_weight(ClassId(image.top[0].class as u32));
+                let cam = activation(map, weight, shape);
+                let picture = preprocessing.picture(&image.path, &cam, shape)?;
+                let place = place(folder, &image.path);
+                atomic_file::create_dir(place.parent().unwrap_or(folder))?;
+                Ok::<_, PredictError>(atomic_file::write(&place, &picture)?)
+            })?;
+        }
+        found.extend(batch);
+        progress.advance(paths.len() as u64);
     }
     progress.finish();
     Ok(found)
+}
+
+/// The normalised activation map [L] of a map (K, H, W) for a class's weights.
+fn activation(map: &[f32], weight: &[f32], shape: FeatureShape) -> Vec<f32> {
+    augment::normalise(&augment::activation(&augment::by_location(map, shape.channels), weight))
+}
+
+/// Where the picture of an image goes: under the image's own path, so that no two meet.
+fn place(folder: &Path, image: &Path) -> PathBuf {
+    let parts = image.components().filter(|part| matches!(part, Component::Normal(_)));
+    let mut name = folder.join(parts.collect::<PathBuf>()).into_os_string();
+    name.push(".cam.jpg");
+    name.into()
 }
 
 /// The model's score on the test images of a dataset, from the images themselves: the metrics that

@@ -29,6 +29,10 @@ pub enum Stage {
     NewClassifier = 9,
     /// Images held out of training: key (class, 0).
     HoldOut = 10,
+    /// Order of rows while a classifier is fitted: key (epoch, 0 for row groups, 1 + window for rows).
+    HeadFit = 11,
+    /// Images that batch statistics are estimated on: key (batch, 0).
+    Recalibration = 12,
 }
 
 /// SplitMix64 over a keyed start.

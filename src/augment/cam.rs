@@ -3,6 +3,18 @@
 //! All sums are taken in f64 in order of their index and rounded once, so that the same map and
 //! weights give the same bits everywhere.
 
+/// A map (K, H, W), as networks give it, location by location: [L, K].
+pub fn by_location(map: &[f32], channels: usize) -> Vec<f32> {
+    let locations = map.len() / channels;
+    let mut by_location = vec![0.0; map.len()];
+    for (k, channel) in map.chunks_exact(locations).enumerate() {
+        for (l, &value) in channel.iter().enumerate() {
+            by_location[l * channels + k] = value;
+        }
+    }
+    by_location
+}
+
 /// M_c(x, y) = Σ_k w_k^c f_k(x, y): paper, Sec. 3.2, Eq. 1 (no bias).
 ///
 /// Shape: `map` is [L, K], `weight` is [K]; the result is [L].

@@ -5,6 +5,6 @@ mod cam;
 mod confusing;
 mod fusion;
 
-pub use cam::{activation, nonzero, normalise, pooled};
+pub use cam::{activation, by_location, nonzero, normalise, pooled};
 pub use confusing::{ConfusingClasses, confusing_classes, rank_confusing};
 pub use fusion::{MapValue, Mask, draw_locations, sum_locations};

@@ -132,6 +132,18 @@ pub trait Trainable {
     ) -> Result<(), BackboneError>;
 }
 
+/// A network whose batch statistics are estimated anew: means over the batches it is shown.
+pub trait Recalibrator {
+    /// Takes in the statistics of a batch: `inputs` (n, 3, side, side).
+    ///
+    /// # Errors
+    /// The engine failed.
+    fn observe(&mut self, inputs: &[f32], images: usize) -> Result<(), BackboneError>;
+
+    /// All tensors, with the statistics of the batches so far.
+    fn model(&self) -> Weights;
+}
+
 /// Constants of SGD.
 #[derive(Debug, Clone, Copy)]
 pub struct SgdOptions {
@@ -169,6 +181,19 @@ pub trait Engine {
         shape: FeatureShape,
         options: &EngineOptions,
     ) -> Result<Box<dyn Backbone>, BackboneError>;
+
+    /// The network with batch statistics that are yet to be estimated; `path` names the weights in
+    /// messages.
+    ///
+    /// # Errors
+    /// The device is not there, or the weights do not fit.
+    fn recalibrator(
+        &self,
+        network: &Network,
+        weights: &Weights,
+        path: &std::path::Path,
+        options: &EngineOptions,
+    ) -> Result<Box<dyn Recalibrator>, BackboneError>;
 
     /// The device that `auto` and the others resolve to, in words.
     ///

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::BankError;
 use crate::atomic_file::{self, WriteError};
 use crate::config::Precision;
-use crate::domain::FeatureShape;
+use crate::domain::{FeatureShape, FitOptions};
 
 /// The newest format that this version reads, and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -82,6 +82,9 @@ pub struct Manifest {
     pub views: ViewSettings,
     /// sha256 of the classifier's tensors: the CAMs were made with them.
     pub classifier_sha256: String,
+    /// How the classifier was fitted to the bank's own pooled vectors, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitted_head: Option<FitOptions>,
     /// The files that are not shards.
     pub files: BTreeMap<String, FileEntry>,
     /// `train`, `test` and, where the dataset has one, `val`.

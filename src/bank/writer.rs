@@ -100,6 +100,8 @@ pub struct Written {
     pub splits: BTreeMap<String, SplitEntry>,
     /// The other files.
     pub files: BTreeMap<String, FileEntry>,
+    /// Of each split, the share of clean rows whose class is predicted, in percent.
+    pub top1: BTreeMap<String, f64>,
 }
 
 /// Writes the files of one bank.
@@ -109,6 +111,8 @@ pub struct BankWriter {
     layout: Layout,
     class_names: Vec<String>,
     splits: BTreeMap<String, SplitEntry>,
+    /// Of each split: clean rows, and those whose class is predicted.
+    right: BTreeMap<String, [u64; 2]>,
     open: Option<OpenShard>,
 }
 
@@ -131,8 +135,21 @@ impl BankWriter {
         class_names: Vec<String>,
     ) -> Result<Self, BankError> {
         atomic_file::create_dir(dir)?;
-        let (splits, open) = (BTreeMap::new(), None);
-        Ok(Self { dir: dir.into(), shape, layout, class_names, splits, open })
+        let (splits, right, open) = (BTreeMap::new(), BTreeMap::new(), None);
+        Ok(Self { dir: dir.into(), shape, layout, class_names, splits, right, open })
+    }
+
+    /// The bank's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn count_right<'r>(&mut self, split: &str, rows: impl Iterator<Item = &'r RowHead>) {
+        let [all, right] = self.right.entry(split.into()).or_default();
+        for row in rows.filter(|row| row.view == 0) {
+            *all += 1;
+            *right += u64::from(row.predicted == row.label);
+        }
     }
 
     /// Appends training rows.
@@ -148,6 +165,7 @@ impl BankWriter {
             columns.push(float_list(rows.iter().map(|r| r.feature_map.as_slice()))?);
             Ok(columns)
         };
+        self.count_right("train", rows.iter().map(|row| &row.head));
         self.append("train", schema::train_schema(), rows, images, columns)
     }
 
@@ -163,6 +181,7 @@ impl BankWriter {
         let columns = |rows: &[RowHead], names: &[String]| {
             head_columns(&rows.iter().collect::<Vec<_>>(), names)
         };
+        self.count_right(split, rows.iter());
         self.append(split, schema::pooled_schema(), rows, rows.len() as u64, columns)
     }
 
@@ -288,7 +307,9 @@ impl BankWriter {
             atomic_file::write(&self.dir.join(name), &bytes)?;
             files.insert(name.to_string(), FileEntry::of(&bytes));
         }
-        Ok(Written { splits: self.splits, files })
+        let share = |[all, right]: [u64; 2]| 100.0 * right as f64 / all.max(1) as f64;
+        let top1 = self.right.into_iter().map(|(split, counts)| (split, share(counts)));
+        Ok(Written { splits: self.splits, files, top1: top1.collect() })
     }
 
     fn classes_table(&self, classes: &[ClassRow], head: &LinearHead) -> Result<Vec<u8>, BankError> {

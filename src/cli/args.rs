@@ -61,7 +61,7 @@ pub enum Command {
     /// A model's accuracy on the test images of a pipeline, as finetune gives it from the bank
     Eval(EvalArgs),
     /// What was found here: libtorch, onnxruntime, GPU, threads, memory, disk
-    Doctor,
+    Doctor(DoctorArgs),
     /// Show what a bank is: model, classes, head and tail, confusing classes, masks, bytes
     Inspect(InspectArgs),
 }
@@ -119,8 +119,9 @@ pub struct FeaturesArgs {
     /// Take the network and its classifier from this ONNX file; no Phase-I is needed
     #[arg(long, value_name = "FILE")]
     pub onnx: Option<PathBuf>,
-    /// The classifier of these classes (safetensors: fc.weight, fc.bias), in place of the ONNX file's
-    #[arg(long, value_name = "FILE", requires = "onnx")]
+    /// The classifier, in place of the network's own: `fit` fits one to these images, without any
+    /// training of the network; FILE has one (safetensors: fc.weight, fc.bias)
+    #[arg(long, value_name = "fit|FILE")]
     pub head: Option<PathBuf>,
     /// timm's config.json of the ONNX network: mean, standard deviation, crop and interpolation
     #[arg(long, value_name = "FILE", requires = "onnx")]
@@ -248,9 +249,10 @@ pub struct ExportArgs {
     /// Write the network with the classifier as safetensors, under torchvision's names
     #[arg(long, value_name = "FILE", group = "what")]
     pub safetensors: Option<PathBuf>,
-    /// Write the classifier alone for numpy: weight [C, K] and bias [C]
+    /// Write the classifier alone: a .safetensors file (fc.weight [C, K], fc.bias [C]) or, for numpy,
+    /// an .npz file (weight, bias)
     #[arg(long, value_name = "FILE", group = "what")]
-    pub npz: Option<PathBuf>,
+    pub head: Option<PathBuf>,
 }
 
 /// `predict`
@@ -270,7 +272,21 @@ pub struct PredictArgs {
     /// Print comma-separated values
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
+    /// Write path, rank, class, name and probability to this Parquet file
+    #[arg(long, value_name = "FILE")]
+    pub parquet: Option<PathBuf>,
+    /// Write each image with the activation map of its likeliest class over it, under this folder
+    #[arg(long, value_name = "DIR")]
+    pub cam: Option<PathBuf>,
     /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// A device that must be there: cuda or cuda:N; exit code 1 where an engine cannot use it
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
 }

@@ -4,8 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::bail;
+use serde_json::{Map, Value};
 
+use super::args::DoctorArgs;
 use super::{Context, engine_process, print_json, print_text};
+use crate::backbone::EngineOptions;
+use crate::config::Arithmetic;
 use crate::report::bytes_text;
 
 /// A name and what was found; `missing` where something that the build asks for is not there.
@@ -19,18 +23,24 @@ impl Fact {
     fn there(name: &str, found: String) -> Self {
         Self { name: name.into(), found, missing: false }
     }
+
+    fn of(name: &str, found: Result<String, impl std::fmt::Display>) -> Self {
+        let missing = found.is_err();
+        let found = found.unwrap_or_else(|e| e.to_string());
+        Self { name: name.into(), found, missing }
+    }
 }
 
-pub(super) fn run(context: &Context) -> anyhow::Result<()> {
+pub(super) fn run(context: &Context, args: &DoctorArgs) -> anyhow::Result<()> {
     let mut facts = vec![Fact::there("fsa-bank", env!("CARGO_PKG_VERSION").into())];
-    facts.extend(libtorch(context));
-    facts.extend(onnxruntime());
+    facts.extend(libtorch(context, &args.device));
+    facts.extend(onnxruntime(&args.device));
     facts.extend(machine());
-    let missing = facts.iter().filter(|fact| fact.missing).count();
+    let missing: Vec<&str> = facts.iter().filter(|f| f.missing).map(|f| f.name.as_str()).collect();
     if context.json {
-        let pairs =
-            facts.iter().map(|f| (f.name.clone(), serde_json::Value::from(f.found.clone())));
-        print_json(&pairs.collect::<serde_json::Map<_, _>>())?;
+        let pairs = facts.iter().map(|f| (f.name.clone(), Value::from(f.found.clone())));
+        let missing = (MISSING.to_string(), Value::from(missing.clone()));
+        print_json(&pairs.chain([missing]).collect::<Map<_, _>>())?;
     } else {
         let width = facts.iter().map(|f| f.name.len()).max().unwrap_or(0);
         for Fact { name, found, missing } in &facts {
@@ -38,16 +48,29 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
             print_text(&format!("{name:<width$}  {mark}{found}\n"));
         }
     }
-    if missing > 0 {
-        bail!("{missing} of the parts above are missing; each says what to do");
+    if !missing.is_empty() {
+        bail!("missing: {}; each says above what to do", missing.join(", "));
     }
     Ok(())
 }
 
+/// Key of the JSON output under which the names of missing parts are.
+const MISSING: &str = "missing";
+const TORCH_DEVICE: &str = "libtorch computes on";
+
 /// What the engine in this executable says, or the one beside it.
-fn libtorch(context: &Context) -> Vec<Fact> {
+fn libtorch(context: &Context, device: &str) -> Vec<Fact> {
     if let Some(engine) = context.engine {
-        return engine.facts().into_iter().map(|(name, found)| Fact::there(name, found)).collect();
+        let facts = engine.facts().into_iter();
+        let mut facts: Vec<Fact> = facts.map(|(name, found)| Fact::there(name, found)).collect();
+        let options = EngineOptions {
+            device: device.into(),
+            arithmetic: Arithmetic::F32,
+            channels_last: true,
+            threads: context.threads,
+        };
+        facts.push(Fact::of(TORCH_DEVICE, engine.describe_device(&options)));
+        return facts;
     }
     let missing = |found: String| vec![Fact { name: "libtorch".into(), found, missing: true }];
     let Some(path) = engine_process::path().filter(|path| path.is_file()) else {
@@ -62,23 +85,28 @@ fn libtorch(context: &Context) -> Vec<Fact> {
             vec![Fact::there("libtorch", text.into())]
         };
     };
-    let output = match Command::new(&path).args(["--json", "doctor"]).output() {
+    let arguments = ["--json", "doctor", "--device", device];
+    let output = match Command::new(&path).args(arguments).output() {
         Ok(output) => output,
         Err(e) => return missing(format!("{}: {e}", path.display())),
     };
-    let read = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&output.stdout);
-    let Ok(found) = read else {
+    let Ok(found) = serde_json::from_slice::<Map<String, Value>>(&output.stdout) else {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
         let remedy = "Run `make setup build`, or set LIBTORCH and build again.";
         return missing(format!("{}: {said}\n  {remedy}", path.display()));
     };
-    let of_engine = ["libtorch", "CUDA", "CPU computes bf16"];
-    let text = |name: &str| found.get(name)?.as_str().map(|text| Fact::there(name, text.into()));
-    of_engine.into_iter().filter_map(text).collect()
+    let lacks =
+        |name: &str| found[MISSING].as_array().is_some_and(|names| names.iter().any(|n| n == name));
+    let of_engine = ["libtorch", "CUDA", "CPU computes bf16", TORCH_DEVICE];
+    let fact = |name: &str| {
+        let text = found.get(name)?.as_str()?;
+        Some(Fact { name: name.into(), found: text.into(), missing: lacks(name) })
+    };
+    of_engine.into_iter().filter_map(fact).collect()
 }
 
 #[cfg(feature = "onnx")]
-fn onnxruntime() -> Vec<Fact> {
+fn onnxruntime(device: &str) -> Vec<Fact> {
     use crate::backbone::onnx::runtime;
     match runtime() {
         Ok(runtime) => {
@@ -87,16 +115,17 @@ fn onnxruntime() -> Vec<Fact> {
                 Fact::there("onnxruntime", runtime.path.display().to_string()),
                 Fact::there("providers", providers.into()),
                 Fact::there("build", runtime.build.clone()),
+                Fact::of("ONNX networks compute on", runtime.describe_device(device)),
             ]
         }
         Err(e) => {
-            vec![Fact { name: "onnxruntime".into(), found: e.to_string(), missing: true }]
+            vec![Fact::of("onnxruntime", Err::<String, _>(e))]
         }
     }
 }
 
 #[cfg(not(feature = "onnx"))]
-fn onnxruntime() -> Vec<Fact> {
+fn onnxruntime(_: &str) -> Vec<Fact> {
     vec![Fact::there("onnxruntime", "not part of this build; --onnx and predict need it".into())]
 }
 

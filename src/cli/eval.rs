@@ -22,10 +22,7 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     if let Some(data) = &args.data {
         loaded.pipeline.dataset.path = data.clone();
     }
-    let mut model = Model::open(&args.model)?;
-    if let Some(classifier) = &args.classifier {
-        model.replace_head(classifier)?;
-    }
+    let model = Model::open(&args.model, args.classifier.as_deref())?;
     let dataset = open_dataset(context, &loaded)?;
     let options = OnnxOptions {
         device: args.device.clone(),

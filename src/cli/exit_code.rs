@@ -37,9 +37,9 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
         use crate::predict::PredictError;
         return match error {
             PredictError::Model(e) => export(e),
-            PredictError::Dataset(_) => INVALID_DATA,
+            PredictError::Dataset(_) | PredictError::Undecodable { .. } => INVALID_DATA,
             PredictError::OtherDataset { .. } => USAGE,
-            PredictError::Backbone(_) => FAILED,
+            PredictError::Backbone(_) | PredictError::Write(_) => FAILED,
             PredictError::Interrupted { .. } => INTERRUPTED,
         };
     }
@@ -86,7 +86,9 @@ fn export(error: &ExportError) -> u8 {
         ExportError::Weights(_)
         | ExportError::ChangedInput { .. }
         | ExportError::Channels { .. } => INVALID_DATA,
-        ExportError::OnnxOnly { .. } => USAGE,
+        ExportError::OnnxOnly { .. }
+        | ExportError::HeadFormat { .. }
+        | ExportError::NoClassifier { .. } => USAGE,
         ExportError::Onnx(_) | ExportError::Backbone(_) | ExportError::Write(_) => FAILED,
     }
 }
@@ -97,7 +99,12 @@ fn features(error: &FeaturesError) -> u8 {
         FeaturesError::Model(e) => train(e),
         FeaturesError::Bank(e) => bank(e),
         FeaturesError::OtherBank { .. } => USAGE,
-        FeaturesError::Interrupted { .. } => INTERRUPTED,
-        FeaturesError::Backbone(_) | FeaturesError::Write(_) => FAILED,
+        FeaturesError::Interrupted { .. }
+        | FeaturesError::InterruptedRecalibration
+        | FeaturesError::InterruptedFit => INTERRUPTED,
+        FeaturesError::Backbone(_)
+        | FeaturesError::Classes { .. }
+        | FeaturesError::Write(_)
+        | FeaturesError::Diverged => FAILED,
     }
 }

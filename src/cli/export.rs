@@ -7,21 +7,18 @@ use super::{Context, print_json, print_text};
 use crate::export::Model;
 
 pub(super) fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
-    let mut model = Model::open(&args.model)?;
-    if let Some(classifier) = &args.classifier {
-        model.replace_head(classifier)?;
-    }
+    let model = Model::open(&args.model, args.classifier.as_deref())?;
     if let Some(path) = &args.onnx {
         model.save_onnx(path)?;
     }
     if let Some(path) = &args.safetensors {
         model.save_safetensors(path)?;
     }
-    if let Some(path) = &args.npz {
-        model.save_npz(path)?;
+    if let Some(path) = &args.head {
+        model.save_head(path)?;
     }
     let written: Vec<_> =
-        [&args.onnx, &args.safetensors, &args.npz].into_iter().flatten().collect();
+        [&args.onnx, &args.safetensors, &args.head].into_iter().flatten().collect();
     let (classes, channels) = (model.head.classes(), model.head.channels());
     if context.json {
         let what = json!({ "written": written, "classes": classes, "channels": channels });

@@ -69,7 +69,7 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
         Command::Export(args) => export::run(&context, &args),
         Command::Predict(args) => predict::run(&context, &args),
         Command::Eval(args) => eval::run(&context, &args),
-        Command::Doctor => doctor::run(&context),
+        Command::Doctor(args) => doctor::run(&context, &args),
         Command::Inspect(args) => inspect::run(&context, &args),
     }
 }

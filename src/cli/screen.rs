@@ -51,6 +51,13 @@ impl Screen {
     }
 }
 
+impl Screen {
+    /// A line on standard error that `--quiet` does not silence.
+    pub(super) fn warning(&self, text: &str) {
+        eprintln!("warning: {text}");
+    }
+}
+
 fn plural(unit: &str, n: u64) -> String {
     if n == 1 { unit.into() } else { format!("{unit}s") }
 }

@@ -331,6 +331,24 @@ fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
                 f.shard_bytes.to_string(),
                 "at least 65536",
             ),
+            (
+                f.recalibrate_batches > 1_000_000,
+                "features.recalibrate_batches",
+                f.recalibrate_batches.to_string(),
+                "at most 1000000",
+            ),
+            (
+                !(1..=100_000).contains(&f.fit_epochs),
+                "features.fit_epochs",
+                f.fit_epochs.to_string(),
+                "1 to 100000",
+            ),
+            (
+                !(f.fit_weight_decay >= 0.0 && f.fit_weight_decay.is_finite()),
+                "features.fit_weight_decay",
+                f.fit_weight_decay.to_string(),
+                "0 or more",
+            ),
         ],
     )?;
     finetune_ranges(file, &p.finetune)

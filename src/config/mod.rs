@@ -381,6 +381,14 @@ pub struct FeaturesConfig {
     pub compression_level: i32,
     /// Map bytes (as f32, before compression) at which a shard is closed.
     pub shard_bytes: u64,
+    /// Class-balanced batches (of `train.batch_size` images, cropped and flipped as in Phase-I) that
+    /// batch normalisation's running statistics are estimated anew on before the pass; 0 keeps those of
+    /// Phase-I.
+    pub recalibrate_batches: usize,
+    /// Passes over the training rows of `--head fit`; small sets are visited more often.
+    pub fit_epochs: usize,
+    /// L2 penalty of `--head fit` on the weights of standardised vectors.
+    pub fit_weight_decay: f32,
 }
 
 impl Default for FeaturesConfig {
@@ -392,6 +400,9 @@ impl Default for FeaturesConfig {
             arithmetic: Arithmetic::F32,
             compression_level: 1,
             shard_bytes: 1 << 29,
+            recalibrate_batches: 0,
+            fit_epochs: 30,
+            fit_weight_decay: 1e-4,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
 
 use super::DatasetError;
 use crate::config::{DatasetConfig, Interpolation};
@@ -32,8 +32,20 @@ pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetErro
     bytes(&super::read_file(path)?, path, framing)
 }
 
-/// Decodes an image, upright by its EXIF orientation, and scales its middle square (antialiased):
-/// (size, size, 3) bytes.
+/// Decodes an image, upright by its EXIF orientation.
+pub(super) fn upright(encoded: &[u8], path: &Path) -> Result<RgbImage, DatasetError> {
+    let decoded = || -> Result<RgbImage, ImageError> {
+        let reader = ImageReader::new(Cursor::new(encoded)).with_guessed_format()?;
+        let mut decoder = reader.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut image = DynamicImage::from_decoder(decoder)?;
+        image.apply_orientation(orientation);
+        Ok(image.into_rgb8())
+    };
+    decoded().map_err(|e| DatasetError::Image { path: path.into(), message: e.to_string() })
+}
+
+/// Decodes an image, upright, and scales its middle square (antialiased): (size, size, 3) bytes.
 pub(super) fn bytes(
     encoded: &[u8],
     path: &Path,
@@ -44,15 +56,7 @@ pub(super) fn bytes(
         path: path.into(),
         message: message.to_string(),
     };
-    let mut decoder = ImageReader::new(Cursor::new(encoded))
-        .with_guessed_format()
-        .map_err(|e| wrong(&e))?
-        .into_decoder()
-        .map_err(|e| wrong(&e))?;
-    let orientation = decoder.orientation().map_err(|e| wrong(&e))?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| wrong(&e))?;
-    image.apply_orientation(orientation);
-    let image = image.into_rgb8();
+    let image = upright(encoded, path)?;
     let (width, height) = image.dimensions();
     if (width as usize, height as usize) == (size, size) && crop_fraction == 1.0 {
         return Ok(image.into_raw());

@@ -6,6 +6,7 @@ mod decode;
 mod folder;
 mod hold_out;
 mod long_tail;
+mod overlay;
 mod table;
 mod transform;
 
@@ -16,7 +17,7 @@ use std::sync::OnceLock;
 use sha2::{Digest, Sha256};
 
 use crate::config::{DatasetConfig, DatasetKind, Interpolation};
-use crate::domain::ClassCounts;
+use crate::domain::{ClassCounts, FeatureShape};
 
 use decode::Framing;
 pub use hold_out::HeldOut;
@@ -419,6 +420,19 @@ impl Preprocessing {
         let mut input = vec![0.0; 3 * size * size];
         CropFlip::NONE.apply(&pixels, size, &self.normalisation, &mut input);
         Ok(input)
+    }
+
+    /// The image as a JPEG, with `cam` (of `shape`, in [0, 1]) over the square that the network sees.
+    ///
+    /// # Errors
+    /// An unreadable or undecodable file.
+    pub fn picture(
+        &self,
+        path: &Path,
+        cam: &[f32],
+        shape: FeatureShape,
+    ) -> Result<Vec<u8>, DatasetError> {
+        overlay::picture(path, self.framing, cam, shape)
     }
 }
 

@@ -1,33 +1,34 @@
-//! The precompute stage: one pass of the frozen backbone over all images, into a bank.
-//!
-//! Three things run at once: images are decoded and transformed, the backbone computes their maps,
-//! and finished maps are rounded, turned into CAMs and pooled vectors, and encoded.
+//! The precompute stage: one pass of the frozen backbone over all images, into a bank (`pass`, `rows`);
+//! where the classifier is to be fitted, the maps first, then it, then the bank (`fit`, `refit`).
 
+mod fit;
+mod network;
+mod pass;
+mod refit;
 mod rows;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::atomic_file::{self, WriteError};
 #[cfg(feature = "onnx")]
-use crate::backbone::onnx::{OnnxBackbone, OnnxError, OnnxFile, OnnxOptions};
+use crate::backbone::onnx::{OnnxBackbone, OnnxFile, OnnxOptions};
 use crate::backbone::{self, Backbone, BackboneError, Engine, EngineOptions};
 use crate::bank::{
-    BankError, BankWriter, ClassRow, DatasetCard, FORMAT_VERSION, Layout, MANIFEST_FILE, Manifest,
-    ModelRef, RowHead, TrainRow, ViewSettings,
+    Bank, BankError, DatasetCard, FORMAT_VERSION, MANIFEST_FILE, Manifest, ModelRef, ViewSettings,
 };
 use crate::config::LoadedPipeline;
-use crate::dataset::{CropFlip, Dataset, DatasetError, Split};
-use crate::domain::{FeatureShape, LinearHead};
+use crate::dataset::{Dataset, DatasetError};
+use crate::domain::{FeatureShape, FitOptions, LinearHead};
 use crate::progress::{Interrupt, Progress};
-use crate::rng::{KeyedRng, Stage};
-use crate::train::{self, TrainError};
+use crate::train::TrainError;
 use crate::weights::{Weights, WeightsError};
 
-use rows::RowMaker;
+pub use network::{RECALIBRATED_FILE, TorchNetwork, TorchRequest};
+use pass::Pass;
 
 /// What can go wrong while a bank is made.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,29 @@ pub enum FeaturesError {
         /// What differs.
         what: &'static str,
     },
+    /// A classifier of other classes than the images.
+    #[error(
+        "the classifier has {found} classes; the images have {expected}\n  Give the images of the classes it was trained on, or fit a classifier for these: --head fit."
+    )]
+    Classes {
+        /// The classifier's.
+        found: usize,
+        /// The images'.
+        expected: usize,
+    },
+    /// The fitted classifier is not finite.
+    #[error(
+        "fitting the classifier has diverged: its weights are no longer finite\n  The network's pooled vectors are out of all proportion; are these its weights?"
+    )]
+    Diverged,
+    /// The user stopped the run while batch statistics were estimated.
+    #[error("interrupted while batch statistics were estimated\n  The same command starts again.")]
+    InterruptedRecalibration,
+    /// The user stopped the run while the classifier was fitted.
+    #[error(
+        "interrupted while the classifier was fitted; the maps are kept\n  The same command goes on from them."
+    )]
+    InterruptedFit,
     /// The user stopped the run.
     #[error(
         "interrupted after {done} of {total} rows; the bank is not finished\n  The same command starts again."
@@ -95,20 +119,34 @@ pub struct FeaturesOutcome {
     pub rows: u64,
     /// Bytes of all files but the manifest.
     pub bytes: u64,
+    /// Share of the rows of each split whose class the classifier finds, in percent: of clean views,
+    /// and of the training split the images that Phase-I was fitted to. Empty for a bank that was there.
+    pub top1: BTreeMap<String, f64>,
     /// Seconds of the pass.
     pub secs: f64,
     /// Rows over `secs`.
     pub images_per_sec: f64,
     /// Of the bare forward pass over the same inputs, where it was measured.
     pub forward_images_per_sec: Option<f64>,
+    /// Seconds that measuring it took.
+    #[serde(skip)]
+    forward_secs: f64,
 }
 
-/// A trained network and its classifier.
+/// The classifier that a bank's activation maps and scores are made with.
+pub enum HeadSource {
+    /// This one.
+    Given(LinearHead),
+    /// One that is fitted to the pooled vectors of the training images.
+    Fitted(FitOptions),
+}
+
+/// A frozen network and the classifier that goes with it.
 pub struct FrozenModel<'a> {
     /// Shape of its maps.
     pub shape: FeatureShape,
     /// The FC layer.
-    pub head: LinearHead,
+    pub head: HeadSource,
     /// What the manifest says of it.
     pub reference: ModelRef,
     /// Where it computes, in words.
@@ -118,22 +156,29 @@ pub struct FrozenModel<'a> {
 }
 
 impl<'a> FrozenModel<'a> {
-    /// The model that Phase-I of a pipeline has trained, in `path`.
+    /// A network of a pipeline, with its own classifier or with `head`.
     ///
     /// # Errors
-    /// There is none, or it is of another network, image size or dataset.
-    pub fn trained(
-        path: &'a Path,
+    /// The weights are of another network; the device is not there.
+    pub fn torch(
+        chosen: &'a TorchNetwork,
         loaded: &LoadedPipeline,
         dataset: &Dataset,
+        head: Option<HeadSource>,
         engine: &'a dyn Engine,
         options: EngineOptions,
     ) -> Result<Self, FeaturesError> {
+        let TorchNetwork { path, weights, .. } = chosen;
         let pipeline = &loaded.pipeline;
-        let (weights, _) = train::load_model(path, &loaded.file, pipeline, dataset)?;
         let (classes, side) = (dataset.class_names.len(), pipeline.dataset.image_size);
         let (network, shape) = backbone::network(&pipeline.network, classes, side)?;
-        let head = weights.named_head(&network.classifier, classes, shape.channels, path)?;
+        let head = match head {
+            Some(head) => head,
+            None => {
+                let layer = &network.classifier;
+                HeadSource::Given(weights.named_head(layer, classes, shape.channels, path)?)
+            }
+        };
         let reference = ModelRef {
             arch: pipeline.network.arch.name().into(),
             image_size: side,
@@ -141,28 +186,28 @@ impl<'a> FrozenModel<'a> {
             arithmetic: format!("{:?}", options.arithmetic).to_lowercase(),
         };
         let device = engine.describe_device(&options)?;
-        let start = move || engine.backbone(&network, &weights, path, shape, &options);
+        let start = move || engine.backbone(&network, weights, path, shape, &options);
         Ok(Self { shape, head, reference, device, start: Box::new(start) })
     }
 
-    /// The network of an ONNX file with its classifier, or with `head`, for a dataset of its classes.
+    /// The network of an ONNX file with its classifier, or with `head`.
     ///
     /// # Errors
-    /// The file does not end in pooling and one FC layer, has other classes, or cannot run.
+    /// The file does not end in pooling and one FC layer (with `head`: in pooling or in a map), or
+    /// cannot run.
     #[cfg(feature = "onnx")]
     pub fn onnx(
         file: &OnnxFile,
-        head: Option<LinearHead>,
-        dataset: &Dataset,
+        head: Option<HeadSource>,
         options: &OnnxOptions,
     ) -> Result<Self, FeaturesError> {
-        let opened = OnnxBackbone::open(file, options).map_err(BackboneError::from)?;
-        let head = head.unwrap_or_else(|| opened.head().clone());
-        let (expected, found) = (dataset.class_names.len(), head.classes());
-        if found != expected {
-            let path = file.path().into();
-            return Err(BackboneError::from(OnnxError::Classes { path, found, expected }).into());
-        }
+        let opened = OnnxBackbone::open(file, options, head.is_some());
+        let opened = opened.map_err(BackboneError::from)?;
+        let head = match (head, opened.head()) {
+            (Some(head), _) => head,
+            (None, Some(of_file)) => HeadSource::Given(of_file.clone()),
+            (None, None) => unreachable!("without another head a file must have one"),
+        };
         let name = file.path().file_stem().unwrap_or_default().to_string_lossy();
         let reference = ModelRef {
             arch: format!("{name} (ONNX)"),
@@ -178,6 +223,10 @@ impl<'a> FrozenModel<'a> {
 
 /// Makes a bank, or finds that the same bank is there already.
 ///
+/// With [`HeadSource::Fitted`] the maps are written first, into `NAME.unfitted` beside the bank; from
+/// them the classifier is fitted and the bank made. A run that is interrupted after the maps goes on
+/// from there.
+///
 /// # Errors
 /// See [`FeaturesError`]; without its manifest, an unfinished bank is never taken for a whole one.
 ///
@@ -189,64 +238,57 @@ pub fn run(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<FeaturesOutcome, FeaturesError> {
-    let FeaturesRequest { loaded, dataset, out, .. } = request;
-    let pipeline = &loaded.pipeline;
     let FrozenModel { shape, head, reference, device, start } = model;
-    let mut manifest = describe(request, reference, &head, shape);
-    if let Some(done) = existing(request, &manifest)? {
+    let expected = request.dataset.class_names.len();
+    if let HeadSource::Given(head) = &head
+        && head.classes() != expected
+    {
+        return Err(FeaturesError::Classes { found: head.classes(), expected });
+    }
+    let manifest = describe(request, reference, &head, shape);
+    if let Some(done) = existing(request.out, request.overwrite, &manifest)? {
         return Ok(done);
     }
-    clear(out)?;
-    let mut backbone = start()?;
-    progress.line(&format!(
-        "{} images x {} views of {} training, {} test, on {}",
-        dataset.train.len(),
-        pipeline.features.views,
-        loaded.name,
-        dataset.test.len(),
-        device,
-    ));
-    let maker = RowMaker { shape, head: &head, precision: pipeline.features.precision };
-    let layout = Layout {
-        compression_level: pipeline.features.compression_level,
-        shard_bytes: pipeline.features.shard_bytes,
-        ..Layout::default()
-    };
-    let mut writer = BankWriter::new(out, shape, layout, dataset.class_names.clone())?;
-    let jobs = jobs(request);
-    let total: u64 = jobs.iter().map(|job| job.items.len() as u64).sum();
-    let forward_images_per_sec = if request.measure_forward {
-        Some(time_forward(&jobs, backbone.as_mut(), request, progress)?)
-    } else {
-        None
-    };
+    let stage = Pass { request, shape, device, progress, interrupt };
     let begin = Instant::now();
-    progress.start("feature maps", total, "row");
-    let mut done = 0;
-    for job in &jobs {
-        job.run(request, &maker, backbone.as_mut(), &mut writer, &mut |rows| {
-            done += rows;
-            progress.advance(rows);
-            let stopped = FeaturesError::Interrupted { done, total };
-            if interrupt.requested() { Err(stopped) } else { Ok(()) }
-        })?;
-    }
-    let counts = dataset.class_counts();
-    let class =
-        |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
-    let classes: Vec<ClassRow> = dataset.class_names.iter().zip(&counts.0).map(class).collect();
-    let written = writer.finish(&classes, &head)?;
-    (manifest.splits, manifest.files) = (written.splits, written.files);
-    manifest.save(out)?;
-    progress.finish();
-    let secs = begin.elapsed().as_secs_f64();
-    let images_per_sec = total as f64 / secs;
-    Ok(FeaturesOutcome {
-        secs,
-        images_per_sec,
-        forward_images_per_sec,
-        ..outcome(out, &manifest, false)
-    })
+    let mut made = match head {
+        HeadSource::Given(head) => stage.write(request.out, manifest, &head, start)?,
+        HeadSource::Fitted(options) => {
+            let unfitted = unfitted_folder(request.out);
+            let classes = request.dataset.class_names.len();
+            let none = zero_head(classes, shape);
+            let classifier_sha256 = Weights::of_head(&none).sha256();
+            let bare = Manifest { fitted_head: None, classifier_sha256, ..manifest.clone() };
+            let maps = match existing(&unfitted, request.overwrite, &bare)? {
+                Some(there) => {
+                    progress.line(&format!("{}: the maps are there already", unfitted.display()));
+                    there
+                }
+                None => stage.write(&unfitted, bare, &none, start)?,
+            };
+            let bank = Bank::open(&unfitted)?;
+            let head = fit::head(&bank, &options, progress, interrupt)?;
+            let made = refit::write(&stage, &bank, &head, manifest)?;
+            std::fs::remove_dir_all(&unfitted).map_err(WriteError::at(&unfitted))?;
+            let FeaturesOutcome { forward_images_per_sec, forward_secs, .. } = maps;
+            FeaturesOutcome { forward_images_per_sec, forward_secs, ..made }
+        }
+    };
+    made.secs = begin.elapsed().as_secs_f64() - made.forward_secs;
+    made.images_per_sec = made.rows as f64 / made.secs;
+    Ok(made)
+}
+
+/// Where maps wait for their classifier.
+fn unfitted_folder(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".unfitted");
+    out.with_file_name(name)
+}
+
+fn zero_head(classes: usize, shape: FeatureShape) -> LinearHead {
+    let head = LinearHead::new(vec![0.0; classes * shape.channels], vec![0.0; classes]);
+    head.expect("a dataset has classes, and a map channels")
 }
 
 fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutcome {
@@ -258,6 +300,8 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
         secs: 0.0,
         images_per_sec: 0.0,
         forward_images_per_sec: None,
+        forward_secs: 0.0,
+        top1: BTreeMap::new(),
     }
 }
 
@@ -265,10 +309,15 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
 fn describe(
     request: &FeaturesRequest,
     model: ModelRef,
-    head: &LinearHead,
+    head: &HeadSource,
     shape: FeatureShape,
 ) -> Manifest {
     let pipeline = &request.loaded.pipeline;
+    let (classifier_sha256, fitted_head) = match head {
+        HeadSource::Given(head) => (Weights::of_head(head).sha256(), None),
+        // Known once it is fitted.
+        HeadSource::Fitted(options) => (String::new(), Some(*options)),
+    };
     Manifest {
         format: Manifest::format_name(),
         version: FORMAT_VERSION,
@@ -287,35 +336,37 @@ fn describe(
             crop_padding: pipeline.train.crop_padding,
             flip: pipeline.train.flip,
         },
-        classifier_sha256: Weights::of_head(head).sha256(),
+        classifier_sha256,
+        fitted_head,
         files: Default::default(),
         splits: Default::default(),
         manifest_xxh3: Default::default(),
     }
 }
 
-/// The bank that is there already, if it is the one wanted.
+/// The bank in `out`, if it is the one wanted; an error if it is another one and must stay.
 fn existing(
-    request: &FeaturesRequest,
+    out: &Path,
+    overwrite: bool,
     wanted: &Manifest,
 ) -> Result<Option<FeaturesOutcome>, FeaturesError> {
-    if request.overwrite || !request.out.join(MANIFEST_FILE).exists() {
+    if overwrite || !out.join(MANIFEST_FILE).exists() {
         return Ok(None);
     }
-    let (found, _) = Manifest::load(request.out)?;
+    let (found, _) = Manifest::load(out)?;
+    // A fitted classifier follows from the rest.
+    let same_classifier = wanted.fitted_head == found.fitted_head
+        && (wanted.fitted_head.is_some() || wanted.classifier_sha256 == found.classifier_sha256);
     let differs = [
         ("dataset", found.dataset != wanted.dataset),
-        (
-            "model",
-            found.model != wanted.model || found.classifier_sha256 != wanted.classifier_sha256,
-        ),
+        ("model", found.model != wanted.model || !same_classifier),
         ("feature shape", found.feature_shape != wanted.feature_shape),
         ("precision", found.precision != wanted.precision),
         ("views or seed", found.views != wanted.views),
     ];
     match differs.iter().find(|(_, differs)| *differs) {
-        None => Ok(Some(outcome(request.out, &found, true))),
-        Some((what, _)) => Err(FeaturesError::OtherBank { dir: request.out.into(), what }),
+        None => Ok(Some(outcome(out, &found, true))),
+        Some((what, _)) => Err(FeaturesError::OtherBank { dir: out.into(), what }),
     }
 }
 
@@ -337,169 +388,4 @@ fn clear(out: &Path) -> Result<(), WriteError> {
         }
     }
     Ok(())
-}
-
-/// The rows of one split: (sample, view).
-struct Job<'a> {
-    name: &'static str,
-    split: &'a Split,
-    items: Vec<(u32, u32)>,
-}
-
-fn jobs<'a>(request: &FeaturesRequest<'a>) -> Vec<Job<'a>> {
-    let dataset = request.dataset;
-    let job = |name, split: &'a Split, views: u32| {
-        let samples = 0..split.len() as u32;
-        let items = samples.flat_map(|s| (0..views).map(move |v| (s, v))).collect();
-        Job { name, split, items }
-    };
-    let mut jobs =
-        vec![job("train", &dataset.train, request.loaded.pipeline.features.views as u32)];
-    jobs.extend(dataset.val.as_ref().map(|val| job("val", val, 1)));
-    jobs.push(job("test", &dataset.test, 1));
-    jobs
-}
-
-/// Batches that wait between two of the three stages.
-const QUEUED_BATCHES: usize = 2;
-
-impl Job<'_> {
-    fn chunks(&self, request: &FeaturesRequest) -> impl Iterator<Item = &[(u32, u32)]> {
-        self.items.chunks(request.loaded.pipeline.features.batch_size)
-    }
-
-    /// Decoded, transformed and normalised images: (n, 3, side, side).
-    fn inputs(
-        &self,
-        request: &FeaturesRequest,
-        items: &[(u32, u32)],
-    ) -> Result<Vec<f32>, DatasetError> {
-        let pipeline = &request.loaded.pipeline;
-        let size = pipeline.dataset.image_size;
-        let mut inputs = vec![0.0; items.len() * 3 * size * size];
-        inputs.par_chunks_mut(3 * size * size).zip(items).try_for_each(
-            |(input, &(sample, view))| {
-                let transform = match view {
-                    0 => CropFlip::NONE,
-                    _ => {
-                        let key = (u64::from(sample), u64::from(view));
-                        let mut rng = KeyedRng::new(pipeline.seed, Stage::ViewTransform, key);
-                        CropFlip::draw(&mut rng, pipeline.train.crop_padding, pipeline.train.flip)
-                    }
-                };
-                let image = self.split.image(sample as usize)?;
-                transform.apply(&image, size, &request.dataset.normalisation, input);
-                Ok::<_, DatasetError>(())
-            },
-        )?;
-        Ok(inputs)
-    }
-
-    fn head_of(&self, (sample_id, view): (u32, u32)) -> RowHead {
-        RowHead {
-            sample_id,
-            view,
-            path: self.split.path(sample_id as usize).into(),
-            label: self.split.labels()[sample_id as usize],
-            predicted: 0,
-            confidence: 0.0,
-            pooled: vec![],
-        }
-    }
-
-    /// Runs the three stages over the split; `after` is told the rows of each batch.
-    fn run(
-        &self,
-        request: &FeaturesRequest,
-        maker: &RowMaker,
-        backbone: &mut dyn Backbone,
-        writer: &mut BankWriter,
-        after: &mut dyn FnMut(u64) -> Result<(), FeaturesError>,
-    ) -> Result<(), FeaturesError> {
-        std::thread::scope(|scope| {
-            let (send_inputs, inputs) = crossbeam_channel::bounded(QUEUED_BATCHES);
-            let (send_maps, maps) =
-                crossbeam_channel::bounded::<(&[(u32, u32)], Vec<f32>)>(QUEUED_BATCHES);
-            scope.spawn(move || {
-                for items in self.chunks(request) {
-                    let batch = self.inputs(request, items);
-                    let failed = batch.is_err();
-                    if send_inputs.send((items, batch)).is_err() || failed {
-                        return;
-                    }
-                }
-            });
-            let encoder = scope.spawn(move || {
-                for (items, maps) in maps {
-                    let heads = items.iter().map(|&item| self.head_of(item)).collect();
-                    let rows = maker.rows(heads, maps)?;
-                    self.append(writer, rows)?;
-                }
-                Ok::<_, BankError>(())
-            });
-            let forward = || -> Result<(), FeaturesError> {
-                for (items, batch) in inputs {
-                    let maps = backbone.feature_maps(&batch?, items.len())?;
-                    if send_maps.send((items, maps)).is_err() {
-                        // The encoder has failed; its error is taken below.
-                        return Ok(());
-                    }
-                    after(items.len() as u64)?;
-                }
-                Ok(())
-            };
-            let forward = forward();
-            drop(send_maps);
-            encoder.join().expect("the encoder does not panic")?;
-            forward
-        })
-    }
-
-    fn append(&self, writer: &mut BankWriter, rows: Vec<TrainRow>) -> Result<(), BankError> {
-        match self.name {
-            "train" => {
-                let images = rows.iter().filter(|r| r.head.view == 0).count() as u64;
-                writer.append_train(&rows, images)
-            }
-            name => {
-                let heads: Vec<RowHead> = rows.into_iter().map(|row| row.head).collect();
-                writer.append_pooled(name, &heads)
-            }
-        }
-    }
-}
-
-/// Images a second of the forward pass alone, over inputs that are ready in memory.
-fn time_forward(
-    jobs: &[Job],
-    backbone: &mut dyn Backbone,
-    request: &FeaturesRequest,
-    progress: &dyn Progress,
-) -> Result<f64, FeaturesError> {
-    const READY_BATCHES: usize = 4;
-    let total: u64 = jobs.iter().map(|job| job.items.len() as u64).sum();
-    progress.start("bare forward pass", total, "row");
-    let (mut images, mut secs) = (0, 0.0);
-    for job in jobs {
-        let ready: Vec<(usize, Vec<f32>)> = job
-            .chunks(request)
-            .take(READY_BATCHES)
-            .map(|items| Ok((items.len(), job.inputs(request, items)?)))
-            .collect::<Result<_, DatasetError>>()?;
-        backbone.feature_maps(&ready[0].1, ready[0].0)?;
-        let mut rest = job.items.len();
-        for (n, inputs) in ready.iter().cycle() {
-            if rest == 0 {
-                break;
-            }
-            let begin = Instant::now();
-            backbone.feature_maps(inputs, *n)?;
-            secs += begin.elapsed().as_secs_f64();
-            images += n;
-            rest = rest.saturating_sub(*n);
-            progress.advance(*n as u64);
-        }
-    }
-    progress.finish();
-    Ok(images as f64 / secs)
 }

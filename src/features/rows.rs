@@ -28,11 +28,21 @@ impl RowMaker<'_> {
         heads: Vec<RowHead>,
         maps: Vec<f32>,
     ) -> Result<Vec<TrainRow>, BankError> {
-        let mut rows: Vec<TrainRow> = heads
+        let rows = heads
             .into_par_iter()
             .zip(maps.par_chunks_exact(self.shape.values()))
             .map(|(head, map)| self.row(head, map))
             .collect::<Result<_, _>>()?;
+        Ok(self.with_scores(rows))
+    }
+
+    /// Rows with what follows from the classifier: the activation map of those that have a map, and
+    /// the scores.
+    pub(super) fn with_scores(&self, mut rows: Vec<TrainRow>) -> Vec<TrainRow> {
+        rows.par_iter_mut().filter(|row| !row.feature_map.is_empty()).for_each(|row| {
+            let weight = self.head.class_weight(ClassId(row.head.label));
+            row.cam = augment::normalise(&augment::activation(&row.feature_map, weight));
+        });
         let pooled: Vec<f32> = rows.iter().flat_map(|row| &row.head.pooled).copied().collect();
         let scores = pooled.map_logits(self.head, |row| {
             softmax(row);
@@ -42,12 +52,13 @@ impl RowMaker<'_> {
         for (row, (predicted, confidence)) in rows.iter_mut().zip(scores) {
             (row.head.predicted, row.head.confidence) = (predicted, confidence);
         }
-        Ok(rows)
+        rows
     }
 
+    /// A row but for what follows from the classifier.
     fn row(&self, mut head: RowHead, map: &[f32]) -> Result<TrainRow, BankError> {
         let channels = self.shape.channels;
-        let mut feature_map = by_location(map, channels);
+        let mut feature_map = augment::by_location(map, channels);
         round(&mut feature_map, self.precision);
         if let Some(at) = feature_map.iter().position(|v| !v.is_finite()) {
             let locations = self.shape.locations();
@@ -55,10 +66,8 @@ impl RowMaker<'_> {
             return Err(self.refuse(head, value));
         }
         head.pooled = augment::pooled(&feature_map, channels);
-        let weight = self.head.class_weight(ClassId(head.label));
-        let cam = augment::normalise(&augment::activation(&feature_map, weight));
         let nonzero = augment::nonzero(&feature_map, channels);
-        Ok(TrainRow { head, cam, nonzero, feature_map })
+        Ok(TrainRow { head, cam: vec![], nonzero, feature_map })
     }
 
     fn refuse(&self, head: RowHead, value: f32) -> BankError {
@@ -70,18 +79,6 @@ impl RowMaker<'_> {
         let precision = if value.is_finite() { self.precision.name() } else { "a bank" };
         BankError::Value { sample: head.path, view: head.view, value, precision, remedy }
     }
-}
-
-/// (K, H, W) → [L, K].
-fn by_location(map: &[f32], channels: usize) -> Vec<f32> {
-    let locations = map.len() / channels;
-    let mut by_location = vec![0.0; map.len()];
-    for (k, channel) in map.chunks_exact(locations).enumerate() {
-        for (l, &value) in channel.iter().enumerate() {
-            by_location[l * channels + k] = value;
-        }
-    }
-    by_location
 }
 
 /// Rounds values to what `precision` can hold; too large a value becomes infinite.

@@ -2,9 +2,13 @@
 
 mod comparison;
 mod picture;
+#[cfg(feature = "onnx")]
+mod predictions;
 mod table;
 mod text;
 
 pub use comparison::{compare_csv, compare_markdown, compare_text, sweep_csv, sweep_text};
 pub use picture::accuracy_svg;
+#[cfg(feature = "onnx")]
+pub use predictions::{predictions_csv, predictions_parquet, predictions_text};
 pub use text::{bytes_text, finetune_text, score_text, summary_text};

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    Backbone, BackboneError, Batch, Engine, EngineOptions, Network as Description, SgdOptions,
-    StepOutcome, Trainable,
+    Backbone, BackboneError, Batch, Engine, EngineOptions, Network as Description, Recalibrator,
+    SgdOptions, StepOutcome, Trainable,
 };
 use fsa_bank::domain::FeatureShape;
 use fsa_bank::weights::Weights;
@@ -43,6 +43,18 @@ impl Engine for TorchEngine {
         Ok(Box::new(TorchBackbone { network, shape }))
     }
 
+    fn recalibrator(
+        &self,
+        network: &Description,
+        weights: &Weights,
+        path: &Path,
+        options: &EngineOptions,
+    ) -> Result<Box<dyn Recalibrator>, BackboneError> {
+        let place = prepare(options)?;
+        let network = Network::new(network, place, options.channels_last, weights, path)?;
+        Ok(Box::new(TorchRecalibrator { network, batches: 0 }))
+    }
+
     fn describe_device(&self, options: &EngineOptions) -> Result<String, BackboneError> {
         prepare(options)?;
         device::describe(options)
@@ -78,6 +90,28 @@ impl Backbone for TorchBackbone {
         };
         let maps = no_grad(forward).map_err(failed("the forward pass"))?;
         Ok(to_host(&maps).values)
+    }
+}
+
+/// Running statistics as plain means over batches, as PyTorch's `BatchNorm2d(momentum=None)` has them.
+struct TorchRecalibrator {
+    network: Network,
+    batches: usize,
+}
+
+impl Recalibrator for TorchRecalibrator {
+    fn observe(&mut self, inputs: &[f32], images: usize) -> Result<(), BackboneError> {
+        self.batches += 1;
+        self.network.set_batch_norm_momentum(1.0 / self.batches as f64);
+        let forward = || {
+            let inputs = self.network.inputs(inputs, images)?;
+            self.network.feature_maps(&inputs, Mode::Training).map(drop)
+        };
+        no_grad(forward).map_err(failed("estimating batch statistics"))
+    }
+
+    fn model(&self) -> Weights {
+        self.network.weights()
     }
 }
 

@@ -10,7 +10,7 @@ use fsa_bank::config::Freeze;
 use fsa_bank::weights::{NamedTensor, Weights};
 use tch::{Device, Kind, TchError, Tensor};
 
-/// PyTorch's default.
+/// PyTorch's default share of a batch in the running statistics.
 const BATCH_NORM_MOMENTUM: f64 = 0.1;
 
 /// A network's tensors on a device, under torchvision's names.
@@ -23,6 +23,8 @@ pub struct Network {
     kind: Kind,
     channels_last: bool,
     freeze: Freeze,
+    /// Share of a training batch in the running statistics.
+    batch_norm_momentum: f64,
 }
 
 /// Whether the forward pass is one of training.
@@ -75,7 +77,22 @@ impl Network {
         }
         let (description, last_uses) = (description.clone(), description.last_uses());
         let freeze = Freeze::None;
-        Ok(Self { description, last_uses, tensors, device, kind, channels_last, freeze })
+        let batch_norm_momentum = BATCH_NORM_MOMENTUM;
+        Ok(Self {
+            description,
+            last_uses,
+            tensors,
+            device,
+            kind,
+            channels_last,
+            freeze,
+            batch_norm_momentum,
+        })
+    }
+
+    /// Sets the share of the next training batches in the running statistics; 1 forgets those before.
+    pub fn set_batch_norm_momentum(&mut self, share: f64) {
+        self.batch_norm_momentum = share;
     }
 
     /// The same network, of which training leaves a part as it is.
@@ -194,7 +211,7 @@ impl Network {
         let part = |part: &str| Some(self.tensor(&format!("{name}.{part}")));
         let (mean, var) = (part("running_mean"), part("running_var"));
         let (momentum, eps, training) =
-            (BATCH_NORM_MOMENTUM, BATCH_NORM_EPS, mode == Mode::Training);
+            (self.batch_norm_momentum, BATCH_NORM_EPS, mode == Mode::Training);
         x.f_batch_norm(part("weight"), part("bias"), mean, var, training, momentum, eps, true)
     }
 

@@ -22,7 +22,10 @@ use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::weights::{Weights, WeightsError};
 
-pub use model_file::{CHECKPOINT_FILE, MODEL_FILE, ModelCard, load_model, read as read_model};
+pub use model_file::{
+    CHECKPOINT_FILE, MODEL_FILE, ModelCard, Recalibration, load_model, read as read_model,
+    write as write_model,
+};
 pub use schedule::learning_rate;
 
 /// What can go wrong in Phase-I.
@@ -297,29 +300,29 @@ impl<'a> EpochSource<'a> {
     }
 
     fn batch(&self, samples: &[usize]) -> Result<Batch, DatasetError> {
-        make_batch(self.split, samples, self.size, self.norm, |sample| {
+        let transformed = |&sample: &usize| {
             let key = (self.epoch as u64, sample as u64);
             let mut rng = KeyedRng::new(self.seed, Stage::TrainTransform, key);
-            CropFlip::draw(&mut rng, self.padding, self.flip)
-        })
+            (sample, CropFlip::draw(&mut rng, self.padding, self.flip))
+        };
+        let images: Vec<(usize, CropFlip)> = samples.iter().map(transformed).collect();
+        make_batch(self.split, &images, self.size, self.norm)
     }
 }
 
 /// Decodes, transforms and normalises images, in parallel.
-fn make_batch(
+pub(crate) fn make_batch(
     split: &Split,
-    samples: &[usize],
+    images: &[(usize, CropFlip)],
     size: usize,
     norm: &Normalisation,
-    transform: impl Fn(usize) -> CropFlip + Sync,
 ) -> Result<Batch, DatasetError> {
-    let mut inputs = vec![0.0; samples.len() * 3 * size * size];
-    inputs.par_chunks_mut(3 * size * size).zip(samples).try_for_each(|(input, &sample)| {
-        let image = split.image(sample)?;
-        transform(sample).apply(&image, size, norm, input);
+    let mut inputs = vec![0.0; images.len() * 3 * size * size];
+    inputs.par_chunks_mut(3 * size * size).zip(images).try_for_each(|(input, (sample, how))| {
+        how.apply(&split.image(*sample)?, size, norm, input);
         Ok::<_, DatasetError>(())
     })?;
-    let labels = samples.iter().map(|&s| i64::from(split.labels()[s])).collect();
+    let labels = images.iter().map(|(sample, _)| i64::from(split.labels()[*sample])).collect();
     Ok(Batch { inputs, labels })
 }
 
@@ -386,11 +389,11 @@ fn test_top1(
 ) -> Result<f64, TrainError> {
     let split = &dataset.test;
     let size = (split.image(0)?.len() / 3).isqrt();
-    let order: Vec<usize> = (0..split.len()).collect();
+    let order: Vec<(usize, CropFlip)> = (0..split.len()).map(|i| (i, CropFlip::NONE)).collect();
     progress.start("test images", split.len() as u64, "image");
     let mut correct = 0;
     for chunk in order.chunks(batch_size) {
-        let batch = make_batch(split, chunk, size, &dataset.normalisation, |_| CropFlip::NONE)?;
+        let batch = make_batch(split, chunk, size, &dataset.normalisation)?;
         correct += model.count_correct(&batch)?;
         progress.advance(chunk.len() as u64);
     }

@@ -52,8 +52,24 @@ pub struct ModelCard {
     pub dataset: String,
     /// Hash of the settings that decide the weights.
     pub config: String,
-    /// Epochs done.
+    /// Epochs done; 0 for pretrained weights that Phase-I has not trained.
     pub epoch: usize,
+    /// How the batch statistics were estimated, where they are not those of Phase-I.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recalibration: Option<Recalibration>,
+}
+
+/// Batch statistics that were estimated on class-balanced batches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recalibration {
+    /// sha256 of the weights before.
+    pub of: String,
+    /// How many batches.
+    pub batches: usize,
+    /// Images of each.
+    pub batch_size: usize,
+    /// Seed of the draws.
+    pub seed: u64,
 }
 
 impl ModelCard {
@@ -73,7 +89,18 @@ impl ModelCard {
             dataset: dataset.fingerprint.clone(),
             config: config_hash(pipeline),
             epoch: 0,
+            recalibration: None,
         }
+    }
+
+    /// The card of pretrained weights as they are.
+    pub fn untrained(pipeline: &Pipeline, dataset: &Dataset) -> Self {
+        Self { config: "pretrained".into(), ..Self::new(pipeline, dataset) }
+    }
+
+    /// Whether Phase-I has trained the weights.
+    pub fn is_trained(&self) -> bool {
+        self.epoch > 0
     }
 
     /// Refuses a file of another run.
@@ -165,7 +192,11 @@ pub fn read(path: &Path) -> Result<(Weights, ModelCard), TrainError> {
     Ok((weights, card))
 }
 
-pub(super) fn write(path: &Path, mut weights: Weights, card: &ModelCard) -> Result<(), WriteError> {
+/// Writes a model and what it is.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(path: &Path, mut weights: Weights, card: &ModelCard) -> Result<(), WriteError> {
     let text = serde_json::to_string(card).expect("a card is JSON");
     weights.metadata = [(METADATA_KEY.to_string(), text)].into();
     weights.save(path)

@@ -94,7 +94,7 @@ fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<
     writer.append_pooled("test", &test)?;
     let class = |(name, &n): (&String, &u64)| ClassRow { name: name.clone(), train_images: n };
     let classes_table: Vec<ClassRow> = names.iter().zip(&counts).map(class).collect();
-    let Written { splits, files } = writer.finish(&classes_table, &head)?;
+    let Written { splits, files, .. } = writer.finish(&classes_table, &head)?;
     let manifest = Manifest {
         format: Manifest::format_name(),
         version: FORMAT_VERSION,
@@ -111,6 +111,7 @@ fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<
         precision: Precision::F16,
         views: ViewSettings { count: 1, seed: 0, crop_padding: 0, flip: false },
         classifier_sha256: Weights::of_head(&head).sha256(),
+        fitted_head: None,
         files,
         splits,
         manifest_xxh3: Default::default(),

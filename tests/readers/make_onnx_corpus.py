@@ -91,6 +91,20 @@ class SoftmaxHead(Adaptive):
         return super().forward(images).softmax(1)
 
 
+class Pooled(Backbone):
+    """no classifier: pooled vectors, as of a self-supervised encoder."""
+
+    def forward(self, images):
+        return torch.flatten(nn.functional.adaptive_avg_pool2d(self.stem(images), 1), 1)
+
+
+class Map(Backbone):
+    """no pooling either: timm's forward_features."""
+
+    def forward(self, images):
+        return self.stem(images)
+
+
 class TwoLayers(Backbone):
     """two FC layers: VGG, MobileNetV3 of torchvision."""
 
@@ -189,6 +203,10 @@ def main():
         export(MaxPooled(), "refused-max-pool", dynamo)
         export(Transformer(), "refused-transformer", dynamo)
         export(Detector(), "refused-detector", dynamo)
+    for dynamo in [False, True]:
+        export(Pooled(), "headless-pooled", dynamo)
+        export(Map(), "headless-map", dynamo)
+        export(Pooled(), "headless-half", dynamo, half=True)
     model = onnx.load(FOLDER / "adaptive-dynamo.onnx")
     onnx.save_model(
         model,

@@ -218,4 +218,13 @@ fn the_doctor_says_what_is_there_and_what_is_missing() {
     let told = text(&output.stdout);
     assert!(told.contains("MISSING: onnxruntime: /nowhere.so"), "{told}");
     assert!(told.contains("pip install onnxruntime"), "{told}");
+
+    // A device that is asked for must be there; no machine has a hundred GPUs.
+    let output = call(&["doctor", "--device", "cuda:99"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    assert!(told.contains("ONNX networks compute on  MISSING: "), "{told}");
+    assert!(text(&output.stderr).contains("missing: "), "{}", text(&output.stderr));
+    #[cfg(feature = "torch")]
+    assert!(told.contains("libtorch computes on      MISSING: device cuda:99"), "{told}");
 }

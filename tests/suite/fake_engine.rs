@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    Backbone, BackboneError, Batch, Engine, EngineOptions, Network, SgdOptions, StepOutcome,
-    Trainable,
+    Backbone, BackboneError, Batch, Engine, EngineOptions, Network, Recalibrator, SgdOptions,
+    StepOutcome, Trainable,
 };
 use fsa_bank::domain::{FeatureShape, LinearHead};
 use fsa_bank::eval::{logits, predict, softmax};
@@ -51,6 +51,19 @@ impl Backbone for FakeBackbone {
 
     fn feature_maps(&mut self, inputs: &[f32], images: usize) -> Result<Vec<f32>, BackboneError> {
         Ok(maps(inputs, images, self.0))
+    }
+}
+
+/// A network without batch normalisation has nothing to estimate.
+struct FakeRecalibrator(Weights);
+
+impl Recalibrator for FakeRecalibrator {
+    fn observe(&mut self, _: &[f32], _: usize) -> Result<(), BackboneError> {
+        Ok(())
+    }
+
+    fn model(&self) -> Weights {
+        self.0.clone()
     }
 }
 
@@ -151,6 +164,16 @@ impl Engine for FakeEngine {
         _: &EngineOptions,
     ) -> Result<Box<dyn Backbone>, BackboneError> {
         Ok(Box::new(FakeBackbone(shape)))
+    }
+
+    fn recalibrator(
+        &self,
+        _: &Network,
+        weights: &Weights,
+        _: &Path,
+        _: &EngineOptions,
+    ) -> Result<Box<dyn Recalibrator>, BackboneError> {
+        Ok(Box::new(FakeRecalibrator(weights.clone())))
     }
 
     fn describe_device(&self, _: &EngineOptions) -> Result<String, BackboneError> {

@@ -119,7 +119,7 @@ impl BankSpec {
         let class =
             |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
         let classes: Vec<ClassRow> = names.iter().zip(&self.counts).map(class).collect();
-        let Written { splits, files } = writer.finish(&classes, &self.head()).unwrap();
+        let Written { splits, files, .. } = writer.finish(&classes, &self.head()).unwrap();
         let manifest = Manifest {
             format: Manifest::format_name(),
             version: FORMAT_VERSION,
@@ -141,6 +141,7 @@ impl BankSpec {
                 flip: true,
             },
             classifier_sha256: Weights::of_head(&self.head()).sha256(),
+            fitted_head: None,
             files,
             splits,
             manifest_xxh3: Default::default(),

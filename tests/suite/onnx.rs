@@ -24,7 +24,7 @@ fn corpus() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         entries.filter(|p| p.extension().is_some_and(|e| e == "onnx")).collect();
     files.sort();
-    assert!(files.len() >= 29);
+    assert!(files.len() >= 35);
     files
 }
 
@@ -36,12 +36,26 @@ fn is_refused(path: &Path) -> bool {
     path.file_name().unwrap().to_string_lossy().starts_with("refused")
 }
 
+fn is_headless(path: &Path) -> bool {
+    path.file_name().unwrap().to_string_lossy().starts_with("headless")
+}
+
+/// Networks that end in pooling and one FC layer.
+fn classifiers() -> Vec<PathBuf> {
+    corpus().into_iter().filter(|p| !is_refused(p) && !is_headless(p)).collect()
+}
+
 fn options(side: usize) -> OnnxOptions {
     OnnxOptions { device: "cpu".into(), threads: Some(1), side }
 }
 
 fn open(path: &Path) -> Result<OnnxBackbone, OnnxError> {
-    OnnxBackbone::open(&OnnxFile::load(path)?, &options(SIDE))
+    OnnxBackbone::open(&OnnxFile::load(path)?, &options(SIDE), false)
+}
+
+/// Also networks without a classifier.
+fn open_any(path: &Path, side: usize) -> OnnxBackbone {
+    OnnxBackbone::open(&OnnxFile::load(path).unwrap(), &options(side), true).unwrap()
 }
 
 fn noise(images: usize, side: usize) -> Vec<f32> {
@@ -51,10 +65,10 @@ fn noise(images: usize, side: usize) -> Vec<f32> {
 
 #[test]
 fn pytorchs_exports_open_unedited() {
-    for path in corpus().iter().filter(|p| !is_refused(p)) {
+    for path in &classifiers() {
         let mut model = open(path).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(model.shape(), SHAPE, "{}", path.display());
-        assert_eq!((model.head().classes(), model.side()), (4, SIDE));
+        assert_eq!((model.head().unwrap().classes(), model.side()), (4, SIDE));
         // Also a number of images that is no multiple of a fixed batch, each by itself.
         let inputs = noise(5, SIDE);
         let maps = model.feature_maps(&inputs, 5).unwrap();
@@ -99,7 +113,7 @@ fn every_network_is_exported_as_pytorch_computes_it() {
         let bytes = export(&network, &weights, Path::new("formula"), &info).unwrap();
         let path = dir.path().join("model.onnx");
         std::fs::write(&path, bytes).unwrap();
-        let mut model = OnnxBackbone::open(&OnnxFile::load(&path).unwrap(), &options(32)).unwrap();
+        let mut model = open_any(&path, 32);
         assert_eq!((model.shape(), model.side()), (shape, r.side), "{}", r.name());
         let maps = model.feature_maps(&r.images(), IMAGES).unwrap();
         r.check(&maps, &network, &weights);
@@ -111,18 +125,131 @@ fn another_classifier_is_put_in_place_of_the_old() {
     let dir = tempfile::tempdir().unwrap();
     let weight: Vec<f32> = (0..3 * 8).map(|i| (i % 7) as f32 * 0.25 - 0.5).collect();
     let head = LinearHead::new(weight, vec![0.5, 0.0, -0.5]).unwrap();
-    for path in corpus().iter().filter(|p| !is_refused(p)) {
+    for path in &classifiers() {
         let file = OnnxFile::load(path).unwrap();
         let changed = dir.path().join("changed.onnx");
         std::fs::write(&changed, with_head(&file, &file.find().unwrap(), &head, &[])).unwrap();
         // Opening it compares its logits with those of map and classifier.
         let (mut old, mut new) = (open(path).unwrap(), open(&changed).unwrap());
-        assert_eq!(*new.head(), head, "{}", path.display());
+        assert_eq!(new.head(), Some(&head), "{}", path.display());
         let inputs = noise(3, SIDE);
         let (old, new) =
             (old.feature_maps(&inputs, 3).unwrap(), new.feature_maps(&inputs, 3).unwrap());
         assert!(old == new, "{}", path.display());
     }
+}
+
+#[test]
+fn networks_without_a_classifier_get_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let weight: Vec<f32> = (0..3 * 8).map(|i| (i % 7) as f32 * 0.25 - 0.5).collect();
+    let head = LinearHead::new(weight, vec![0.5, 0.0, -0.5]).unwrap();
+    for path in corpus().iter().filter(|p| is_headless(p)) {
+        let name = path.display();
+        let error = open(path).err().unwrap_or_else(|| panic!("{name} is taken")).to_string();
+        assert!(error.contains("must end in global average pooling and one FC layer"), "{error}");
+        let mut old = open_any(path, SIDE);
+        assert!(old.head().is_none() && old.shape() == SHAPE, "{name}");
+        let file = OnnxFile::load(path).unwrap();
+        let changed = dir.path().join("changed.onnx");
+        std::fs::write(&changed, with_head(&file, &file.find_map().unwrap(), &head, &[])).unwrap();
+        let mut new = open(&changed).unwrap();
+        assert_eq!(new.head(), Some(&head), "{name}");
+        let inputs = noise(3, SIDE);
+        let maps = old.feature_maps(&inputs, 3).unwrap();
+        assert!(maps == new.feature_maps(&inputs, 3).unwrap(), "{name}");
+    }
+    // What is refused for another reason than its classifier stays refused.
+    for path in corpus().iter().filter(|p| is_refused(p)) {
+        let opened = OnnxBackbone::open(&OnnxFile::load(path).unwrap(), &options(SIDE), true);
+        assert!(opened.is_err(), "{}", path.display());
+    }
+}
+
+/// Every network of the corpus with images of other classes: a classifier is fitted, goes into the
+/// network, and `predict` and the bank agree.
+#[test]
+fn a_pretrained_network_and_images_are_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    image_folder(&dir.path().join("photos"), &[24, 12, 5]);
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let (photos, out, better) = (path("photos"), path("run"), path("better.onnx"));
+    for model in [
+        "mean-dynamo",
+        "conv-head-torchscript",
+        "headless-pooled-dynamo",
+        "headless-map-torchscript",
+    ] {
+        let model = corpus_file(&format!("{model}.onnx"));
+        let model = model.to_str().unwrap();
+        let made = json(&[
+            "features",
+            "--onnx",
+            model,
+            "--images",
+            &photos,
+            "--out",
+            &out,
+            "--overwrite",
+            "--head",
+            "fit",
+            "--set",
+            "features.precision=f32",
+        ]);
+        let top1 = |split: &str| made["top1"][split].as_f64().unwrap();
+        assert!(top1("train") > 80.0, "{model}: {made}");
+        let head = path("run/shards/classifier.safetensors");
+        json(&["export", model, "--classifier", &head, "--onnx", &better]);
+        let test = path("photos/test");
+        let predicted = json(&["predict", &better, &test]);
+        let classes = ["colour-0", "colour-1", "colour-2"];
+        let right = predicted.as_array().unwrap().iter().filter(|image| {
+            let class = image["top"][0]["class"].as_u64().unwrap() as usize;
+            image["path"].as_str().unwrap().contains(classes[class])
+        });
+        let right = 100.0 * right.count() as f64 / predicted.as_array().unwrap().len() as f64;
+        assert!((right - top1("test")).abs() < 1e-9, "{model}: {right} {made}");
+    }
+    // Without a classifier there is nothing to predict.
+    let model = corpus_file("headless-map-dynamo.onnx");
+    let output = call(&["-q", "predict", model.to_str().unwrap(), &photos]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("must end in"), "{}", text(&output.stderr));
+}
+
+fn json(args: &[&str]) -> serde_json::Value {
+    let output = call(&[&["-q", "--json"], args].concat());
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn images_of_classes_in_another_order_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    image_folder(&dir.path().join("photos"), &[6, 5, 4, 3]);
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let named = path("named.onnx");
+    let file = OnnxFile::load(&corpus_file("mean-dynamo.onnx")).unwrap();
+    let found = file.find().unwrap();
+    let names = ["colour-0", "colour-2", "colour-1", "colour-3"];
+    let about = serde_json::json!({
+        "class_names": names, "image_size": SIDE, "crop_fraction": 1.0, "interpolation": "bicubic",
+        "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25],
+    });
+    let metadata = [("fsa-bank".to_string(), about.to_string())];
+    std::fs::write(&named, with_head(&file, &found, found.head().unwrap(), &metadata)).unwrap();
+    let (photos, out) = (path("photos"), path("run"));
+    let args = ["-q", "features", "--onnx", &named, "--images", &photos, "--out", &out];
+    let output = call(&args);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message
+            .contains("class 1 of the classifier is `colour-2`; that of the images is `colour-1`"),
+        "{message}"
+    );
+    // With a classifier of their own the order of the old one does not matter.
+    assert!(call(&[&args[..], &["--head", "fit"]].concat()).status.success());
 }
 
 #[test]

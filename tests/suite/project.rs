@@ -48,9 +48,9 @@ fn crates_stay_where_they_belong() {
         (&["tch", "torch_sys"], &["torch/"]),
         (&["ort"], &["backbone/onnx/session.rs"]),
         (&["prost"], &["backbone/onnx/"]),
-        (&["arrow", "parquet"], &["bank/", "dataset/table.rs"]),
+        (&["arrow", "parquet"], &["bank/", "dataset/table.rs", "report/predictions.rs"]),
         (&["clap", "indicatif", "anyhow", "ctrlc"], &["cli/"]),
-        (&["image", "fast_image_resize"], &["dataset/decode.rs"]),
+        (&["image", "fast_image_resize"], &["dataset/decode.rs", "dataset/overlay.rs"]),
     ];
     let sources = sources();
     for (crates, places) in rules {

@@ -10,6 +10,7 @@ use fsa_bank::domain::FeatureShape;
 use fsa_bank::eval;
 use fsa_bank::weights::{NamedTensor, Weights};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 pub const CLASSES: usize = 10;
 pub const IMAGES: usize = 2;
@@ -27,6 +28,11 @@ pub struct Reference {
 }
 
 pub fn references() -> Vec<Reference> {
+    read()
+}
+
+/// Some of what tests/data/networks.json says of each network.
+pub fn read<T: DeserializeOwned>() -> Vec<T> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/networks.json");
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }

@@ -7,7 +7,11 @@ use fsa_bank::backbone::EngineOptions;
 use fsa_bank::bank::{Bank, SplitName};
 use fsa_bank::config::{Arithmetic, LoadedPipeline, load};
 use fsa_bank::dataset::Dataset;
-use fsa_bank::features::{self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel};
+use fsa_bank::domain::FitOptions;
+use fsa_bank::features::{
+    self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork,
+    TorchRequest,
+};
 use fsa_bank::finetune::{self, FinetuneRequest};
 use fsa_bank::progress::{Interrupt, Progress, Silent};
 use fsa_bank::train::{self, EpochMetrics, TrainError, TrainOutcome, TrainRequest};
@@ -58,6 +62,15 @@ impl Run {
     }
 
     fn features(&self, stop: &Interrupt) -> Result<FeaturesOutcome, FeaturesError> {
+        self.features_with(None, &Silent, stop)
+    }
+
+    fn features_with(
+        &self,
+        head: Option<HeadSource>,
+        progress: &dyn Progress,
+        stop: &Interrupt,
+    ) -> Result<FeaturesOutcome, FeaturesError> {
         let request = FeaturesRequest {
             loaded: &self.loaded,
             dataset: &self.dataset,
@@ -65,10 +78,19 @@ impl Run {
             overwrite: false,
             measure_forward: false,
         };
-        let path = self.path().join(train::MODEL_FILE);
         let (loaded, dataset) = (&self.loaded, &self.dataset);
-        let model = FrozenModel::trained(&path, loaded, dataset, &FakeEngine, engine_options())?;
-        features::run(&request, model, &Silent, stop)
+        let options = engine_options();
+        let wanted = TorchRequest {
+            loaded,
+            dataset,
+            folder: self.path(),
+            other_head: head.is_some(),
+            options: &options,
+        };
+        let network = TorchNetwork::choose(&wanted, &FakeEngine, progress, stop)?;
+        let model =
+            FrozenModel::torch(&network, loaded, dataset, head, &FakeEngine, options.clone())?;
+        features::run(&request, model, progress, stop)
     }
 }
 
@@ -279,4 +301,96 @@ fn another_model_or_setting_does_not_silently_reuse_what_is_there() {
     other.loaded.pipeline.network.width = 4;
     let error = other.features(&go).unwrap_err().to_string();
     assert!(error.contains("another network"), "{error}");
+}
+
+/// Asks to stop as soon as a piece of work of this label begins.
+struct StopAt(&'static str, Interrupt);
+
+impl Progress for StopAt {
+    fn start(&self, label: &str, _: u64, _: &'static str) {
+        if label == self.0 {
+            self.1.request();
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn status(&self, _: &str) {}
+    fn finish(&self) {}
+    fn line(&self, _: &str) {}
+}
+
+fn shards(bank: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(bank).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|p| p.extension().is_some_and(|e| e == "parquet")).collect();
+    files.sort();
+    let name = |p: &Path| p.file_name().unwrap().to_string_lossy().into_owned();
+    files.iter().map(|p| (name(p), std::fs::read(p).unwrap())).collect()
+}
+
+#[test]
+fn a_fitted_classifier_makes_the_bank_that_it_makes_when_it_is_given() {
+    let run = Run::new(&["train.epochs=1"]);
+    let go = Interrupt::default();
+    run.train(false, &Silent, &go).unwrap();
+    let options = FitOptions { epochs: 30, weight_decay: 1e-4, seed: 0 };
+    let fit = || Some(HeadSource::Fitted(options));
+    let made = run.features_with(fit(), &Silent, &go).unwrap();
+    assert_eq!(made.rows, 43 * 3 + 24);
+    assert!(run.features_with(fit(), &Silent, &go).unwrap().already_done);
+    let bank = Bank::open(&made.bank).unwrap();
+    assert_eq!(bank.manifest.fitted_head, Some(options));
+    // Colours are easy: the classifier finds nearly all, where one epoch of Phase-I does not.
+    assert!(made.top1["train"] > 95.0 && made.top1["test"] > 70.0, "{:?}", made.top1);
+
+    // Interrupted while fitting or while activation maps are made, it goes on from the maps.
+    for label in ["fitting", "activation maps"] {
+        let other = Run::new(&["train.epochs=1"]);
+        other.train(false, &Silent, &go).unwrap();
+        let stop = Interrupt::default();
+        let stopped = other.features_with(fit(), &StopAt(label, stop.clone()), &stop);
+        assert!(matches!(stopped, Err(FeaturesError::InterruptedFit)), "{label}");
+        assert!(!other.path().join("shards/manifest.json").exists());
+        assert!(other.path().join("shards.unfitted/manifest.json").exists());
+        std::fs::remove_dir_all(other.path().join("images/train")).unwrap();
+        let again = other.features_with(fit(), &Silent, &go).unwrap();
+        assert!(!other.path().join("shards.unfitted").exists());
+        assert!(shards(&again.bank) == shards(&made.bank), "{label}");
+    }
+
+    // The same classifier from a file: the same shards, and another bank.
+    let given = || Some(HeadSource::Given(bank.head.clone()));
+    let refused = run.features_with(given(), &Silent, &go);
+    assert!(matches!(refused, Err(FeaturesError::OtherBank { what: "model", .. })));
+    let fitted = shards(&made.bank);
+    std::fs::remove_dir_all(&made.bank).unwrap();
+    let again = run.features_with(given(), &Silent, &go).unwrap();
+    assert!(shards(&again.bank) == fitted);
+    assert_eq!(again.top1, made.top1);
+}
+
+#[test]
+fn a_classifier_of_other_classes_is_refused() {
+    let run = Run::new(&["train.epochs=1"]);
+    let go = Interrupt::default();
+    run.train(false, &Silent, &go).unwrap();
+    let head = fsa_bank::domain::LinearHead::new(vec![0.0; 3 * 4], vec![0.0; 3]).unwrap();
+    let refused = run.features_with(Some(HeadSource::Given(head)), &Silent, &go);
+    assert!(matches!(refused, Err(FeaturesError::Classes { found: 3, expected: 4 })));
+}
+
+#[test]
+fn batch_statistics_are_estimated_once_and_kept() {
+    let run = Run::new(&["train.epochs=1", "features.recalibrate_batches=3"]);
+    let go = Interrupt::default();
+    run.train(false, &Silent, &go).unwrap();
+    let stop = Interrupt::default();
+    let stopped = run.features_with(None, &StopAt("batch statistics", stop.clone()), &stop);
+    assert!(matches!(stopped, Err(FeaturesError::InterruptedRecalibration)));
+    assert!(!run.features(&go).unwrap().already_done);
+    let kept = run.path().join(features::RECALIBRATED_FILE);
+    let (_, card) = train::read_model(&kept).unwrap();
+    assert_eq!(card.recalibration.unwrap().batches, 3);
+    let written = std::fs::metadata(&kept).unwrap().modified().unwrap();
+    assert!(run.features(&go).unwrap().already_done);
+    assert_eq!(std::fs::metadata(&kept).unwrap().modified().unwrap(), written);
 }

@@ -1,9 +1,11 @@
 //! Networks written as ONNX files, and other classifiers put into files of other programs.
 
+use std::collections::HashSet;
+
 use prost::Message;
 
 use super::file::{OnnxFile, floats};
-use super::find::Found;
+use super::find::{End, Found, HeadPlace};
 use super::proto::{
     Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Shape, Tensor, TensorType, Type,
     ValueInfo, attribute_kind, data_type,
@@ -84,8 +86,9 @@ pub fn export(
     Ok(model.encode_to_vec())
 }
 
-/// A model with another classifier in place of the one that [`OnnxFile::find`] found; nothing else of
-/// its graph changes. The number of classes may be another one; `metadata` replaces entries of its keys.
+/// A model with another classifier in place of its own, or after its map or pooling where it has none;
+/// nothing else of its graph changes. The number of classes may be another one; `metadata` replaces
+/// entries of its keys.
 pub fn with_head(
     file: &OnnxFile,
     found: &Found,
@@ -97,13 +100,19 @@ pub fn with_head(
     let entry = |(key, value): &(String, String)| Entry { key: key.clone(), value: value.clone() };
     model.metadata_props.extend(metadata.iter().map(entry));
     let graph = model.graph.as_mut().expect("a model without a graph is not loaded");
-    let place = &found.place;
     let (classes, channels) = (head.classes(), head.channels());
-    let old_type = |t: &Tensor| (t.name == place.weight).then_some(t.data_type);
-    let half = graph.initializer.iter().find_map(old_type) == Some(data_type::FLOAT16);
-    let (weight, bias) = ("fsa-bank.fc.weight", "fsa-bank.fc.bias");
-    let parts =
-        [(weight, vec![classes, channels], &head.weight), (bias, vec![classes], &head.bias)];
+    let half = match &found.end {
+        End::Classifier(old) => {
+            let name = &old.place.weight;
+            let kind = graph.initializer.iter().find(|t| t.name == *name).map(|t| t.data_type);
+            kind == Some(data_type::FLOAT16)
+        }
+        End::Pooled(_) | End::Map => found.input.half,
+    };
+    let parts = [
+        (NEW_WEIGHT, vec![classes, channels], &head.weight),
+        (NEW_BIAS, vec![classes], &head.bias),
+    ];
     for (name, shape, values) in parts {
         graph.initializer.retain(|t| t.name != name);
         let mut tensor = float_tensor(name, &shape, values);
@@ -113,24 +122,15 @@ pub fn with_head(
         }
         graph.initializer.push(tensor);
     }
-    // A convolution as classifier takes [n, K, 1, 1].
-    let flat = "fsa-bank.pooled";
-    let input = if place.conv { flat.to_string() } else { place.input.clone() };
-    let inputs = vec![input, weight.to_string(), bias.to_string()];
-    let layer = simple("Gemm", inputs, &place.scores, vec![int("transB", 1)]);
-    let old: Vec<usize> = place.between.iter().copied().chain(place.add).collect();
-    let nodes = std::mem::take(&mut graph.node);
-    for (i, node) in nodes.into_iter().enumerate() {
-        if i == place.node {
-            let flatten = simple("Flatten", vec![place.input.clone()], flat, vec![int("axis", 1)]);
-            graph.node.extend(place.conv.then_some(flatten));
-            graph.node.push(Node { name: node.name, ..layer.clone() });
-        } else if !old.contains(&i) {
-            graph.node.push(node);
+    match &found.end {
+        End::Classifier(old) => replace_classifier(graph, &old.place),
+        End::Pooled(output) => append_classifier(graph, output, vec![]),
+        End::Map => {
+            let pool = simple("GlobalAveragePool", vec![found.map.clone()], NEW_POOLED_MAP, vec![]);
+            append_classifier(graph, &found.map, vec![pool]);
         }
     }
-    let used: std::collections::HashSet<&String> =
-        graph.node.iter().flat_map(|n| &n.input).collect();
+    let used: HashSet<&String> = graph.node.iter().flat_map(|n| &n.input).collect();
     graph.initializer.retain(|t| used.contains(&t.name));
     // Shapes of inner values are hints, and those after the classifier are wrong now.
     graph.value_info.clear();
@@ -143,6 +143,76 @@ pub fn with_head(
             dim.dim_value = Some(classes as i64);
         }
     }
+    model.encode_to_vec()
+}
+
+/// Names that a new classifier brings into a graph.
+const NEW_WEIGHT: &str = "fsa-bank.fc.weight";
+const NEW_BIAS: &str = "fsa-bank.fc.bias";
+const NEW_POOLED_MAP: &str = "fsa-bank.pooled_map";
+const NEW_POOLED: &str = "fsa-bank.pooled";
+const NEW_LOGITS: &str = "fsa-bank.logits";
+
+/// The new FC layer.
+fn layer(input: &str, output: &str) -> Node {
+    let inputs = [input, NEW_WEIGHT, NEW_BIAS].map(String::from).to_vec();
+    simple("Gemm", inputs, output, vec![int("transB", 1)])
+}
+
+/// [n, K, 1, 1], or [n, K] as it is, to [n, K].
+fn flatten(input: &str) -> Node {
+    simple("Flatten", vec![input.into()], NEW_POOLED, vec![int("axis", 1)])
+}
+
+/// The new FC layer in place of the old.
+fn replace_classifier(graph: &mut Graph, place: &HeadPlace) {
+    let old: Vec<usize> = place.between.iter().copied().chain(place.add).collect();
+    let nodes = std::mem::take(&mut graph.node);
+    for (i, node) in nodes.into_iter().enumerate() {
+        if i == place.node {
+            // A convolution as classifier takes [n, K, 1, 1].
+            graph.node.extend(place.conv.then(|| flatten(&place.input)));
+            let input = if place.conv { NEW_POOLED } else { &place.input };
+            graph.node.push(Node { name: node.name, ..layer(input, &place.scores) });
+        } else if !old.contains(&i) {
+            graph.node.push(node);
+        }
+    }
+}
+
+/// The new FC layer at the end, after `pooling`; its logits are the output in place of `output`.
+fn append_classifier(graph: &mut Graph, output: &str, pooling: Vec<Node>) {
+    let pooled = if pooling.is_empty() { output } else { NEW_POOLED_MAP };
+    let end = [flatten(pooled), layer(NEW_POOLED, NEW_LOGITS)];
+    graph.node.extend(pooling.into_iter().chain(end));
+    for info in graph.output.iter_mut().filter(|o| o.name == output) {
+        let old = info.r#type.take().and_then(|t| t.tensor_type);
+        let batch = old.and_then(|t| t.shape.map(|s| (t.elem_type, s.dim.into_iter().next())));
+        let Some((elem_type, Some(rows))) = batch else { continue };
+        // The number of classes is filled in with that of the other outputs.
+        let shape = Some(Shape { dim: vec![rows, Dimension::default()] });
+        let tensor_type = Some(TensorType { elem_type, shape });
+        let r#type = Some(Type { tensor_type, ..Default::default() });
+        *info = ValueInfo { name: NEW_LOGITS.into(), r#type, ..Default::default() };
+    }
+}
+
+/// The smallest model: one image value comes out as it went in. A device that runs it is there.
+#[cfg(feature = "onnx")]
+pub(super) fn smallest() -> Vec<u8> {
+    let graph = Graph {
+        node: vec![simple("Identity", vec!["images".into()], "same", vec![])],
+        name: "fsa-bank".into(),
+        input: vec![value("images", &[1])],
+        output: vec![value("same", &[1])],
+        ..Default::default()
+    };
+    let model = Model {
+        ir_version: Some(IR_VERSION),
+        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
+        graph: Some(graph),
+        ..Default::default()
+    };
     model.encode_to_vec()
 }
 

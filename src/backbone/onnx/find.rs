@@ -36,12 +36,40 @@ pub struct Found {
     pub map: String,
     /// Side of the window of an average pooling that must cover the whole map.
     pub window: Option<[usize; 2]>,
-    /// Name of the value that the classifier gives, before any softmax.
-    pub logits: String,
-    /// The classifier.
+    /// What comes after the map.
+    pub end: End,
+}
+
+/// What a network ends in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// Pooling and one FC layer.
+    Classifier(FoundHead),
+    /// Pooling: the output of this name is the map's mean.
+    Pooled(String),
+    /// The map itself.
+    Map,
+}
+
+/// A classifier in a graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundHead {
+    /// Its weights.
     pub head: LinearHead,
-    /// The classifier's place in the graph.
+    /// Name of the value that it gives, before any softmax.
+    pub logits: String,
+    /// Its place in the graph.
     pub(super) place: HeadPlace,
+}
+
+impl Found {
+    /// The classifier, where the network has one.
+    pub fn head(&self) -> Option<&LinearHead> {
+        match &self.end {
+            End::Classifier(found) => Some(&found.head),
+            End::Pooled(_) | End::Map => None,
+        }
+    }
 }
 
 /// Where the classifier's numbers are, to put others there.
@@ -85,13 +113,30 @@ impl OnnxFile {
     /// # Errors
     /// The graph does not take images, or does not end in pooling and one FC layer.
     pub fn find(&self) -> Result<Found, OnnxError> {
+        self.search(Search::classifier)
+    }
+
+    /// Finds images and feature map of a network that may also end in pooling, or in the map itself:
+    /// one that gets another classifier.
+    ///
+    /// # Errors
+    /// The graph does not take images, or ends otherwise.
+    pub fn find_map(&self) -> Result<Found, OnnxError> {
+        self.find().or_else(|error| self.search(Search::without_classifier).map_err(|_| error))
+    }
+
+    /// The one output behind which `look` finds what it looks for.
+    fn search<'a>(
+        &'a self,
+        look: impl Fn(&Search<'a>, &'a ValueInfo, ImageInput) -> Result<Found, String>,
+    ) -> Result<Found, OnnxError> {
         let graph = self.graph();
         let search = Search::new(graph);
         let input = search
             .image_input()
             .map_err(|found| OnnxError::Input { path: self.path().into(), found })?;
         let found: Vec<Result<Found, String>> =
-            graph.output.iter().map(|o| search.behind(o, input.clone())).collect();
+            graph.output.iter().map(|o| look(&search, o, input.clone())).collect();
         let refuse = |found: String| {
             let path = self.path().into();
             Err(OnnxError::NotPooled { path, found, remedy: ONLY_POOLED })
@@ -230,17 +275,40 @@ impl<'a> Search<'a> {
         swaps.then(|| (vec![columns, rows], transposed(&values, rows, columns)))
     }
 
-    fn behind(&self, output: &'a ValueInfo, input: ImageInput) -> Result<Found, String> {
+    /// Pooling and a classifier before `output`.
+    fn classifier(&self, output: &'a ValueInfo, input: ImageInput) -> Result<Found, String> {
         let after: Vec<&str> = AFTER_LOGITS.into_iter().chain(["Identity", "Cast"]).collect();
         let scores = self.origin(&output.name, &after);
         let logits = self.origin(scores, &PASSED);
-        let (head, mut place) = self.classifier(logits)?;
+        let (head, mut place) = self.fc_layer(logits)?;
         place.between = self.between(logits, scores);
         place.scores = scores.into();
         let pooled = self.origin_of(&place.input);
-        let (map, window) = self.pooling(pooled, &place)?;
+        let before = describe(&self.graph.node[place.node]);
+        let (map, window) = self.pooling(pooled, &before)?;
         let (map, logits) = (map.to_string(), logits.to_string());
-        Ok(Found { input, map, window, logits, head, place })
+        let end = End::Classifier(FoundHead { head, logits, place });
+        Ok(Found { input, map, window, end })
+    }
+
+    /// Pooling that gives `output`, or `output` as the map.
+    fn without_classifier(
+        &self,
+        output: &'a ValueInfo,
+        input: ImageInput,
+    ) -> Result<Found, String> {
+        let name = &output.name;
+        let pooled = self.origin(name, &PASSED);
+        if let Ok((map, window)) = self.pooling(pooled, "the output") {
+            let end = End::Pooled(name.clone());
+            return Ok(Found { input, map: map.into(), window, end });
+        }
+        let kind = output.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+        let sizes = kind.and_then(|t| t.shape.as_ref()).map_or(0, |shape| shape.dim.len());
+        match sizes {
+            4 => Ok(Found { input, map: name.clone(), window: None, end: End::Map }),
+            _ => Err(format!("`{name}` is neither a map nor its mean")),
+        }
     }
 
     /// The operations from `logits` to `scores`, whose first inputs form a chain.
@@ -260,7 +328,7 @@ impl<'a> Search<'a> {
     }
 
     /// The FC layer that gives `logits`.
-    fn classifier(&self, logits: &'a str) -> Result<(LinearHead, HeadPlace), String> {
+    fn fc_layer(&self, logits: &'a str) -> Result<(LinearHead, HeadPlace), String> {
         let Some((index, node)) = self.maker(logits) else {
             return Err(format!("`{logits}` is given by no operation"));
         };
@@ -357,15 +425,14 @@ impl<'a> Search<'a> {
         (values.len() == classes).then_some(values)
     }
 
-    /// The map that `pooled` is the mean of, and the window that must cover it.
+    /// The map that `pooled`, which comes before the operation `before`, is the mean of, and the window that must cover it.
     fn pooling(
         &self,
         pooled: &'a str,
-        place: &HeadPlace,
+        before: &str,
     ) -> Result<(&'a str, Option<[usize; 2]>), String> {
-        let classifier = describe(&self.graph.node[place.node]);
         let Some((_, node)) = self.maker(pooled) else {
-            return Err(format!("nothing is pooled before {classifier}"));
+            return Err(format!("nothing is pooled before {before}"));
         };
         let input = node.input.first().map(String::as_str).unwrap_or_default();
         let found = describe(node);
@@ -407,7 +474,7 @@ impl<'a> Search<'a> {
                     }
                 }
             }
-            _ => Err(format!("between the pooling and {classifier} comes {found}")),
+            _ => Err(format!("between the pooling and {before} comes {found}")),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use export::{ModelInfo, export, with_head};
 pub use file::OnnxFile;
-pub use find::{Found, ImageInput};
+pub use find::{End, Found, FoundHead, ImageInput};
 #[cfg(feature = "onnx")]
 pub use session::{OnnxBackbone, OnnxOptions, Runtime, runtime};
 
@@ -79,15 +79,29 @@ pub enum OnnxError {
         /// Largest logit.
         scale: f32,
     },
-    /// A classifier of other classes than the images.
-    #[error("{}: the classifier has {found} classes; the images have {expected}\n  Give the images of the classes it was trained on.", path.display())]
-    Classes {
+    /// An output that is not the mean of the map.
+    #[error("{}: the output `{output}` differs by {difference:.3} from the mean of the map `{map}`; there is more between them than pooling", path.display())]
+    OtherPooling {
         /// The model.
         path: PathBuf,
-        /// Its classes.
-        found: usize,
-        /// The images' classes.
-        expected: usize,
+        /// The output.
+        output: String,
+        /// The value taken for the feature map.
+        map: String,
+        /// Largest difference.
+        difference: f32,
+    },
+    /// Classes of other names, or in another order, than those of the images.
+    #[error("{}: class {class} of the classifier is `{found}`; that of the images is `{expected}`\n  Give the images of its classes, or fit a classifier for these: --head fit.", path.display())]
+    ClassName {
+        /// The model.
+        path: PathBuf,
+        /// The first that differs.
+        class: usize,
+        /// What the file calls it.
+        found: String,
+        /// What the images call it.
+        expected: String,
     },
     /// onnxruntime is not there.
     #[error(

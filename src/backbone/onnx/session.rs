@@ -12,7 +12,7 @@ use ort::value::{DynValue, Tensor};
 
 use super::OnnxError;
 use super::file::OnnxFile;
-use super::find::Found;
+use super::find::{End, Found};
 use super::proto::ValueInfo;
 use crate::backbone::{Backbone, BackboneError};
 use crate::domain::{FeatureShape, LinearHead};
@@ -27,6 +27,17 @@ pub struct Runtime {
     pub build: String,
     /// Whether its CUDA provider was built in and can be asked for.
     pub has_cuda: bool,
+}
+
+impl Runtime {
+    /// The device that `auto`, `cpu`, `cuda` or `cuda:N` comes to, in words.
+    ///
+    /// # Errors
+    /// Its provider cannot load.
+    pub fn describe_device(&self, device: &str) -> Result<String, OnnxError> {
+        let place = Place { path: &self.path, device, threads: None };
+        Ok(place.session(self, &super::export::smallest())?.1)
+    }
 }
 
 /// The library's name begins with this on Linux and macOS.
@@ -118,28 +129,34 @@ const LOGITS_TOLERANCE_HALF: f32 = 3e-2;
 
 impl OnnxBackbone {
     /// Opens a model and makes sure, on random images, that pooling and classifier give its logits.
+    /// With `other_head` the model may also end in pooling or in its map.
     ///
     /// # Errors
     /// There is no onnxruntime, it refuses the model, or the graph is not what it seemed.
-    pub fn open(file: &OnnxFile, options: &OnnxOptions) -> Result<Self, OnnxError> {
-        let found = file.find()?;
+    pub fn open(
+        file: &OnnxFile,
+        options: &OnnxOptions,
+        other_head: bool,
+    ) -> Result<Self, OnnxError> {
+        let found = if other_head { file.find_map()? } else { file.find()? };
         let runtime = runtime()?;
         let side = found.input.side.unwrap_or(options.side);
         let place = Place { path: file.path(), device: &options.device, threads: options.threads };
-        let both = with_outputs(file, &[&found.map, &found.logits]);
-        let (session, device) = place.session(runtime, &both)?;
+        let mut names = vec![found.map.as_str()];
+        names.extend(found.checked_output());
+        let (session, device) = place.session(runtime, &with_outputs(file, &names))?;
         let path = file.path().to_path_buf();
-        let shape = FeatureShape { channels: found.head.channels(), height: 0, width: 0 };
+        let shape = FeatureShape { channels: 0, height: 0, width: 0 };
         let mut model = Self { session, found, shape, side, path, device };
-        model.check()?;
+        model.shape = model.checked_shape()?;
         let map_only = with_outputs(file, &[&model.found.map]);
         (model.session, _) = place.session(runtime, &map_only)?;
         Ok(model)
     }
 
-    /// The classifier of the file.
-    pub fn head(&self) -> &LinearHead {
-        &self.found.head
+    /// The classifier of the file, where it has one.
+    pub fn head(&self) -> Option<&LinearHead> {
+        self.found.head()
     }
 
     /// Side of the images.
@@ -147,15 +164,18 @@ impl OnnxBackbone {
         self.side
     }
 
-    /// Runs random images and compares the logits.
-    fn check(&mut self) -> Result<(), OnnxError> {
+    /// Runs random images, and compares what follows from their maps with what the model says; the
+    /// shape of a map.
+    fn checked_shape(&mut self) -> Result<FeatureShape, OnnxError> {
         let images = self.found.input.batch.unwrap_or(2);
         let mut rng = KeyedRng::new(0, Stage::InitialWeights, (0, 0));
         let inputs: Vec<f32> =
             (0..images * 3 * self.side * self.side).map(|_| rng.normal() as f32).collect();
-        let (map_name, logits_name) = (self.found.map.clone(), self.found.logits.clone());
-        let outputs = self.outputs(&inputs, images, &[&map_name, &logits_name])?;
-        let [(map_shape, maps), (_, logits)] = outputs.as_slice() else {
+        let map = self.found.map.clone();
+        let checked = self.found.checked_output().map(String::from);
+        let names: Vec<&str> = std::iter::once(map.as_str()).chain(checked.as_deref()).collect();
+        let mut outputs = self.outputs(&inputs, images, &names)?.into_iter();
+        let Some((map_shape, maps)) = outputs.next() else {
             return Err(self.failed("its outputs", &"fewer than asked for"));
         };
         let refuse = |found: String| OnnxError::NotPooled {
@@ -163,47 +183,57 @@ impl OnnxBackbone {
             found,
             remedy: "Export it again, with fixed height and width.",
         };
-        let head = &self.found.head;
-        let (channels, classes) = (head.channels(), head.classes());
-        let &[n, k, height, width] = map_shape.as_slice() else {
-            return Err(refuse(format!("`{map_name}` is {map_shape:?}, not a map (n, K, H, W)")));
+        let &[n, channels, height, width] = map_shape.as_slice() else {
+            return Err(refuse(format!("`{map}` is {map_shape:?}, not a map (n, K, H, W)")));
         };
         if let Some([h, w]) = self.found.window.filter(|window| *window != [height, width]) {
             return Err(refuse(format!(
                 "its average pooling covers {h} x {w} of a map of {height} x {width}"
             )));
         }
-        if n != images || k != channels || height * width == 0 {
+        let wanted = self.head().map_or(channels, LinearHead::channels);
+        if n != images || channels != wanted || channels * height * width == 0 {
             return Err(refuse(format!(
-                "`{map_name}` is {map_shape:?}; the classifier takes {channels} channels"
+                "`{map}` is {map_shape:?}; expected {images} maps of {wanted} channels"
             )));
         }
-        if logits.len() != images * classes {
-            let found = format!("`{logits_name}` has {} values", logits.len());
-            return Err(refuse(format!("{found}; {images} x {classes} were expected")));
+        if let (Some(output), Some((_, values))) = (checked, outputs.next()) {
+            let mean = |m: &[f32]| m.iter().sum::<f32>() / m.len() as f32;
+            let pooled: Vec<f32> = maps.chunks_exact(height * width).map(mean).collect();
+            self.compare(&output, &pooled, &values)?;
         }
-        let mean = |m: &[f32]| m.iter().sum::<f32>() / m.len() as f32;
-        let pooled: Vec<f32> = maps.chunks_exact(height * width).map(mean).collect();
-        let wanted = crate::eval::logits(&pooled, head);
-        let scale = logits.iter().fold(0f32, |max, v| max.max(v.abs())).max(1e-6);
-        let differences = wanted.iter().zip(logits).map(|(a, b)| (a - b).abs());
+        Ok(FeatureShape { channels, height, width })
+    }
+
+    /// Compares what follows from pooled vectors with the values of an output.
+    fn compare(&self, output: &str, pooled: &[f32], found: &[f32]) -> Result<(), OnnxError> {
+        let wanted = match self.head() {
+            Some(head) => crate::eval::logits(pooled, head),
+            None => pooled.to_vec(),
+        };
+        if found.len() != wanted.len() {
+            let (path, remedy) = (self.path.clone(), "Export it again.");
+            let found = format!("`{output}` has {} values; expected {}", found.len(), wanted.len());
+            return Err(OnnxError::NotPooled { path, found, remedy });
+        }
+        let scale = found.iter().fold(0f32, |max, v| max.max(v.abs())).max(1e-6);
+        let differences = wanted.iter().zip(found).map(|(a, b)| (a - b).abs());
         // NaN must not pass, so the largest is searched for by hand.
         let difference =
             differences.fold(0f32, |max, d| if d > max || d.is_nan() { d } else { max });
         let tolerance =
             if self.found.input.half { LOGITS_TOLERANCE_HALF } else { LOGITS_TOLERANCE };
-        if difference > tolerance * scale || difference.is_nan() {
-            let (path, classifier) = (self.path.clone(), self.found.place.weight.clone());
-            return Err(OnnxError::OtherLogits {
-                path,
-                map: map_name,
-                classifier,
-                difference,
-                scale,
-            });
+        if difference <= tolerance * scale {
+            return Ok(());
         }
-        self.shape = FeatureShape { channels, height, width };
-        Ok(())
+        let (path, map) = (self.path.clone(), self.found.map.clone());
+        Err(match &self.found.end {
+            End::Classifier(found) => {
+                let classifier = found.place.weight.clone();
+                OnnxError::OtherLogits { path, map, classifier, difference, scale }
+            }
+            _ => OnnxError::OtherPooling { path, output: output.into(), map, difference },
+        })
     }
 
     fn failed(&self, operation: &'static str, e: &dyn std::fmt::Display) -> OnnxError {
@@ -286,6 +316,17 @@ impl Backbone for OnnxBackbone {
     }
 }
 
+impl Found {
+    /// The value that follows from the map.
+    fn checked_output(&self) -> Option<&str> {
+        match &self.end {
+            End::Classifier(found) => Some(&found.logits),
+            End::Pooled(output) => Some(output),
+            End::Map => None,
+        }
+    }
+}
+
 /// (n, 3, side, side) → [n, side, side, 3].
 fn channels_last(inputs: &[f32], pixels: usize) -> Vec<f32> {
     let images = inputs.chunks_exact(3 * pixels);
@@ -321,54 +362,63 @@ struct Place<'a> {
 impl Place<'_> {
     /// A session on the device, and the device in words.
     fn session(&self, runtime: &Runtime, model: &[u8]) -> Result<(Session, String), OnnxError> {
-        let failed = |operation: &'static str, message: String| OnnxError::Runtime {
-            path: self.path.into(),
-            operation,
-            message,
-        };
-        let cuda = match self.device {
+        let index = match self.device {
             "cpu" => None,
-            "auto" => runtime.has_cuda.then_some(0),
-            "cuda" => Some(0),
-            name => {
-                Some(name.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(|| {
-                    failed(
-                        "choosing a device",
-                        format!("`{name}` is none of auto, cpu, cuda, cuda:N"),
-                    )
-                })?)
-            }
+            "auto" if !runtime.has_cuda => None,
+            "auto" | "cuda" => Some(0),
+            name => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
+                Some(index) => Some(index),
+                None => {
+                    let message = format!("`{name}` is none of auto, cpu, cuda, cuda:N");
+                    return Err(self.failed("choosing a device", message));
+                }
+            },
         };
         let threads = self.threads.unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
         });
-        let built = |e: &dyn std::fmt::Display| failed("making a session", e.to_string());
+        let on_cpu = format!("onnxruntime on the CPU ({threads} threads)");
+        let Some(index) = index else {
+            return Ok((self.try_session(runtime, model, threads, None)?, on_cpu));
+        };
+        match self.try_session(runtime, model, threads, Some(index)) {
+            Ok(session) => Ok((session, format!("onnxruntime with CUDA device {index}"))),
+            // By name, a provider that cannot load is an error and not the CPU in its place.
+            Err(e) if self.device != "auto" => Err(e),
+            Err(e) => {
+                let why = e.to_string();
+                let why = why.lines().next().unwrap_or_default();
+                let session = self.try_session(runtime, model, threads, None)?;
+                Ok((session, format!("{on_cpu}; not with CUDA: {why}")))
+            }
+        }
+    }
+
+    fn try_session(
+        &self,
+        runtime: &Runtime,
+        model: &[u8],
+        threads: usize,
+        cuda: Option<i32>,
+    ) -> Result<Session, OnnxError> {
+        let built = |e: &dyn std::fmt::Display| self.failed("making a session", e.to_string());
         let builder: SessionBuilder =
             Session::builder(&runtime.environment).map_err(|e| built(&e))?;
         let mut builder = builder.with_intra_threads(threads).map_err(|e| built(&e))?;
         if let Some(index) = cuda {
-            // By name, a provider that cannot load is an error and not the CPU in its place.
             let provider = ort::ep::CUDA::default().with_device_id(index).build();
-            let provider = match self.device {
-                "auto" => provider.fail_silently(),
-                _ => provider.error_on_failure(),
-            };
+            let provider = provider.error_on_failure();
             builder = builder.with_execution_providers([provider]).map_err(|e| {
-                failed(
-                    "loading the CUDA provider",
-                    format!(
-                        "{e}\n  Use --device cpu, or install onnxruntime-gpu and an NVIDIA driver."
-                    ),
-                )
+                let remedy = "Use --device cpu, or install onnxruntime-gpu and an NVIDIA driver.";
+                self.failed("loading the CUDA provider", format!("{e}\n  {remedy}"))
             })?;
         }
-        let session = builder
+        builder
             .commit_from_memory(model)
-            .map_err(|e| failed("loading the model", e.to_string()))?;
-        let device = match cuda {
-            Some(index) => format!("onnxruntime with CUDA device {index}"),
-            None => format!("onnxruntime on the CPU ({threads} threads)"),
-        };
-        Ok((session, device))
+            .map_err(|e| self.failed("loading the model", e.to_string()))
+    }
+
+    fn failed(&self, operation: &'static str, message: String) -> OnnxError {
+        OnnxError::Runtime { path: self.path.into(), operation, message }
     }
 }

@@ -2,16 +2,22 @@
 
 mod onnx;
 
+use std::path::Path;
+
 use anyhow::Context as _;
 
 use crate::cli::args::FeaturesArgs;
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
-use crate::config::LoadedPipeline;
+use crate::config::{LoadedPipeline, Pipeline};
 use crate::dataset::Dataset;
-use crate::features::{self, FeaturesRequest, FrozenModel};
+use crate::domain::FitOptions;
+use crate::export::ExportError;
+use crate::features::{
+    self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork, TorchRequest,
+};
+use crate::progress::Progress;
 use crate::report::bytes_text;
-use crate::train::MODEL_FILE;
 
 pub(super) fn run(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> {
     if let Some(file) = &args.onnx {
@@ -23,11 +29,38 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> 
         return engine_process::hand_over();
     };
     let dataset = open_dataset(context, &loaded)?;
-    let path = run_folder(&args.common, &loaded).join(MODEL_FILE);
+    let head = head_source(args.head.as_deref(), &loaded)?;
+    let folder = run_folder(&args.common, &loaded);
     let arithmetic = loaded.pipeline.features.arithmetic;
     let options = engine_options(context, &args.common, &loaded, arithmetic);
-    let model = FrozenModel::trained(&path, &loaded, &dataset, engine, options)?;
-    write_bank(context, args, &loaded, &dataset, model)
+    let request = TorchRequest {
+        loaded: &loaded,
+        dataset: &dataset,
+        folder: &folder,
+        other_head: head.is_some(),
+        options: &options,
+    };
+    let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)?;
+    context.screen.line(&format!("network: {}", network.path.display()));
+    let model = FrozenModel::torch(&network, &loaded, &dataset, head, engine, options.clone())?;
+    let outcome = write_bank(context, args, &loaded, &dataset, model)?;
+    Ok(network.save_with_head(&folder, &outcome.bank)?)
+}
+
+/// What `--head` says.
+fn head_source(
+    given: Option<&Path>,
+    loaded: &LoadedPipeline,
+) -> Result<Option<HeadSource>, ExportError> {
+    let Pipeline { seed, features, .. } = &loaded.pipeline;
+    Ok(match given {
+        None => None,
+        Some(path) if path == Path::new("fit") => {
+            let (epochs, weight_decay) = (features.fit_epochs, features.fit_weight_decay);
+            Some(HeadSource::Fitted(FitOptions { epochs, weight_decay, seed: *seed }))
+        }
+        Some(path) => Some(HeadSource::Given(crate::export::plain_head(path)?)),
+    })
 }
 
 /// Runs the stage and tells what came of it.
@@ -37,7 +70,7 @@ fn write_bank(
     loaded: &LoadedPipeline,
     dataset: &Dataset,
     model: FrozenModel,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<FeaturesOutcome> {
     let request = FeaturesRequest {
         loaded,
         dataset,
@@ -47,25 +80,39 @@ fn write_bank(
     };
     let outcome = features::run(&request, model, &context.screen, &context.interrupt)?;
     if context.json {
-        return print_json(&outcome);
+        print_json(&outcome)?;
+    } else {
+        print_text(&told(&outcome));
     }
+    // A classifier whose classes are in another order than the images' guesses.
+    let chance = 100.0 / dataset.class_names.len() as f64;
+    if outcome.top1.get("train").is_some_and(|&top1| top1 < 2.0 * chance.min(25.0)) {
+        context.screen.warning(&format!(
+            "the network finds the classes of {:.1} % of its training images, chance is {chance:.1} %: are these its classes, in its order (by name), and its preprocessing?",
+            outcome.top1["train"]
+        ));
+    }
+    Ok(outcome)
+}
+
+fn told(outcome: &FeaturesOutcome) -> String {
     let pace = if outcome.already_done {
         "already there".into()
     } else {
         format!("{:.1} s, {:.0} rows a second", outcome.secs, outcome.images_per_sec)
     };
-    print_text(&format!(
-        "{}: {} rows, {}, {pace}\n",
-        outcome.bank.display(),
-        outcome.rows,
-        bytes_text(outcome.bytes)
-    ));
+    let (bank, bytes) = (outcome.bank.display(), bytes_text(outcome.bytes));
+    let mut text = format!("{bank}: {} rows, {bytes}, {pace}\n", outcome.rows);
+    if !outcome.top1.is_empty() {
+        let split = |(name, top1): (&String, &f64)| format!("{name} {top1:.2}");
+        let splits: Vec<String> = outcome.top1.iter().map(split).collect();
+        text += &format!("top-1 of the bank's classifier: {}\n", splits.join(", "));
+    }
     if let Some(forward) = outcome.forward_images_per_sec {
         let share = outcome.images_per_sec / forward;
-        print_text(&format!(
-            "bare forward pass: {forward:.0} images a second; the whole reaches {share:.3} of it\n"
-        ));
+        text += &format!(
+            "bare forward pass: {forward:.1} images a second; the whole reaches {share:.3} of it\n"
+        );
     }
-    print_text(&format!("Next: fsa-bank finetune {}\n", outcome.bank.display()));
-    Ok(())
+    text + &format!("Next: fsa-bank finetune {bank}\n")
 }

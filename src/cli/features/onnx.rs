@@ -15,38 +15,46 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs, path: &Path) -> anyhow
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
     use crate::cli::train::open_dataset;
+    use crate::export::Description;
     use crate::features::FrozenModel;
     use crate::progress::Progress;
 
     let in_backbone = BackboneError::from;
     let file = OnnxFile::load(path).map_err(in_backbone)?;
     // Refused before the images are looked at.
-    let found = file.find().map_err(in_backbone)?;
+    let found = match args.head {
+        Some(_) => file.find_map(),
+        None => file.find(),
+    };
+    let found = found.map_err(in_backbone)?;
     context.screen.line(&format!(
-        "{}: feature map `{}`, classifier of {} classes over {} channels",
+        "{}: feature map `{}`, {}",
         path.display(),
         found.map,
-        found.head.classes(),
-        found.head.channels()
+        match found.head() {
+            Some(head) => format!(
+                "classifier of {} classes over {} channels",
+                head.classes(),
+                head.channels()
+            ),
+            None => "no classifier".into(),
+        }
     ));
-    let loaded = settings::loaded(args, path, found.input.side)?;
+    let loaded = settings::loaded(args, &file, found.input.side)?;
     let dataset = open_dataset(context, &loaded)?;
+    let head = super::head_source(args.head.as_deref(), &loaded)?;
+    if head.is_none() {
+        let described = Description::of_onnx(&file, found.input.side);
+        described.must_name(&dataset.class_names, path).map_err(in_backbone)?;
+    }
     let options = OnnxOptions {
         device: args.common.device.clone(),
         threads: context.threads,
         side: loaded.pipeline.dataset.image_size,
     };
-    let head = args.head.as_deref().map(|path| given_head(path, found.head.channels()));
-    let model = FrozenModel::onnx(&file, head.transpose()?, &dataset, &options)?;
-    super::write_bank(context, args, &loaded, &dataset, model)
-}
-
-/// The classifier of `--head`, for vectors of `channels` values.
-#[cfg(feature = "onnx")]
-fn given_head(path: &Path, channels: usize) -> anyhow::Result<crate::domain::LinearHead> {
-    let head = crate::export::plain_head(path)?;
-    crate::export::must_take(&head, channels, path)?;
-    Ok(head)
+    let model = FrozenModel::onnx(&file, head, &options)?;
+    super::write_bank(context, args, &loaded, &dataset, model)?;
+    Ok(())
 }
 
 #[cfg(feature = "onnx")]
@@ -57,9 +65,12 @@ mod settings {
     use serde::Deserialize;
 
     use super::FeaturesArgs;
+    use crate::backbone::onnx::OnnxFile;
     use crate::cli::train::load;
-    use crate::config::{self, DatasetKind, Interpolation, LoadedPipeline, Pipeline};
-    use crate::export::{IMAGENET_CROP, IMAGENET_SIDE};
+    use crate::config::{
+        self, DatasetConfig, DatasetKind, Interpolation, LoadedPipeline, Pipeline,
+    };
+    use crate::export::Description;
 
     /// What timm's config.json says of preprocessing, at its top or under `pretrained_cfg`.
     #[derive(Debug, Default, Deserialize)]
@@ -73,30 +84,31 @@ mod settings {
         pretrained_cfg: Option<Box<Timm>>,
     }
 
-    /// The pipeline of the command line, or one that follows from the network and the images.
+    /// The pipeline of the command line, or one that follows from the network and the images: what
+    /// the file says of its preprocessing, else what is usual for ImageNet networks.
     pub(super) fn loaded(
         args: &FeaturesArgs,
-        onnx: &Path,
+        onnx: &OnnxFile,
         fixed_side: Option<usize>,
     ) -> anyhow::Result<LoadedPipeline> {
         let mut loaded = match &args.pipeline {
             Some(pipeline) => load(pipeline, &args.common)?,
             None => {
-                let mut pipeline = Pipeline::default();
-                let dataset = &mut pipeline.dataset;
-                dataset.path = args.common.data.clone().unwrap_or_default();
-                dataset.kind = match dataset.path.extension() {
+                let path = args.common.data.clone().unwrap_or_default();
+                let kind = match path.extension() {
                     Some(extension) if extension == "parquet" => DatasetKind::Parquet,
-                    _ if dataset.path.is_file() => DatasetKind::List,
+                    _ if path.is_file() => DatasetKind::List,
                     _ => DatasetKind::Folder,
                 };
-                dataset.image_size = fixed_side.unwrap_or(IMAGENET_SIDE);
-                dataset.crop_fraction = IMAGENET_CROP;
+                let described = Description::of_onnx(onnx, fixed_side).dataset_config();
+                let mut dataset = DatasetConfig { path, kind, ..described };
                 if let Some(file) = &args.preprocessing {
-                    timm(file, &mut pipeline.dataset, fixed_side)?;
+                    timm(file, &mut dataset, fixed_side)?;
                 }
-                let name = onnx.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                config::with_overrides(name, onnx, pipeline, &args.common.set)?
+                let file = onnx.path();
+                let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                let pipeline = Pipeline { dataset, ..Pipeline::default() };
+                config::with_overrides(name, file, pipeline, &args.common.set)?
             }
         };
         let dataset = &mut loaded.pipeline.dataset;
@@ -108,7 +120,7 @@ mod settings {
                 "dataset.image_size is {}; {} takes images of {side} pixels only\n  \
                  Set dataset.image_size = {side}.",
                 dataset.image_size,
-                onnx.display()
+                onnx.path().display()
             );
         }
         Ok(loaded)

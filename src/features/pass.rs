@@ -1,0 +1,280 @@
+//! One pass over the images: they are decoded and transformed, the network computes their maps, and
+//! finished maps become rows, all three at once.
+
+use std::path::Path;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::rows::RowMaker;
+use super::{FeaturesError, FeaturesOutcome, FeaturesRequest, clear, outcome};
+use crate::backbone::{Backbone, BackboneError};
+use crate::bank::{BankError, BankWriter, ClassRow, Layout, Manifest, RowHead, TrainRow};
+use crate::dataset::{CropFlip, Dataset, DatasetError, Split};
+use crate::domain::{FeatureShape, LinearHead};
+use crate::progress::{Interrupt, Progress};
+use crate::rng::{KeyedRng, Stage};
+
+/// What the writing of one bank has at hand.
+pub(super) struct Pass<'a> {
+    pub(super) request: &'a FeaturesRequest<'a>,
+    pub(super) shape: FeatureShape,
+    /// In words.
+    pub(super) device: String,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+impl Pass<'_> {
+    /// Runs the network over all images and writes the bank that `manifest` describes.
+    pub(super) fn write(
+        &self,
+        out: &Path,
+        manifest: Manifest,
+        head: &LinearHead,
+        start: impl FnOnce() -> Result<Box<dyn Backbone>, BackboneError>,
+    ) -> Result<FeaturesOutcome, FeaturesError> {
+        let Self { request, progress, .. } = self;
+        let dataset = request.dataset;
+        clear(out)?;
+        let mut backbone = start()?;
+        progress.line(&format!(
+            "{} images x {} views of {} training, {} test, on {}",
+            dataset.train.len(),
+            request.loaded.pipeline.features.views,
+            request.loaded.name,
+            dataset.test.len(),
+            self.device,
+        ));
+        let maker = self.row_maker(head);
+        let mut writer = self.writer(out)?;
+        let jobs = jobs(request);
+        let total: u64 = jobs.iter().map(|job| job.items.len() as u64).sum();
+        let begin = Instant::now();
+        let mut forward_images_per_sec = None;
+        if request.measure_forward {
+            forward_images_per_sec =
+                Some(time_forward(&jobs, backbone.as_mut(), request, *progress)?);
+        }
+        let forward_secs = begin.elapsed().as_secs_f64();
+        progress.start("feature maps", total, "row");
+        let mut done = 0;
+        for job in &jobs {
+            job.run(request, &maker, backbone.as_mut(), &mut writer, &mut |rows| {
+                done += rows;
+                progress.advance(rows);
+                let stopped = FeaturesError::Interrupted { done, total };
+                if self.interrupt.requested() { Err(stopped) } else { Ok(()) }
+            })?;
+        }
+        let outcome = self.finish(writer, manifest, head)?;
+        Ok(FeaturesOutcome { forward_images_per_sec, forward_secs, ..outcome })
+    }
+
+    pub(super) fn row_maker<'h>(&self, head: &'h LinearHead) -> RowMaker<'h> {
+        let precision = self.request.loaded.pipeline.features.precision;
+        RowMaker { shape: self.shape, head, precision }
+    }
+
+    pub(super) fn writer(&self, out: &Path) -> Result<BankWriter, BankError> {
+        let features = &self.request.loaded.pipeline.features;
+        let layout = Layout {
+            compression_level: features.compression_level,
+            shard_bytes: features.shard_bytes,
+            ..Layout::default()
+        };
+        BankWriter::new(out, self.shape, layout, self.request.dataset.class_names.clone())
+    }
+
+    /// Writes what is not rows, the manifest last.
+    pub(super) fn finish(
+        &self,
+        writer: BankWriter,
+        mut manifest: Manifest,
+        head: &LinearHead,
+    ) -> Result<FeaturesOutcome, FeaturesError> {
+        let dataset: &Dataset = self.request.dataset;
+        let out = writer.dir().to_path_buf();
+        let counts = dataset.class_counts();
+        let class =
+            |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
+        let classes: Vec<ClassRow> = dataset.class_names.iter().zip(&counts.0).map(class).collect();
+        let written = writer.finish(&classes, head)?;
+        (manifest.splits, manifest.files) = (written.splits, written.files);
+        manifest.save(&out)?;
+        self.progress.finish();
+        Ok(FeaturesOutcome { top1: written.top1, ..outcome(&out, &manifest, false) })
+    }
+}
+
+/// Adds rows to a split of the bank.
+pub(super) fn append(
+    writer: &mut BankWriter,
+    split: &'static str,
+    rows: Vec<TrainRow>,
+) -> Result<(), BankError> {
+    match split {
+        "train" => {
+            let images = rows.iter().filter(|r| r.head.view == 0).count() as u64;
+            writer.append_train(&rows, images)
+        }
+        name => {
+            let heads: Vec<RowHead> = rows.into_iter().map(|row| row.head).collect();
+            writer.append_pooled(name, &heads)
+        }
+    }
+}
+
+/// What a row is, before anything was computed for it.
+pub(super) fn row_head(split: &Split, sample_id: u32, view: u32) -> RowHead {
+    RowHead {
+        sample_id,
+        view,
+        path: split.path(sample_id as usize).into(),
+        label: split.labels()[sample_id as usize],
+        predicted: 0,
+        confidence: 0.0,
+        pooled: vec![],
+    }
+}
+
+/// The rows of one split: (sample, view).
+struct Job<'a> {
+    name: &'static str,
+    split: &'a Split,
+    items: Vec<(u32, u32)>,
+}
+
+fn jobs<'a>(request: &FeaturesRequest<'a>) -> Vec<Job<'a>> {
+    let dataset = request.dataset;
+    let job = |name, split: &'a Split, views: u32| {
+        let samples = 0..split.len() as u32;
+        let items = samples.flat_map(|s| (0..views).map(move |v| (s, v))).collect();
+        Job { name, split, items }
+    };
+    let mut jobs =
+        vec![job("train", &dataset.train, request.loaded.pipeline.features.views as u32)];
+    jobs.extend(dataset.val.as_ref().map(|val| job("val", val, 1)));
+    jobs.push(job("test", &dataset.test, 1));
+    jobs
+}
+
+/// Batches that wait between two of the three stages.
+const QUEUED_BATCHES: usize = 2;
+
+impl Job<'_> {
+    fn chunks(&self, request: &FeaturesRequest) -> impl Iterator<Item = &[(u32, u32)]> {
+        self.items.chunks(request.loaded.pipeline.features.batch_size)
+    }
+
+    /// Decoded, transformed and normalised images: (n, 3, side, side).
+    fn inputs(
+        &self,
+        request: &FeaturesRequest,
+        items: &[(u32, u32)],
+    ) -> Result<Vec<f32>, DatasetError> {
+        let pipeline = &request.loaded.pipeline;
+        let size = pipeline.dataset.image_size;
+        let mut inputs = vec![0.0; items.len() * 3 * size * size];
+        inputs.par_chunks_mut(3 * size * size).zip(items).try_for_each(
+            |(input, &(sample, view))| {
+                let transform = match view {
+                    0 => CropFlip::NONE,
+                    _ => {
+                        let key = (u64::from(sample), u64::from(view));
+                        let mut rng = KeyedRng::new(pipeline.seed, Stage::ViewTransform, key);
+                        CropFlip::draw(&mut rng, pipeline.train.crop_padding, pipeline.train.flip)
+                    }
+                };
+                let image = self.split.image(sample as usize)?;
+                transform.apply(&image, size, &request.dataset.normalisation, input);
+                Ok::<_, DatasetError>(())
+            },
+        )?;
+        Ok(inputs)
+    }
+
+    /// Runs the three stages over the split; `after` is told the rows of each batch.
+    fn run(
+        &self,
+        request: &FeaturesRequest,
+        maker: &RowMaker,
+        backbone: &mut dyn Backbone,
+        writer: &mut BankWriter,
+        after: &mut dyn FnMut(u64) -> Result<(), FeaturesError>,
+    ) -> Result<(), FeaturesError> {
+        std::thread::scope(|scope| {
+            let (send_inputs, inputs) = crossbeam_channel::bounded(QUEUED_BATCHES);
+            let (send_maps, maps) =
+                crossbeam_channel::bounded::<(&[(u32, u32)], Vec<f32>)>(QUEUED_BATCHES);
+            scope.spawn(move || {
+                for items in self.chunks(request) {
+                    let batch = self.inputs(request, items);
+                    let failed = batch.is_err();
+                    if send_inputs.send((items, batch)).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            let encoder = scope.spawn(move || {
+                for (items, maps) in maps {
+                    let head = |&(sample, view): &(u32, u32)| row_head(self.split, sample, view);
+                    let heads = items.iter().map(head).collect();
+                    let rows = maker.rows(heads, maps)?;
+                    append(writer, self.name, rows)?;
+                }
+                Ok::<_, BankError>(())
+            });
+            let forward = || -> Result<(), FeaturesError> {
+                for (items, batch) in inputs {
+                    let maps = backbone.feature_maps(&batch?, items.len())?;
+                    if send_maps.send((items, maps)).is_err() {
+                        // The encoder has failed; its error is taken below.
+                        return Ok(());
+                    }
+                    after(items.len() as u64)?;
+                }
+                Ok(())
+            };
+            let forward = forward();
+            drop(send_maps);
+            encoder.join().expect("the encoder does not panic")?;
+            forward
+        })
+    }
+}
+
+/// Images a second of the forward pass alone, over inputs that are ready in memory.
+fn time_forward(
+    jobs: &[Job],
+    backbone: &mut dyn Backbone,
+    request: &FeaturesRequest,
+    progress: &dyn Progress,
+) -> Result<f64, FeaturesError> {
+    const READY_BATCHES: usize = 4;
+    let total: u64 = jobs.iter().map(|job| job.items.len() as u64).sum();
+    progress.start("bare forward pass", total, "row");
+    let (mut images, mut secs) = (0, 0.0);
+    for job in jobs {
+        let ready: Vec<(usize, Vec<f32>)> = job
+            .chunks(request)
+            .take(READY_BATCHES)
+            .map(|items| Ok((items.len(), job.inputs(request, items)?)))
+            .collect::<Result<_, DatasetError>>()?;
+        backbone.feature_maps(&ready[0].1, ready[0].0)?;
+        let mut rest = job.items.len();
+        for (n, inputs) in ready.iter().cycle() {
+            if rest == 0 {
+                break;
+            }
+            let begin = Instant::now();
+            backbone.feature_maps(inputs, *n)?;
+            secs += begin.elapsed().as_secs_f64();
+            images += n;
+            rest = rest.saturating_sub(*n);
+            progress.advance(*n as u64);
+        }
+    }
+    progress.finish();
+    Ok(images as f64 / secs)
+}
