@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::atomic_file::{self, WriteError};
 use crate::backbone::onnx::{self, ModelInfo, OnnxError, OnnxFile};
 use crate::backbone::{self, BackboneError, Network};
+use crate::classifier_file::{self, ClassifierCard};
 use crate::config::{DatasetConfig, Interpolation, NetworkConfig};
 use crate::domain::{FeatureShape, LinearHead};
 use crate::train::{self, ModelCard, TrainError};
@@ -94,6 +95,9 @@ pub struct Description {
     pub mean: [f32; 3],
     /// Divided by.
     pub std: [f32; 3],
+    /// sha256 of the network before another classifier was put in, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_sha256: Option<String>,
 }
 
 impl Description {
@@ -106,6 +110,7 @@ impl Description {
             interpolation: Interpolation::Bilinear,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
+            network_sha256: None,
         }
     }
 
@@ -142,7 +147,13 @@ impl Description {
             interpolation: card.interpolation,
             mean: card.mean,
             std: card.std,
+            network_sha256: card.network_sha256.clone(),
         }
+    }
+
+    /// What names a network whose file has this hash.
+    pub fn identity(&self, sha256: &str) -> String {
+        self.network_sha256.clone().unwrap_or_else(|| sha256.into())
     }
 
     /// The same as settings of a dataset.
@@ -158,21 +169,16 @@ impl Description {
     }
 }
 
-/// The classifier of a file, `fc.weight` [C, K] and `fc.bias` [C].
+/// The classifier of a file, `fc.weight` [C, K] and `fc.bias` [C], and what the file says of it.
 ///
 /// # Errors
 /// It is not there, or is more than an FC layer.
-pub fn plain_head(path: &Path) -> Result<LinearHead, ExportError> {
-    let file = Weights::load(path)?;
-    if let Some(input) = file.metadata.get("input") {
-        return Err(ExportError::ChangedInput { path: path.into(), input: input.clone() });
+pub fn plain_head(path: &Path) -> Result<(LinearHead, ClassifierCard), ExportError> {
+    let (head, card) = classifier_file::read(path)?;
+    match card.input {
+        Some(input) => Err(ExportError::ChangedInput { path: path.into(), input }),
+        None => Ok((head, card)),
     }
-    let shape = file.tensors.get("fc.weight").map(|t| t.shape.as_slice());
-    let (classes, channels) = match shape {
-        Some(&[classes, channels]) => (classes, channels),
-        _ => (0, 0),
-    };
-    Ok(file.linear_head(classes, channels, path)?)
 }
 
 /// Refuses a classifier for vectors of another length than `channels`.
@@ -199,6 +205,10 @@ pub struct Model {
     pub head: LinearHead,
     /// Labels and preprocessing.
     pub description: Description,
+    /// sha256 that names the network, whatever classifier is in it.
+    identity: String,
+    /// What of it should be looked at again.
+    pub doubt: Option<String>,
 }
 
 impl Model {
@@ -208,7 +218,7 @@ impl Model {
     /// # Errors
     /// See [`ExportError`].
     pub fn open(path: &Path, classifier: Option<&Path>) -> Result<Self, ExportError> {
-        let head = classifier.map(plain_head).transpose()?;
+        let (head, card) = classifier.map(plain_head).transpose()?.unzip();
         let must_fit = |channels: usize| match (&head, classifier) {
             (Some(head), Some(file)) => must_take(head, channels, file),
             _ => Ok(()),
@@ -222,7 +232,9 @@ impl Model {
             let Some(of_file) = found.head().or(head.as_ref()).cloned() else {
                 return Err(ExportError::NoClassifier { path: path.into() });
             };
-            Self { path: path.into(), kind: Kind::Onnx(Box::new(file)), head: of_file, description }
+            let identity = description.identity(file.sha256());
+            let (path, kind) = (path.into(), Kind::Onnx(Box::new(file)));
+            Self { path, kind, head: of_file, description, identity, doubt: None }
         } else {
             let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
             let (weights, card) = train::read_model(&path)?;
@@ -234,16 +246,35 @@ impl Model {
             let of_file =
                 weights.named_head(&network.classifier, classes, shape.channels, &path)?;
             let description = Description::of(&card);
+            let identity = description.identity(&weights.sha256());
             let kind = Kind::Trained { network, shape, weights };
-            Self { path, kind, head: of_file, description }
+            Self { path, kind, head: of_file, description, identity, doubt: None }
         };
-        if let Some(head) = head {
-            if head.classes() != model.description.class_names.len() {
-                model.description.class_names.clear();
+        if let (Some(head), Some(card), Some(file)) = (head, card, classifier) {
+            model.doubt = model.other_network(&card, file);
+            let names = &mut model.description.class_names;
+            if card.class_names.len() == head.classes() {
+                *names = card.class_names;
+            } else if names.len() != head.classes() {
+                names.clear();
             }
             model.head = head;
         }
         Ok(model)
+    }
+
+    /// Whether a classifier is of another network than this, in words.
+    fn other_network(&self, card: &ClassifierCard, file: &Path) -> Option<String> {
+        let of = &card.network_sha256;
+        (!of.is_empty() && *of != self.identity).then(|| {
+            format!(
+                "{}: this classifier is of another network than {} ({}, not {}); its results are meaningless unless both give the same maps",
+                file.display(),
+                self.path.display(),
+                &of[..of.len().min(12)],
+                &self.identity[..12.min(self.identity.len())]
+            )
+        })
     }
 
     /// The whole model as an ONNX file; see [`onnx::export`] for its inputs and outputs.
@@ -251,7 +282,9 @@ impl Model {
     /// # Errors
     /// Weights that do not fit the network.
     pub fn to_onnx(&self) -> Result<Vec<u8>, ExportError> {
-        let text = serde_json::to_string(&self.description).expect("a description is JSON");
+        let network_sha256 = Some(self.identity.clone());
+        let description = Description { network_sha256, ..self.description.clone() };
+        let text = serde_json::to_string(&description).expect("a description is JSON");
         let metadata = vec![(METADATA_KEY.to_string(), text)];
         match &self.kind {
             Kind::Onnx(file) => Ok(onnx::with_head(file, &file.find_map()?, &self.head, &metadata)),
@@ -301,7 +334,9 @@ impl Model {
             let what = "tensors under torchvision's names";
             return Err(ExportError::OnnxOnly { path: self.path.clone(), what });
         }
-        Ok(self.weights().save(path)?)
+        let mut weights = self.weights();
+        train::set_network(&mut weights, &self.identity, &self.description.class_names);
+        Ok(weights.save(path)?)
     }
 
     /// Writes the ONNX file.
@@ -319,7 +354,14 @@ impl Model {
     /// Another ending than these two; the file cannot be written.
     pub fn save_head(&self, path: &Path) -> Result<(), ExportError> {
         let bytes = match path.extension().and_then(|e| e.to_str()) {
-            Some("safetensors") => Weights::of_head(&self.head).to_bytes(),
+            Some("safetensors") => {
+                let card = ClassifierCard {
+                    class_names: self.description.class_names.clone(),
+                    network_sha256: self.identity.clone(),
+                    input: None,
+                };
+                card.weights(&self.head, []).to_bytes()
+            }
             Some("npz") => npz(&self.head),
             _ => return Err(ExportError::HeadFormat { path: path.into() }),
         };

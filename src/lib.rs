@@ -4,6 +4,7 @@ pub mod atomic_file;
 pub mod augment;
 pub mod backbone;
 pub mod bank;
+pub mod classifier_file;
 pub mod cli;
 pub mod compare;
 pub mod config;

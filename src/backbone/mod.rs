@@ -2,6 +2,7 @@
 //!
 //! An engine (libtorch in `fsa-bank-torch`) implements [`Engine`]; no stage knows which one runs.
 
+mod folding;
 mod graph;
 mod networks;
 pub mod onnx;

@@ -16,6 +16,7 @@ use super::index::{Position, RowIndex, RowRequest, Rows, in_order};
 use super::manifest::{Manifest, SplitEntry};
 use super::verified::{VerifiedShard, read_whole};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
+use crate::classifier_file::ClassifierCard;
 use crate::domain::{ClassCounts, FeatureShape, LinearHead};
 use crate::weights::Weights;
 
@@ -54,6 +55,8 @@ pub struct Bank {
     pub class_counts: ClassCounts,
     /// The Phase-I classifier.
     pub head: LinearHead,
+    /// Which classes and which network it belongs to.
+    pub card: ClassifierCard,
 }
 
 impl Bank {
@@ -80,12 +83,13 @@ impl Bank {
         }
         let (classes, channels) = (manifest.dataset.classes, manifest.feature_shape.channels);
         let head = weights.linear_head(classes, channels, &path)?;
+        let card = ClassifierCard::of(&weights);
         drop(weights);
         content(CLASSIFIER_FILE)?;
         let (class_names, class_counts) =
             read_classes(&dir.join(CLASSES_FILE), content(CLASSES_FILE)?, classes)?;
         let id = crate::hex(&Sha256::digest(&manifest_bytes));
-        Ok(Self { dir: dir.into(), manifest, id, class_names, class_counts, head })
+        Ok(Self { dir: dir.into(), manifest, id, class_names, class_counts, head, card })
     }
 
     /// The bank's folder.

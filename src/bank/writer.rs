@@ -24,8 +24,8 @@ use super::manifest::{Checksum, FileEntry, RowGroupEntry, ShardEntry, SplitEntry
 use super::schema::{self, LIST_ELEMENT, MAP_COLUMN};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
 use crate::atomic_file;
+use crate::classifier_file::ClassifierCard;
 use crate::domain::{FeatureShape, LinearHead};
-use crate::weights::Weights;
 
 /// Sizes of shards, row groups and pages; `schemas/bank-v1.md` has the figures they come from.
 #[derive(Debug, Clone, Copy)]
@@ -298,9 +298,14 @@ impl BankWriter {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn finish(mut self, classes: &[ClassRow], head: &LinearHead) -> Result<Written, BankError> {
+    pub fn finish(
+        mut self,
+        classes: &[ClassRow],
+        head: &LinearHead,
+        card: &ClassifierCard,
+    ) -> Result<Written, BankError> {
         self.close_shard()?;
-        let classifier = Weights::of_head(head).to_bytes();
+        let classifier = card.weights(head, []).to_bytes();
         let table = self.classes_table(classes, head)?;
         let mut files = BTreeMap::new();
         for (name, bytes) in [(CLASSIFIER_FILE, classifier), (CLASSES_FILE, table)] {

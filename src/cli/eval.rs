@@ -23,6 +23,7 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
         loaded.pipeline.dataset.path = data.clone();
     }
     let model = Model::open(&args.model, args.classifier.as_deref())?;
+    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
     let dataset = open_dataset(context, &loaded)?;
     let options = OnnxOptions {
         device: args.device.clone(),

@@ -8,6 +8,7 @@ use crate::export::Model;
 
 pub(super) fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
     let model = Model::open(&args.model, args.classifier.as_deref())?;
+    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
     if let Some(path) = &args.onnx {
         model.save_onnx(path)?;
     }

@@ -18,6 +18,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     use crate::report::{predictions_csv, predictions_parquet, predictions_text};
 
     let model = Model::open(&args.model, args.classifier.as_deref())?;
+    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
     let images = predict::images(&args.images).map_err(PredictError::from)?;
     let options = OnnxOptions {
         device: args.device.clone(),

@@ -23,6 +23,8 @@ use crate::bank::{
 use crate::config::LoadedPipeline;
 use crate::dataset::{Dataset, DatasetError};
 use crate::domain::{FeatureShape, FitOptions, LinearHead};
+#[cfg(feature = "onnx")]
+use crate::export::Description;
 use crate::progress::{Interrupt, Progress};
 use crate::train::TrainError;
 use crate::weights::{Weights, WeightsError};
@@ -122,15 +124,18 @@ pub struct FeaturesOutcome {
     /// Share of the rows of each split whose class the classifier finds, in percent: of clean views,
     /// and of the training split the images that Phase-I was fitted to. Empty for a bank that was there.
     pub top1: BTreeMap<String, f64>,
-    /// Seconds of the pass.
+    /// Seconds of the pass, once the network is ready.
     pub secs: f64,
     /// Rows over `secs`.
     pub images_per_sec: f64,
     /// Of the bare forward pass over the same inputs, where it was measured.
     pub forward_images_per_sec: Option<f64>,
-    /// Seconds that measuring it took.
-    #[serde(skip)]
-    forward_secs: f64,
+}
+
+impl FeaturesOutcome {
+    fn took(self, secs: f64) -> Self {
+        Self { secs, images_per_sec: self.rows as f64 / secs, ..self }
+    }
 }
 
 /// The classifier that a bank's activation maps and scores are made with.
@@ -149,6 +154,8 @@ pub struct FrozenModel<'a> {
     pub head: HeadSource,
     /// What the manifest says of it.
     pub reference: ModelRef,
+    /// sha256 that names the network, whatever classifier is in it.
+    pub identity: String,
     /// Where it computes, in words.
     pub device: String,
     /// Makes it ready to compute.
@@ -187,7 +194,8 @@ impl<'a> FrozenModel<'a> {
         };
         let device = engine.describe_device(&options)?;
         let start = move || engine.backbone(&network, weights, path, shape, &options);
-        Ok(Self { shape, head, reference, device, start: Box::new(start) })
+        let identity = chosen.identity();
+        Ok(Self { shape, head, reference, identity, device, start: Box::new(start) })
     }
 
     /// The network of an ONNX file with its classifier, or with `head`.
@@ -217,7 +225,8 @@ impl<'a> FrozenModel<'a> {
         };
         let (device, shape) = (opened.device.clone(), opened.shape());
         let start = move || Ok(Box::new(opened) as Box<dyn Backbone>);
-        Ok(Self { shape, head, reference, device, start: Box::new(start) })
+        let identity = Description::of_onnx(file, None).identity(file.sha256());
+        Ok(Self { shape, head, reference, identity, device, start: Box::new(start) })
     }
 }
 
@@ -238,7 +247,7 @@ pub fn run(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<FeaturesOutcome, FeaturesError> {
-    let FrozenModel { shape, head, reference, device, start } = model;
+    let FrozenModel { shape, head, reference, identity, device, start } = model;
     let expected = request.dataset.class_names.len();
     if let HeadSource::Given(head) = &head
         && head.classes() != expected
@@ -249,10 +258,9 @@ pub fn run(
     if let Some(done) = existing(request.out, request.overwrite, &manifest)? {
         return Ok(done);
     }
-    let stage = Pass { request, shape, device, progress, interrupt };
-    let begin = Instant::now();
-    let mut made = match head {
-        HeadSource::Given(head) => stage.write(request.out, manifest, &head, start)?,
+    let stage = Pass { request, shape, identity, device, progress, interrupt };
+    match head {
+        HeadSource::Given(head) => stage.write(request.out, manifest, &head, start),
         HeadSource::Fitted(options) => {
             let unfitted = unfitted_folder(request.out);
             let classes = request.dataset.class_names.len();
@@ -266,17 +274,16 @@ pub fn run(
                 }
                 None => stage.write(&unfitted, bare, &none, start)?,
             };
+            let begin = Instant::now();
             let bank = Bank::open(&unfitted)?;
             let head = fit::head(&bank, &options, progress, interrupt)?;
             let made = refit::write(&stage, &bank, &head, manifest)?;
             std::fs::remove_dir_all(&unfitted).map_err(WriteError::at(&unfitted))?;
-            let FeaturesOutcome { forward_images_per_sec, forward_secs, .. } = maps;
-            FeaturesOutcome { forward_images_per_sec, forward_secs, ..made }
+            let secs = maps.secs + begin.elapsed().as_secs_f64();
+            let forward_images_per_sec = maps.forward_images_per_sec;
+            Ok(FeaturesOutcome { forward_images_per_sec, ..made }.took(secs))
         }
-    };
-    made.secs = begin.elapsed().as_secs_f64() - made.forward_secs;
-    made.images_per_sec = made.rows as f64 / made.secs;
-    Ok(made)
+    }
 }
 
 /// Where maps wait for their classifier.
@@ -300,7 +307,6 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
         secs: 0.0,
         images_per_sec: 0.0,
         forward_images_per_sec: None,
-        forward_secs: 0.0,
         top1: BTreeMap::new(),
     }
 }

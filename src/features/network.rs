@@ -79,6 +79,11 @@ impl TorchNetwork {
         Ok(chosen)
     }
 
+    /// sha256 that names the network, whatever classifier is in it.
+    pub(super) fn identity(&self) -> String {
+        self.card.network_sha256.clone().unwrap_or_else(|| self.weights.sha256())
+    }
+
     /// Replaces the running statistics by means over class-balanced batches.
     fn recalibrate(
         &mut self,
@@ -122,6 +127,7 @@ impl TorchNetwork {
         progress.finish();
         self.weights = Weights { tensors: recalibrator.model().tensors, ..Weights::default() };
         self.card.recalibration = Some(wanted);
+        self.card.network_sha256 = None;
         atomic_file::create_dir(request.folder)?;
         train::write_model(&kept, self.weights.clone(), &self.card)?;
         self.path = kept;
@@ -140,6 +146,7 @@ impl TorchNetwork {
         let path = bank.join(CLASSIFIER_FILE);
         let head = Weights::load(&path)?;
         let mut weights = self.weights.clone();
+        let card = ModelCard { network_sha256: Some(self.identity()), ..self.card.clone() };
         for part in ["weight", "bias"] {
             let NamedTensor { shape, .. } = &weights.tensors[&format!("{layer}.{part}")];
             let name = format!("fc.{part}");
@@ -147,7 +154,7 @@ impl TorchNetwork {
             let tensor = NamedTensor { shape: shape.clone(), values };
             weights.tensors.insert(format!("{layer}.{part}"), tensor);
         }
-        Ok(train::write_model(&folder.join(MODEL_FILE), weights, &self.card)?)
+        Ok(train::write_model(&folder.join(MODEL_FILE), weights, &card)?)
     }
 }
 

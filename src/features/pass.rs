@@ -10,6 +10,7 @@ use super::rows::RowMaker;
 use super::{FeaturesError, FeaturesOutcome, FeaturesRequest, clear, outcome};
 use crate::backbone::{Backbone, BackboneError};
 use crate::bank::{BankError, BankWriter, ClassRow, Layout, Manifest, RowHead, TrainRow};
+use crate::classifier_file::ClassifierCard;
 use crate::dataset::{CropFlip, Dataset, DatasetError, Split};
 use crate::domain::{FeatureShape, LinearHead};
 use crate::progress::{Interrupt, Progress};
@@ -19,6 +20,8 @@ use crate::rng::{KeyedRng, Stage};
 pub(super) struct Pass<'a> {
     pub(super) request: &'a FeaturesRequest<'a>,
     pub(super) shape: FeatureShape,
+    /// sha256 that names the network.
+    pub(super) identity: String,
     /// In words.
     pub(super) device: String,
     pub(super) progress: &'a dyn Progress,
@@ -50,13 +53,12 @@ impl Pass<'_> {
         let mut writer = self.writer(out)?;
         let jobs = jobs(request);
         let total: u64 = jobs.iter().map(|job| job.items.len() as u64).sum();
-        let begin = Instant::now();
-        let mut forward_images_per_sec = None;
+        // Half before the pass and half after it, for a machine's pace changes.
+        let mut forward = Forward::default();
         if request.measure_forward {
-            forward_images_per_sec =
-                Some(time_forward(&jobs, backbone.as_mut(), request, *progress)?);
+            forward.time(&jobs, backbone.as_mut(), request, *progress)?;
         }
-        let forward_secs = begin.elapsed().as_secs_f64();
+        let begin = Instant::now();
         progress.start("feature maps", total, "row");
         let mut done = 0;
         for job in &jobs {
@@ -68,7 +70,12 @@ impl Pass<'_> {
             })?;
         }
         let outcome = self.finish(writer, manifest, head)?;
-        Ok(FeaturesOutcome { forward_images_per_sec, forward_secs, ..outcome })
+        let secs = begin.elapsed().as_secs_f64();
+        if request.measure_forward {
+            forward.time(&jobs, backbone.as_mut(), request, *progress)?;
+        }
+        let forward_images_per_sec = forward.images_per_sec();
+        Ok(FeaturesOutcome { forward_images_per_sec, ..outcome }.took(secs))
     }
 
     pub(super) fn row_maker<'h>(&self, head: &'h LinearHead) -> RowMaker<'h> {
@@ -99,7 +106,12 @@ impl Pass<'_> {
         let class =
             |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
         let classes: Vec<ClassRow> = dataset.class_names.iter().zip(&counts.0).map(class).collect();
-        let written = writer.finish(&classes, head)?;
+        let card = ClassifierCard {
+            class_names: dataset.class_names.clone(),
+            network_sha256: self.identity.clone(),
+            input: None,
+        };
+        let written = writer.finish(&classes, head, &card)?;
         (manifest.splits, manifest.files) = (written.splits, written.files);
         manifest.save(&out)?;
         self.progress.finish();
@@ -244,37 +256,50 @@ impl Job<'_> {
     }
 }
 
-/// Images a second of the forward pass alone, over inputs that are ready in memory.
-fn time_forward(
-    jobs: &[Job],
-    backbone: &mut dyn Backbone,
-    request: &FeaturesRequest,
-    progress: &dyn Progress,
-) -> Result<f64, FeaturesError> {
-    const READY_BATCHES: usize = 4;
-    let total: u64 = jobs.iter().map(|job| job.items.len() as u64).sum();
-    progress.start("bare forward pass", total, "row");
-    let (mut images, mut secs) = (0, 0.0);
-    for job in jobs {
-        let ready: Vec<(usize, Vec<f32>)> = job
-            .chunks(request)
-            .take(READY_BATCHES)
-            .map(|items| Ok((items.len(), job.inputs(request, items)?)))
-            .collect::<Result<_, DatasetError>>()?;
-        backbone.feature_maps(&ready[0].1, ready[0].0)?;
-        let mut rest = job.items.len();
-        for (n, inputs) in ready.iter().cycle() {
-            if rest == 0 {
-                break;
+/// The forward pass alone, over inputs that are ready in memory.
+#[derive(Default)]
+struct Forward {
+    images: usize,
+    secs: f64,
+}
+
+impl Forward {
+    /// Times it over half as many images as the jobs have.
+    fn time(
+        &mut self,
+        jobs: &[Job],
+        backbone: &mut dyn Backbone,
+        request: &FeaturesRequest,
+        progress: &dyn Progress,
+    ) -> Result<(), FeaturesError> {
+        const READY_BATCHES: usize = 4;
+        let half = |job: &Job| job.items.len().div_ceil(2);
+        progress.start("bare forward pass", jobs.iter().map(half).sum::<usize>() as u64, "row");
+        for job in jobs {
+            let ready: Vec<(usize, Vec<f32>)> = job
+                .chunks(request)
+                .take(READY_BATCHES)
+                .map(|items| Ok((items.len(), job.inputs(request, items)?)))
+                .collect::<Result<_, DatasetError>>()?;
+            backbone.feature_maps(&ready[0].1, ready[0].0)?;
+            let mut rest = half(job);
+            for (n, inputs) in ready.iter().cycle() {
+                if rest == 0 {
+                    break;
+                }
+                let begin = Instant::now();
+                backbone.feature_maps(inputs, *n)?;
+                self.secs += begin.elapsed().as_secs_f64();
+                self.images += n;
+                rest = rest.saturating_sub(*n);
+                progress.advance(*n as u64);
             }
-            let begin = Instant::now();
-            backbone.feature_maps(inputs, *n)?;
-            secs += begin.elapsed().as_secs_f64();
-            images += n;
-            rest = rest.saturating_sub(*n);
-            progress.advance(*n as u64);
         }
+        progress.finish();
+        Ok(())
     }
-    progress.finish();
-    Ok(images as f64 / secs)
+
+    fn images_per_sec(&self) -> Option<f64> {
+        (self.images > 0).then(|| self.images as f64 / self.secs)
+    }
 }

@@ -283,6 +283,6 @@ pub fn run(
             bytes_read: bench.bytes_read(),
         },
     };
-    folder.write(&result.classifier, &report, &result.statistics, &masks)?;
+    folder.write(&result.classifier, &bank.card, &report, &result.statistics, &masks)?;
     Ok(FinetuneOutcome { folder: folder.path, already_done: false, report })
 }

@@ -10,6 +10,7 @@ use super::diagnostics::{self, BatchStatistics, ClassMasks};
 use super::{FinetuneError, FinetuneRequest, Report, Selection};
 use crate::atomic_file;
 use crate::bank::Bank;
+use crate::classifier_file::ClassifierCard;
 use crate::config::FinetuneConfig;
 use crate::eval::{Classifier, Input};
 use crate::report;
@@ -98,11 +99,12 @@ impl RunFolder {
     pub(super) fn write(
         &self,
         classifier: &Classifier,
+        card: &ClassifierCard,
         report: &Report,
         statistics: &BatchStatistics,
         masks: &[ClassMasks],
     ) -> Result<(), FinetuneError> {
-        classifier_weights(classifier).save(&self.path.join(CLASSIFIER_FILE))?;
+        classifier_weights(classifier, card).save(&self.path.join(CLASSIFIER_FILE))?;
         let resolved = Resolved {
             bank: &report.bank,
             seed: report.seed,
@@ -120,24 +122,23 @@ impl RunFolder {
     }
 }
 
-/// `fc.weight` [C, K] and `fc.bias` [C]; where vectors are changed before the linear layer, the
-/// metadata entry `input` says how, with the tensor `input.centre` [K] where one is taken off.
-fn classifier_weights(classifier: &Classifier) -> Weights {
-    let mut weights = Weights::of_head(&classifier.head);
+/// The classifier's file, for the classes and the network of `card`; where a centre is taken off
+/// vectors first, it is the tensor `input.centre` [K].
+fn classifier_weights(classifier: &Classifier, card: &ClassifierCard) -> Weights {
+    let mut further = vec![];
     let input = match &classifier.input {
-        Input::Plain => return weights,
-        Input::Direction => "l2-normalise".into(),
+        Input::Plain => None,
+        Input::Direction => Some("l2-normalise".into()),
         Input::CentredDirection(centre) => {
             let tensor = NamedTensor { shape: vec![centre.len()], values: centre.clone() };
-            weights.tensors.insert("input.centre".into(), tensor);
-            "subtract input.centre, l2-normalise".into()
+            further.push(("input.centre".to_string(), tensor));
+            Some("subtract input.centre, l2-normalise".into())
         }
         Input::Tukey(power) => {
-            format!("l2-normalise, raise magnitudes to the power {power}, l2-normalise")
+            Some(format!("l2-normalise, raise magnitudes to the power {power}, l2-normalise"))
         }
     };
-    weights.metadata.insert("input".into(), input);
-    weights
+    ClassifierCard { input, ..card.clone() }.weights(&classifier.head, further)
 }
 
 /// The path relative to the current directory where it lies below it, for messages.

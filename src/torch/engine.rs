@@ -39,7 +39,11 @@ impl Engine for TorchEngine {
         options: &EngineOptions,
     ) -> Result<Box<dyn Backbone>, BackboneError> {
         let place = prepare(options)?;
-        let network = Network::new(network, place, options.channels_last, weights, path)?;
+        for parameter in &network.parameters {
+            weights.tensor(&parameter.name, &parameter.shape, path)?;
+        }
+        let (network, weights) = network.folded(weights);
+        let network = Network::new(&network, place, options.channels_last, &weights, path)?;
         Ok(Box::new(TorchBackbone { network, shape }))
     }
 

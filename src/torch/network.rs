@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    Activation, BATCH_NORM_EPS, BackboneError, Conv, Network as Description, Node, Op,
+    Activation, BATCH_NORM_EPS, BackboneError, Conv, IMAGES, Network as Description, Node, Op,
+    Value,
 };
 use fsa_bank::config::Freeze;
 use fsa_bank::weights::{NamedTensor, Weights};
@@ -194,10 +195,19 @@ impl Network {
             Op::PadChannels { before, after } => {
                 x.f_constant_pad_nd([0, 0, 0, 0, *before as i64, *after as i64])
             }
+            // Written over the input that nothing else needs: a pass less over fresh memory.
+            Op::Add if self.overwrites(index, node.inputs[0], mode) => {
+                x.shallow_clone().f_add_(input(1))
+            }
             Op::Add => x.f_add(input(1)),
             Op::Multiply => x.f_mul(input(1)),
             Op::Concat => Tensor::f_cat(&[x, input(1)], 1),
         }
+    }
+
+    /// Whether node `index` may write over its input: nothing uses it later, and no gradient needs it.
+    fn overwrites(&self, index: usize, input: Value, mode: Mode) -> bool {
+        mode == Mode::Frozen && input != IMAGES && self.last_uses[input.0] == index
     }
 
     fn conv(&self, x: &Tensor, conv: &Conv) -> Result<Tensor, TchError> {

@@ -24,7 +24,7 @@ use crate::weights::{Weights, WeightsError};
 
 pub use model_file::{
     CHECKPOINT_FILE, MODEL_FILE, ModelCard, Recalibration, load_model, read as read_model,
-    write as write_model,
+    set_network, write as write_model,
 };
 pub use schedule::learning_rate;
 

@@ -57,6 +57,9 @@ pub struct ModelCard {
     /// How the batch statistics were estimated, where they are not those of Phase-I.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recalibration: Option<Recalibration>,
+    /// sha256 of the weights before another classifier was put in, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_sha256: Option<String>,
 }
 
 /// Batch statistics that were estimated on class-balanced batches.
@@ -90,6 +93,7 @@ impl ModelCard {
             config: config_hash(pipeline),
             epoch: 0,
             recalibration: None,
+            network_sha256: None,
         }
     }
 
@@ -200,6 +204,19 @@ pub fn write(path: &Path, mut weights: Weights, card: &ModelCard) -> Result<(), 
     let text = serde_json::to_string(card).expect("a card is JSON");
     weights.metadata = [(METADATA_KEY.to_string(), text)].into();
     weights.save(path)
+}
+
+/// Notes in a model's card which network it is and which classes it has, once another classifier was
+/// put in; weights without a card stay as they are.
+pub fn set_network(weights: &mut Weights, sha256: &str, class_names: &[String]) {
+    let text = weights.metadata.get(METADATA_KEY);
+    let card = text.and_then(|text| serde_json::from_str::<ModelCard>(text).ok());
+    if let Some(mut card) = card {
+        card.network_sha256 = Some(sha256.into());
+        card.class_names = class_names.to_vec();
+        let text = serde_json::to_string(&card).expect("a card is JSON");
+        weights.metadata.insert(METADATA_KEY.into(), text);
+    }
 }
 
 pub(super) fn write_checkpoint(

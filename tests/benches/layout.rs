@@ -137,7 +137,8 @@ fn write(dir: &Path, bank: &Bank, rows: &[TrainRow], layout: Layout) {
         let class = |(name, &n): (&String, &u64)| ClassRow { name: name.clone(), train_images: n };
         let classes: Vec<ClassRow> =
             bank.class_names.iter().zip(&bank.class_counts.0).map(class).collect();
-        let Written { splits, files } = writer.finish(&classes, &bank.head)?;
+        let Written { splits, files, .. } =
+            writer.finish(&classes, &bank.head, &Default::default())?;
         let manifest = Manifest { version: FORMAT_VERSION, splits, files, ..bank.manifest.clone() };
         Ok(manifest.save(dir)?)
     };

@@ -94,7 +94,8 @@ fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<
     writer.append_pooled("test", &test)?;
     let class = |(name, &n): (&String, &u64)| ClassRow { name: name.clone(), train_images: n };
     let classes_table: Vec<ClassRow> = names.iter().zip(&counts).map(class).collect();
-    let Written { splits, files, .. } = writer.finish(&classes_table, &head)?;
+    let Written { splits, files, .. } =
+        writer.finish(&classes_table, &head, &Default::default())?;
     let manifest = Manifest {
         format: Manifest::format_name(),
         version: FORMAT_VERSION,

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use fsa_bank::classifier_file::ClassifierCard;
 use serde_json::Value;
 
 use crate::command_line::{call, text};
@@ -205,6 +206,34 @@ fn libtorch_and_onnxruntime_make_the_same_bank() {
     assert!(rows(&path("given/shards")).cam == onnx.cam);
 }
 
+/// A classifier says of which classes and which network it is: names go into the exported model, and
+/// another network is doubted.
+#[test]
+fn a_classifier_brings_its_names_and_knows_its_network() {
+    let dir = tempfile::tempdir().unwrap();
+    image_folder(&dir.path().join("photos"), &[30, 5, 2]);
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let corpus = |name: &str| format!("{}/tests/data/onnx/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (own, other) = (corpus("mean-dynamo.onnx"), corpus("no-bias-dynamo.onnx"));
+    let fit = ["--images", &path("photos"), "--out", &path("run"), "--head", "fit"];
+    run(&[&["features", "--onnx", &own], &fit[..]].concat());
+    run(&["finetune", &path("run/shards"), "--out", &path("tuned"), "--iterations", "20"]);
+    let classifier = path("tuned/classifier.safetensors");
+    let export = |network: &str, out: &str| {
+        let output = call(&["-q", "export", network, "--classifier", &classifier, "--onnx", out]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let better = path("better.onnx");
+    assert_eq!(export(&own, &better), "");
+    let predicted = json(&["predict", &better, &path("photos/test")]);
+    assert!(predicted[0]["top"][0]["name"].as_str().unwrap().starts_with("colour-"));
+    // The exported file is still the same network, whatever classifier is in it.
+    assert_eq!(export(&better, &path("again.onnx")), "");
+    let doubt = export(&other, &path("wrong.onnx"));
+    assert!(doubt.contains("this classifier is of another network"), "{doubt}");
+}
+
 #[test]
 fn a_classifier_that_does_not_fit_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -222,8 +251,7 @@ fn a_classifier_that_does_not_fit_is_refused() {
         |k: usize| fsa_bank::domain::LinearHead::new(vec![0.5; 4 * k], vec![0.0; 4]).unwrap();
     let message = refused(&fsa_bank::weights::Weights::of_head(&head(5)), 3);
     assert!(message.contains("takes 5 channels; the network gives 8"), "{message}");
-    let mut changed = fsa_bank::weights::Weights::of_head(&head(8));
-    changed.metadata.insert("input".into(), "l2-normalise".into());
-    let message = refused(&changed, 3);
+    let card = ClassifierCard { input: Some("l2-normalise".into()), ..Default::default() };
+    let message = refused(&card.weights(&head(8), []), 3);
     assert!(message.contains("changed by `l2-normalise`"), "{message}");
 }

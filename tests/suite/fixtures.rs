@@ -119,7 +119,8 @@ impl BankSpec {
         let class =
             |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
         let classes: Vec<ClassRow> = names.iter().zip(&self.counts).map(class).collect();
-        let Written { splits, files, .. } = writer.finish(&classes, &self.head()).unwrap();
+        let Written { splits, files, .. } =
+            writer.finish(&classes, &self.head(), &Default::default()).unwrap();
         let manifest = Manifest {
             format: Manifest::format_name(),
             version: FORMAT_VERSION,

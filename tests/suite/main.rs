@@ -11,6 +11,8 @@ mod exported;
 mod fake_engine;
 mod finetune;
 mod fixtures;
+#[cfg(feature = "onnx")]
+mod hostile;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;

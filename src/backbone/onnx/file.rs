@@ -7,8 +7,8 @@ use half::{bf16, f16};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::OnnxError;
 use super::proto::{Graph, Model, Tensor, data_type};
+use super::{OnnxError, bounds};
 
 /// Where a tensor's values are: `TensorProto.DataLocation.EXTERNAL`.
 const EXTERNAL: i32 = 1;
@@ -41,6 +41,9 @@ impl OnnxFile {
     /// As [`OnnxFile::load`].
     pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, OnnxError> {
         let damaged = |found: String| OnnxError::Damaged { path: path.into(), found };
+        if bounds::parts(bytes) > bounds::MOST_PARTS {
+            return Err(damaged(format!("it has more than {} parts", bounds::MOST_PARTS)));
+        }
         let mut model = Model::decode(bytes).map_err(|e| damaged(e.to_string()))?;
         let mut hash = Sha256::new();
         hash.update(bytes);
@@ -58,7 +61,7 @@ impl OnnxFile {
         }
         let mut names: Vec<_> = files.iter().collect();
         names.sort_unstable_by_key(|(name, _)| *name);
-        names.iter().for_each(|(_, bytes)| hash.update(bytes));
+        names.iter().for_each(|(_, file)| hash.update(&file.bytes));
         Ok(Self { model, path: path.into(), sha256: crate::hex(&hash.finalize()) })
     }
 
@@ -87,11 +90,23 @@ impl OnnxFile {
     }
 }
 
+/// A file of weights beside the model.
+struct Outside {
+    bytes: Vec<u8>,
+    /// Bytes that tensors took of it.
+    taken: usize,
+}
+
+/// Bytes of such a file at most: ResNet-152 has a quarter of a gigabyte.
+const MOST_OUTSIDE_BYTES: u64 = 16 << 30;
+/// How often, on average, tensors may take the same bytes.
+const MOST_SHARED: usize = 4;
+
 /// Reads the values of a tensor that lie in another file of the model's folder.
 fn take_in(
     tensor: &mut Tensor,
     model: &Path,
-    files: &mut HashMap<String, Vec<u8>>,
+    files: &mut HashMap<String, Outside>,
 ) -> Result<(), OnnxError> {
     let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| &e.value);
     let location = entry("location").cloned().unwrap_or_default();
@@ -120,16 +135,27 @@ fn take_in(
         if !real(&file)?.starts_with(base) {
             return Err(wrong("a link that leads out of the model's folder".into()));
         }
+        let length = std::fs::metadata(&file).map_err(|e| wrong(e.to_string()))?.len();
+        if length > MOST_OUTSIDE_BYTES {
+            return Err(wrong(format!("it has {length} bytes, more than any CNN's weights")));
+        }
         let bytes = std::fs::read(&file).map_err(|e| wrong(e.to_string()))?;
-        files.insert(location.clone(), bytes);
+        files.insert(location.clone(), Outside { bytes, taken: 0 });
     }
-    let bytes = &files[&location];
+    let bytes = &files[&location].bytes;
     let end = length.map_or(Some(bytes.len()), |n| offset.checked_add(n));
     let range = end.and_then(|end| bytes.get(offset..end));
     let values = range.ok_or_else(|| {
         wrong(format!("it has {} bytes; {offset} + {length:?} are wanted", bytes.len()))
     })?;
+    let taken = files.values().map(|file| file.taken).sum::<usize>() + values.len();
+    if taken > MOST_SHARED * files.values().map(|file| file.bytes.len()).sum::<usize>() {
+        return Err(wrong("more tensors share its bytes than any network has".into()));
+    }
     let values = values.to_vec();
+    if let Some(file) = files.get_mut(&location) {
+        file.taken += values.len();
+    }
     tensor.raw_data = Some(values);
     tensor.external_data.clear();
     tensor.data_location = None;

@@ -1,6 +1,7 @@
 //! Networks as ONNX files: those of other programs, whose map and classifier are found in the graph,
 //! and those of this crate, written from a [`super::Network`].
 
+mod bounds;
 mod export;
 mod file;
 mod find;

@@ -1,14 +1,15 @@
 //! ONNX files at work, in onnxruntime: a library that is loaded when it is first needed.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use half::f16;
 use ort::environment::Environment;
 use ort::ep::ExecutionProvider;
-use ort::session::Session;
 use ort::session::builder::SessionBuilder;
-use ort::value::{DynValue, Tensor};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{Tensor, TensorRef};
 
 use super::OnnxError;
 use super::file::OnnxFile;
@@ -250,14 +251,14 @@ impl OnnxBackbone {
         let input = &self.found.input;
         let side = self.side;
         let (shape, values) = match input.channels_last {
-            false => ([images, 3, side, side], inputs.to_vec()),
-            true => ([images, side, side, 3], channels_last(inputs, side * side)),
+            false => ([images, 3, side, side], Cow::Borrowed(inputs)),
+            true => ([images, side, side, 3], Cow::Owned(channels_last(inputs, side * side))),
         };
-        let tensor: Result<DynValue, ort::Error> = match input.half {
-            false => Tensor::from_array((shape, values)).map(|t| t.into_dyn()),
+        let tensor: Result<SessionInputValue, ort::Error> = match input.half {
+            false => TensorRef::from_array_view((shape, &*values)).map(|t| t.into()),
             true => {
                 let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
-                Tensor::from_array((shape, halves)).map(|t| t.into_dyn())
+                Tensor::from_array((shape, halves)).map(|t| t.into())
             }
         };
         let path = self.path.clone();

@@ -59,7 +59,7 @@ fn head_source(
             let (epochs, weight_decay) = (features.fit_epochs, features.fit_weight_decay);
             Some(HeadSource::Fitted(FitOptions { epochs, weight_decay, seed: *seed }))
         }
-        Some(path) => Some(HeadSource::Given(crate::export::plain_head(path)?)),
+        Some(path) => Some(HeadSource::Given(crate::export::plain_head(path)?.0)),
     })
 }
 

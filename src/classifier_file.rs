@@ -1,0 +1,80 @@
+//! The file of a classifier, as banks and Phase-II leave it: `fc.weight` [C, K] and `fc.bias` [C] as
+//! safetensors, and one metadata entry that says which classes and which network they belong to.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::LinearHead;
+use crate::weights::{NamedTensor, Weights, WeightsError};
+
+const METADATA_KEY: &str = "fsa-bank";
+
+/// What a classifier's file says of itself; nothing, where another program wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClassifierCard {
+    /// Name of each class, in the order of the logits; empty where not known.
+    pub class_names: Vec<String>,
+    /// sha256 that names the network whose pooled vectors it takes; empty where not known.
+    pub network_sha256: String,
+    /// What is done to vectors before the FC layer, where something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+}
+
+impl ClassifierCard {
+    /// What the metadata of a file says.
+    pub fn of(weights: &Weights) -> Self {
+        let text = weights.metadata.get(METADATA_KEY);
+        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// The file's content: the FC layer, further tensors, and this card.
+    pub fn weights(
+        &self,
+        head: &LinearHead,
+        further: impl IntoIterator<Item = (String, NamedTensor)>,
+    ) -> Weights {
+        let mut weights = Weights::of_head(head);
+        weights.tensors.extend(further);
+        let text = serde_json::to_string(self).expect("texts are JSON");
+        weights.metadata.insert(METADATA_KEY.into(), text);
+        weights
+    }
+}
+
+/// Reads the FC layer of a file, whatever its sizes, and what the file says of itself.
+///
+/// # Errors
+/// It is not there, or no FC layer is in it.
+pub fn read(path: &Path) -> Result<(LinearHead, ClassifierCard), WeightsError> {
+    let file = Weights::load(path)?;
+    let shape = file.tensors.get("fc.weight").map(|t| t.shape.as_slice());
+    let (classes, channels) = match shape {
+        Some(&[classes, channels]) => (classes, channels),
+        _ => (0, 0),
+    };
+    Ok((file.linear_head(classes, channels, path)?, ClassifierCard::of(&file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_classifier_is_read_back_with_its_card() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.safetensors");
+        let head = LinearHead::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![0.5, -0.5]).unwrap();
+        let card = ClassifierCard {
+            class_names: vec!["a".into(), "b".into()],
+            network_sha256: "12ab".into(),
+            input: None,
+        };
+        card.weights(&head, []).save(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), (head.clone(), card));
+        Weights::of_head(&head).save(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), (head, ClassifierCard::default()));
+    }
+}
