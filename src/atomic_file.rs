@@ -44,8 +44,19 @@ impl AtomicFile {
     pub fn create(target: &Path) -> Result<Self, WriteError> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let aside = target.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let file = File::create(&aside).map_err(WriteError::at(target))?;
+        let open = File::options().read(true).write(true).create(true).truncate(true).open(&aside);
+        let file = open.map_err(WriteError::at(target))?;
         Ok(Self { target: target.into(), aside, writer: Some(BufWriter::new(file)) })
+    }
+
+    /// What was written so far, to be read again.
+    ///
+    /// # Errors
+    /// It cannot be written out.
+    pub fn written(&mut self) -> io::Result<&File> {
+        let writer = self.writer.as_mut().expect("not committed");
+        writer.flush()?;
+        Ok(writer.get_ref())
     }
 
     /// Syncs the content to disk and renames the file to its name.

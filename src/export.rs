@@ -56,7 +56,7 @@ pub enum ExportError {
         expected: usize,
     },
     /// A network without a classifier, and none given.
-    #[error("{}: this network has no classifier\n  Give one with --classifier, such as the classifier.safetensors of its bank or of a Phase-II result.", path.display())]
+    #[error("{}: this network ends without a classifier\n  Give one with --classifier, such as the classifier.safetensors of its bank or of a Phase-II result.", path.display())]
     NoClassifier {
         /// The network.
         path: PathBuf,
@@ -225,13 +225,15 @@ impl Model {
         };
         let mut model = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
             let file = OnnxFile::load(path)?;
-            let found = if head.is_some() { file.find_map()? } else { file.find()? };
+            let found = file.find().or_else(|refusal| match (file.find_map(), &head) {
+                (Ok(found), Some(_)) => Ok(found),
+                (Ok(_), None) => Err(ExportError::NoClassifier { path: path.into() }),
+                (Err(_), _) => Err(refusal.into()),
+            })?;
             // Of a network without classifier the channels are known once it runs.
             found.head().map_or(Ok(()), |old| must_fit(old.channels()))?;
             let description = Description::of_onnx(&file, found.input.side);
-            let Some(of_file) = found.head().or(head.as_ref()).cloned() else {
-                return Err(ExportError::NoClassifier { path: path.into() });
-            };
+            let of_file = found.head().or(head.as_ref()).cloned().expect("one of them is there");
             let identity = description.identity(file.sha256());
             let (path, kind) = (path.into(), Kind::Onnx(Box::new(file)));
             Self { path, kind, head: of_file, description, identity, doubt: None }

@@ -1,6 +1,9 @@
 //! Writing a bank: rows into shards, shards into a folder, the manifest last.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +14,6 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::error::ArrowError;
-use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -23,7 +25,7 @@ use parquet::schema::types::ColumnPath;
 use super::manifest::{Checksum, FileEntry, RowGroupEntry, ShardEntry, SplitEntry};
 use super::schema::{self, LIST_ELEMENT, MAP_COLUMN};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
-use crate::atomic_file;
+use crate::atomic_file::{self, AtomicFile, WriteError};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{FeatureShape, LinearHead};
 
@@ -116,10 +118,11 @@ pub struct BankWriter {
     open: Option<OpenShard>,
 }
 
+/// The shard under way; what is finished of it is on disk, aside.
 struct OpenShard {
     split: &'static str,
     path: PathBuf,
-    writer: ArrowWriter<Vec<u8>>,
+    writer: ArrowWriter<AtomicFile>,
     rows: u64,
 }
 
@@ -211,15 +214,14 @@ impl BankWriter {
             let room = (group_rows - shard.rows % group_rows).min(shard_rows - shard.rows);
             let (now, later) = rest.split_at(rest.len().min(room as usize));
             let path = shard.path.clone();
-            let encode =
-                |e: ParquetError| BankError::Encode { path: path.clone(), message: e.to_string() };
+            let encode = failed(&path);
             let batch = columns(now, &self.class_names)
                 .and_then(|columns| RecordBatch::try_new(schema.clone(), columns))
                 .map_err(|e| encode(e.into()))?;
-            shard.writer.write(&batch).map_err(encode)?;
+            shard.writer.write(&batch).map_err(&encode)?;
             shard.rows += now.len() as u64;
             if shard.rows.is_multiple_of(group_rows) {
-                shard.writer.flush().map_err(encode)?;
+                shard.writer.flush().map_err(&encode)?;
             }
             rest = later;
         }
@@ -239,8 +241,9 @@ impl BankWriter {
         let options = ArrowWriterOptions::new()
             .with_properties(self.properties())
             .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)
-            .map_err(|e| BankError::Encode { path: path.clone(), message: e.to_string() })?;
+        let file = AtomicFile::create(&path)?;
+        let writer =
+            ArrowWriter::try_new_with_options(file, schema, options).map_err(failed(&path))?;
         Ok(OpenShard { split, path, writer, rows: 0 })
     }
 
@@ -278,18 +281,16 @@ impl BankWriter {
         let Some(shard) = self.open.take() else {
             return Ok(());
         };
-        let encode = |e: ParquetError| BankError::Encode {
-            path: shard.path.clone(),
-            message: e.to_string(),
-        };
-        let bytes = Bytes::from(shard.writer.into_inner().map_err(encode)?);
+        let encode = failed(&shard.path);
+        let mut file = shard.writer.into_inner().map_err(&encode)?;
+        let written = file.written().map_err(WriteError::at(&shard.path))?;
         let metadata = ParquetMetaDataReader::new()
             .with_page_index_policy(PageIndexPolicy::Required)
-            .parse_and_finish(&bytes)
-            .map_err(encode)?;
-        atomic_file::write(&shard.path, &bytes)?;
-        let file = shard.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let entry = shard_entry(file, &bytes, &metadata);
+            .parse_and_finish(written)
+            .map_err(&encode)?;
+        let name = shard.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let entry = shard_entry(name, written, &metadata).map_err(WriteError::at(&shard.path))?;
+        file.commit()?;
         self.splits.entry(shard.split.into()).or_default().shards.push(entry);
         Ok(())
     }
@@ -319,8 +320,7 @@ impl BankWriter {
 
     fn classes_table(&self, classes: &[ClassRow], head: &LinearHead) -> Result<Vec<u8>, BankError> {
         let path = self.dir.join(CLASSES_FILE);
-        let encode =
-            |e: ParquetError| BankError::Encode { path: path.clone(), message: e.to_string() };
+        let encode = failed(&path);
         let columns = || -> Result<Vec<ArrayRef>, ArrowError> {
             Ok(vec![
                 Arc::new(Int32Array::from_iter_values(0..classes.len() as i32)),
@@ -340,9 +340,20 @@ impl BankWriter {
             .with_properties(self.properties())
             .with_skip_arrow_metadata(true);
         let mut writer =
-            ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(encode)?;
-        writer.write(&batch).map_err(encode)?;
-        writer.into_inner().map_err(encode)
+            ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(&encode)?;
+        writer.write(&batch).map_err(&encode)?;
+        writer.into_inner().map_err(&encode)
+    }
+}
+
+/// A shard that could not be encoded, or whose file could not be written.
+fn failed(path: &Path) -> impl Fn(ParquetError) -> BankError + '_ {
+    move |e| match e {
+        ParquetError::External(source) if source.is::<io::Error>() => {
+            let source = *source.downcast::<io::Error>().expect("asked above");
+            WriteError::at(path)(source).into()
+        }
+        e => BankError::Encode { path: path.into(), message: e.to_string() },
     }
 }
 
@@ -373,8 +384,9 @@ fn list_of(
 }
 
 fn float_list<'a>(lists: impl Iterator<Item = &'a [f32]> + Clone) -> Result<ArrayRef, ArrowError> {
-    let lengths = lists.clone().map(<[f32]>::len).collect();
-    let values: Vec<f32> = lists.flatten().copied().collect();
+    let lengths: Vec<usize> = lists.clone().map(<[f32]>::len).collect();
+    let mut values = Vec::with_capacity(lengths.iter().sum());
+    lists.for_each(|list| values.extend_from_slice(list));
     list_of(DataType::Float32, lengths, Arc::new(Float32Array::from(values)))
 }
 
@@ -385,9 +397,12 @@ fn bool_list<'a>(lists: impl Iterator<Item = &'a [bool]> + Clone) -> Result<Arra
 }
 
 /// Checksums of every range of a finished shard.
-fn shard_entry(file: String, bytes: &[u8], metadata: &ParquetMetaData) -> ShardEntry {
-    let of = |(start, length): (u64, u64)| {
-        Checksum::of(&bytes[start as usize..(start + length) as usize])
+fn shard_entry(name: String, file: &File, metadata: &ParquetMetaData) -> io::Result<ShardEntry> {
+    let mut buffer = vec![];
+    let mut checksum = |(start, length): (u64, u64)| {
+        buffer.resize(length as usize, 0);
+        file.read_exact_at(&mut buffer, start)?;
+        Ok::<_, io::Error>(Checksum::of(&buffer))
     };
     let mut footer_offset = 0;
     let mut row_groups = vec![];
@@ -398,16 +413,17 @@ fn shard_entry(file: String, bytes: &[u8], metadata: &ParquetMetaData) -> ShardE
             footer_offset = footer_offset.max(start + length);
             let spans = schema::checked_spans(metadata, index, at)
                 .expect("shards are written with an offset index");
-            columns.push(spans.into_iter().map(of).collect());
+            columns.push(spans.into_iter().map(&mut checksum).collect::<Result<_, _>>()?);
         }
         row_groups.push(RowGroupEntry { rows: group.num_rows() as u64, columns });
     }
-    ShardEntry {
-        file,
+    let bytes = file.metadata()?.len();
+    Ok(ShardEntry {
+        file: name,
         rows: row_groups.iter().map(|g| g.rows).sum(),
-        bytes: bytes.len() as u64,
+        bytes,
         footer_offset,
-        footer_xxh3: Checksum::of(&bytes[footer_offset as usize..]),
+        footer_xxh3: checksum((footer_offset, bytes - footer_offset))?,
         row_groups,
-    }
+    })
 }

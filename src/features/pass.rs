@@ -61,14 +61,12 @@ impl Pass<'_> {
         let begin = Instant::now();
         progress.start("feature maps", total, "row");
         let mut done = 0;
-        for job in &jobs {
-            job.run(request, &maker, backbone.as_mut(), &mut writer, &mut |rows| {
-                done += rows;
-                progress.advance(rows);
-                let stopped = FeaturesError::Interrupted { done, total };
-                if self.interrupt.requested() { Err(stopped) } else { Ok(()) }
-            })?;
-        }
+        run(request, &jobs, &maker, backbone.as_mut(), &mut writer, &mut |rows| {
+            done += rows;
+            progress.advance(rows);
+            let stopped = FeaturesError::Interrupted { done, total };
+            if self.interrupt.requested() { Err(stopped) } else { Ok(()) }
+        })?;
         let outcome = self.finish(writer, manifest, head)?;
         let secs = begin.elapsed().as_secs_f64();
         if request.measure_forward {
@@ -205,55 +203,57 @@ impl Job<'_> {
         )?;
         Ok(inputs)
     }
+}
 
-    /// Runs the three stages over the split; `after` is told the rows of each batch.
-    fn run(
-        &self,
-        request: &FeaturesRequest,
-        maker: &RowMaker,
-        backbone: &mut dyn Backbone,
-        writer: &mut BankWriter,
-        after: &mut dyn FnMut(u64) -> Result<(), FeaturesError>,
-    ) -> Result<(), FeaturesError> {
-        std::thread::scope(|scope| {
-            let (send_inputs, inputs) = crossbeam_channel::bounded(QUEUED_BATCHES);
-            let (send_maps, maps) =
-                crossbeam_channel::bounded::<(&[(u32, u32)], Vec<f32>)>(QUEUED_BATCHES);
-            scope.spawn(move || {
-                for items in self.chunks(request) {
-                    let batch = self.inputs(request, items);
-                    let failed = batch.is_err();
-                    if send_inputs.send((items, batch)).is_err() || failed {
-                        return;
-                    }
+/// Rows on their way through the stages, with what the stage before made of them.
+type Batch<'a, T> = (&'a Job<'a>, &'a [(u32, u32)], T);
+
+/// Runs the three stages over the jobs; `after` is told the rows of each batch.
+fn run<'a>(
+    request: &FeaturesRequest,
+    jobs: &'a [Job<'a>],
+    maker: &RowMaker,
+    backbone: &mut dyn Backbone,
+    writer: &mut BankWriter,
+    after: &mut dyn FnMut(u64) -> Result<(), FeaturesError>,
+) -> Result<(), FeaturesError> {
+    std::thread::scope(|scope| {
+        let (send_inputs, inputs) =
+            crossbeam_channel::bounded::<Batch<Result<Vec<f32>, DatasetError>>>(QUEUED_BATCHES);
+        let (send_maps, maps) = crossbeam_channel::bounded::<Batch<Vec<f32>>>(QUEUED_BATCHES);
+        scope.spawn(move || {
+            for (job, items) in jobs.iter().flat_map(|j| j.chunks(request).map(move |c| (j, c))) {
+                let batch = job.inputs(request, items);
+                let failed = batch.is_err();
+                if send_inputs.send((job, items, batch)).is_err() || failed {
+                    return;
                 }
-            });
-            let encoder = scope.spawn(move || {
-                for (items, maps) in maps {
-                    let head = |&(sample, view): &(u32, u32)| row_head(self.split, sample, view);
-                    let heads = items.iter().map(head).collect();
-                    let rows = maker.rows(heads, maps)?;
-                    append(writer, self.name, rows)?;
+            }
+        });
+        let encoder = scope.spawn(move || {
+            for (job, items, maps) in maps {
+                let head = |&(sample, view): &(u32, u32)| row_head(job.split, sample, view);
+                let rows = maker.rows(items.iter().map(head).collect(), maps)?;
+                append(writer, job.name, rows)?;
+            }
+            Ok::<_, BankError>(())
+        });
+        let forward = || -> Result<(), FeaturesError> {
+            for (job, items, batch) in inputs {
+                let maps = backbone.feature_maps(&batch?, items.len())?;
+                if send_maps.send((job, items, maps)).is_err() {
+                    // The encoder has failed; its error is taken below.
+                    return Ok(());
                 }
-                Ok::<_, BankError>(())
-            });
-            let forward = || -> Result<(), FeaturesError> {
-                for (items, batch) in inputs {
-                    let maps = backbone.feature_maps(&batch?, items.len())?;
-                    if send_maps.send((items, maps)).is_err() {
-                        // The encoder has failed; its error is taken below.
-                        return Ok(());
-                    }
-                    after(items.len() as u64)?;
-                }
-                Ok(())
-            };
-            let forward = forward();
-            drop(send_maps);
-            encoder.join().expect("the encoder does not panic")?;
-            forward
-        })
-    }
+                after(items.len() as u64)?;
+            }
+            Ok(())
+        };
+        let forward = forward();
+        drop(send_maps);
+        encoder.join().expect("the encoder does not panic")?;
+        forward
+    })
 }
 
 /// The forward pass alone, over inputs that are ready in memory.

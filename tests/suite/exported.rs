@@ -254,4 +254,8 @@ fn a_classifier_that_does_not_fit_is_refused() {
     let card = ClassifierCard { input: Some("l2-normalise".into()), ..Default::default() };
     let message = refused(&card.weights(&head(8), []), 3);
     assert!(message.contains("changed by `l2-normalise`"), "{message}");
+    // A network's name that is not a hash is doubted all the same, and shown in part.
+    let card = ClassifierCard { network_sha256: "\u{e4}".repeat(20), ..Default::default() };
+    let doubt = refused(&card.weights(&head(8), []), 0);
+    assert!(doubt.contains(&format!("({}, not ", "\u{e4}".repeat(12))), "{doubt}");
 }

@@ -213,8 +213,12 @@ fn a_pretrained_network_and_images_are_enough() {
     // Without a classifier there is nothing to predict.
     let model = corpus_file("headless-map-dynamo.onnx");
     let output = call(&["-q", "predict", model.to_str().unwrap(), &photos]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("must end in"), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("without a classifier") && message.contains("--classifier"),
+        "{message}"
+    );
 }
 
 fn json(args: &[&str]) -> serde_json::Value {
