@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{FinetuneConfig, Pipeline, Stem};
+use super::{FinetuneConfig, Pipeline, Schedule, Stem};
 
 /// What can be wrong with a pipeline.
 #[derive(Debug, thiserror::Error)]
@@ -299,6 +299,44 @@ fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
                 "train.step_factor",
                 t.step_factor.to_string(),
                 "above 0, at most 1",
+            ),
+            (
+                t.milestones.is_empty() == (t.schedule == Schedule::Multistep)
+                    || !t.milestones.is_sorted_by(|a, b| a < b)
+                    || t.milestones.iter().any(|&m| m == 0 || m >= t.epochs),
+                "train.milestones",
+                format!("{:?}", t.milestones),
+                "rising epochs below train.epochs with schedule = \"multistep\", none without",
+            ),
+            (
+                !(0.0..=100.0).contains(&t.focal_gamma),
+                "train.focal_gamma",
+                t.focal_gamma.to_string(),
+                "0 to 100",
+            ),
+            (
+                !(0.0..1.0).contains(&t.class_balance_beta),
+                "train.class_balance_beta",
+                t.class_balance_beta.to_string(),
+                "0 up to, not including, 1",
+            ),
+            (
+                !(0.0..1.0).contains(&t.label_smoothing),
+                "train.label_smoothing",
+                t.label_smoothing.to_string(),
+                "0 up to, not including, 1",
+            ),
+            (
+                !(0.0..=100.0).contains(&t.mixup_alpha),
+                "train.mixup_alpha",
+                t.mixup_alpha.to_string(),
+                "0 to 100",
+            ),
+            (
+                !(0.0..1.0).contains(&t.ema_decay),
+                "train.ema_decay",
+                t.ema_decay.to_string(),
+                "0 up to, not including, 1",
             ),
             (
                 t.crop_padding > d.image_size,
