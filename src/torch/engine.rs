@@ -139,7 +139,9 @@ impl TorchTrainable {
     fn new(network: Network, device: Device, recipe: &Recipe) -> Result<Self, BackboneError> {
         let averaged = match recipe.keeps_average {
             false => vec![],
-            true => network.tensors().map(|(name, t)| (name, t.shallow_clone(), t.copy())).collect(),
+            true => {
+                network.tensors().map(|(name, t)| (name, t.shallow_clone(), t.copy())).collect()
+            }
         };
         let trained = network
             .trained()

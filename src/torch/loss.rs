@@ -84,7 +84,8 @@ mod tests {
         };
         let (mut sum, mut weights) = (0.0, 0.0);
         for (row, label) in LOGITS.iter().zip(labels) {
-            let shifted: Vec<f64> = (0..3).map(|c| row[c] + or(&objective.offsets, c, 0.0)).collect();
+            let shifted: Vec<f64> =
+                (0..3).map(|c| row[c] + or(&objective.offsets, c, 0.0)).collect();
             let log_sum = shifted.iter().map(|v| v.exp()).sum::<f64>().ln();
             let gap = |c: usize| log_sum - shifted[c];
             let s = objective.label_smoothing;

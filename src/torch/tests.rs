@@ -5,7 +5,9 @@ mod references;
 
 use std::path::Path;
 
-use fsa_bank::backbone::{self, Batch, Engine, EngineOptions, MOMENTUM, Network as Description, Recipe};
+use fsa_bank::backbone::{
+    self, Batch, Engine, EngineOptions, MOMENTUM, Network as Description, Recipe,
+};
 use fsa_bank::config::{Arch, Arithmetic, Freeze, NetworkConfig};
 use fsa_bank::weights::Weights;
 
@@ -170,7 +172,8 @@ fn the_average_of_the_weights_is_kept_and_swapped() {
         let now = model.model().tensors;
         for (name, average) in &mut wanted {
             let pairs = average.values.iter_mut().zip(&now[name].values);
-            pairs.for_each(|(a, &w)| *a = (decay * f64::from(*a)) as f32 + (1.0 - decay as f32) * w);
+            pairs
+                .for_each(|(a, &w)| *a = (decay * f64::from(*a)) as f32 + (1.0 - decay as f32) * w);
         }
     }
     let weights = model.model().tensors;

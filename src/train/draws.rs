@@ -137,8 +137,8 @@ mod tests {
         for i in 0..3 {
             let other = labels[i] as usize;
             for v in 0..2 {
-                let wanted = share as f32 * inputs[2 * i + v]
-                    + (1.0 - share) as f32 * inputs[2 * other + v];
+                let wanted =
+                    share as f32 * inputs[2 * i + v] + (1.0 - share) as f32 * inputs[2 * other + v];
                 assert!((mixture.inputs[2 * i + v] - wanted).abs() < 1e-5);
             }
         }

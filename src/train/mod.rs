@@ -19,8 +19,8 @@ use crate::backbone::{
     self, BackboneError, Batch, Engine, EngineOptions, Network, Recipe, Trainable,
 };
 use crate::config::{Pipeline, TrainConfig};
-use crate::domain::ClassCounts;
 use crate::dataset::{CropFlip, Dataset, DatasetError, Normalisation, Split};
+use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::weights::{Weights, WeightsError};
@@ -97,7 +97,7 @@ pub enum TrainError {
         loss: f64,
     },
     /// The user stopped the run.
-    #[error("interrupted in epoch {epoch}, after {step} of {steps} steps; all of them are in {}\n  Continue with --resume.", path.display())]
+    #[error("interrupted in epoch {epoch}, after {step} of {steps} steps; saved in {}\n  Continue with --resume.", path.display())]
     Interrupted {
         /// Epoch under way, from 1.
         epoch: usize,

@@ -137,7 +137,8 @@ impl Trainable for FakeTrainable {
     ) -> Result<(), BackboneError> {
         let (classes, channels) = (self.head.classes(), self.head.channels());
         self.head = model.linear_head(classes, channels, path)?;
-        self.momentum = state.tensor(&format!("{MOMENTUM}fc.weight"), &[classes, channels], path)?.to_vec();
+        self.momentum =
+            state.tensor(&format!("{MOMENTUM}fc.weight"), &[classes, channels], path)?.to_vec();
         Ok(())
     }
 
