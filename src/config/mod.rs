@@ -6,6 +6,7 @@
 mod check;
 mod finetune;
 mod method;
+mod variants;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use toml::Table;
 pub use check::ConfigError;
 pub use finetune::{FinetuneConfig, GenericClasses, MaskValues, RateSchedule, Sampling, ShotRule};
 pub use method::{Batches, Loss, Method};
+pub use variants::of as variants_of;
 
 /// A whole pipeline: the data, the network and the settings of the three stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -473,7 +475,8 @@ pub struct LoadedPipeline {
     pub finetune_keys: Table,
 }
 
-/// Reads and checks a pipeline file.
+/// Reads and checks a pipeline file, or a variant of one: `x-small.toml` is `x.toml` with its
+/// `[variants.small]` in place.
 ///
 /// `overrides` are `section.key=value` settings (values in TOML syntax; a bare word is a string)
 /// applied before the check.
@@ -482,9 +485,10 @@ pub struct LoadedPipeline {
 /// An unreadable file, a syntax error, an unknown key (with the nearest known one), a value of the
 /// wrong type or out of range: each names the file and the key.
 pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigError> {
-    let text = std::fs::read_to_string(file)
+    let (written, variants) = variants::file_of(file);
+    let text = std::fs::read_to_string(&written)
         .map_err(|source| ConfigError::Read { file: file.into(), source })?;
-    let (mut pipeline, finetune_keys) = check::parse(file, &text, overrides)?;
+    let (mut pipeline, finetune_keys) = check::parse(&written, &text, &variants, overrides)?;
     let folder = file.parent().unwrap_or(Path::new(""));
     pipeline.dataset.path = folder.join(&pipeline.dataset.path);
     if !pipeline.network.weights.as_os_str().is_empty() {
@@ -508,7 +512,7 @@ pub fn with_overrides(
     // Methods bring settings of their own, which explicit defaults would hide.
     sections.remove("finetune");
     let text = toml::to_string(&sections).expect("settings are TOML");
-    let (pipeline, finetune_keys) = check::parse(place, &text, overrides)?;
+    let (pipeline, finetune_keys) = check::parse(place, &text, "", overrides)?;
     Ok(LoadedPipeline { name, file: place.into(), pipeline, finetune_keys })
 }
 
