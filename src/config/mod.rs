@@ -274,6 +274,8 @@ pub enum TrainLoss {
     Focal,
     /// Cross-entropy weighted by (1 - beta) / (1 - beta^n) (Cui et al., CVPR 2019).
     ClassBalanced,
+    /// The focal loss with the same weights (their Eq. 12, with a softmax).
+    ClassBalancedFocal,
     /// Cross-entropy of `logits + log n` (Ren et al., NeurIPS 2020).
     BalancedSoftmax,
 }

@@ -7,14 +7,14 @@ use crate::domain::ClassCounts;
 /// The loss of `config` for classes with `counts` training images; the formulas are those of Phase-II
 /// (docs/method.md).
 pub(super) fn objective(config: &TrainConfig, counts: &ClassCounts) -> Objective {
-    let label_smoothing = config.label_smoothing;
+    let TrainConfig { label_smoothing, focal_gamma, .. } = *config;
+    let weights = || counts.effective_weights(config.class_balance_beta);
     let plain = Objective { label_smoothing, ..Objective::default() };
     match config.loss {
         TrainLoss::CrossEntropy => plain,
-        TrainLoss::Focal => Objective { focal_gamma: config.focal_gamma, ..plain },
-        TrainLoss::ClassBalanced => {
-            Objective { weights: counts.effective_weights(config.class_balance_beta), ..plain }
-        }
+        TrainLoss::Focal => Objective { focal_gamma, ..plain },
+        TrainLoss::ClassBalanced => Objective { weights: weights(), ..plain },
+        TrainLoss::ClassBalancedFocal => Objective { weights: weights(), focal_gamma, ..plain },
         TrainLoss::BalancedSoftmax => {
             let offset = |&n: &u64| (n.max(1) as f64).ln() as f32;
             Objective { offsets: counts.0.iter().map(offset).collect(), ..plain }
@@ -44,6 +44,8 @@ mod tests {
         let offsets = vec![2f32.ln(), 0.0];
         assert_eq!(of(TrainLoss::BalancedSoftmax), Objective { offsets, ..plain.clone() });
         let weights = of(TrainLoss::ClassBalanced).weights;
+        let focal = of(TrainLoss::ClassBalancedFocal);
+        assert_eq!((&focal.weights, focal.focal_gamma), (&weights, 1.5));
         assert!((weights[0] - 0.8).abs() < 1e-6 && (weights[1] - 1.2).abs() < 1e-6);
     }
 }
