@@ -76,6 +76,17 @@ impl ClassCounts {
         order
     }
 
+    /// Weight of a sample of each class, [C]: (1 − β) / (1 − β^n) for n images, scaled so that they
+    /// sum to the number of classes. `beta` is in [0, 1).
+    ///
+    /// Source: Cui et al., CVPR 2019, Eq. 9.
+    pub fn effective_weights(&self, beta: f64) -> Vec<f32> {
+        let images = self.0.iter().map(|&n| n.max(1) as f64);
+        let raw: Vec<f64> = images.map(|n| (1.0 - beta) / (1.0 - beta.powf(n))).collect();
+        let scale = raw.len() as f64 / raw.iter().sum::<f64>();
+        raw.into_iter().map(|weight| (weight * scale) as f32).collect()
+    }
+
     /// Head and tail classes: the head is the smallest number of largest classes that hold at
     /// least `head_ratio` of all images (paper, Sec. 5.4), the tail is the rest.
     ///
@@ -174,6 +185,17 @@ mod tests {
         };
         assert_eq!(heads(10, 5000.0), [(7, 9), (7, 8), (6, 7), (5, 6), (4, 5)]);
         assert_eq!(heads(100, 500.0), [(72, 84), (64, 78), (54, 68), (48, 61), (42, 54)]);
+    }
+
+    #[test]
+    fn class_balanced_weights_by_hand() {
+        let close = |beta, wanted: [f32; 2]| {
+            let found = ClassCounts(vec![1, 2]).effective_weights(beta);
+            assert!(found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}");
+        };
+        // beta 1/2: (1 - 1/2) / (1 - 1/2^n) is 1, 2/3 for n = 1, 2; scaled by 2 / (5/3).
+        close(0.5, [1.2, 0.8]);
+        close(0.0, [1.0, 1.0]);
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub enum Stage {
     HeadFit = 11,
     /// Images that batch statistics are estimated on: key (batch, 0).
     Recalibration = 12,
+    /// Images drawn for an epoch of Phase-I that is not a permutation: key (epoch, 0).
+    EpochDraws = 13,
+    /// Partners and share of a mixed batch in Phase-I: key (epoch, step).
+    Mixup = 14,
 }
 
 /// SplitMix64 over a keyed start.
@@ -95,6 +99,30 @@ impl KeyedRng {
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
+    /// A draw from Beta(α, α): x / (x + y) of two draws from Gamma(α).
+    pub fn beta(&mut self, alpha: f64) -> f64 {
+        let (x, y) = (self.gamma(alpha), self.gamma(alpha));
+        // Both are 0 only where α is so small that the draw is one of the two ends.
+        if x + y > 0.0 { x / (x + y) } else { f64::from(self.below(2)) }
+    }
+
+    /// A draw from Gamma(α) (Marsaglia and Tsang, 2000).
+    fn gamma(&mut self, alpha: f64) -> f64 {
+        if alpha < 1.0 {
+            let power = (1.0 - self.unit()).powf(1.0 / alpha);
+            return self.gamma(alpha + 1.0) * power;
+        }
+        let d = alpha - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.normal();
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && (1.0 - self.unit()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return d * v;
+            }
+        }
+    }
+
     /// Shuffles in place, every permutation equally likely (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
@@ -136,6 +164,19 @@ mod tests {
         assert_ne!(items, (0..100).collect::<Vec<_>>());
         items.sort_unstable();
         assert_eq!(items, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn beta_draws_have_their_mean_and_variance() {
+        for alpha in [0.2, 1.0, 4.0] {
+            let mut rng = KeyedRng::new(1, Stage::BatchRows, (0, 0));
+            let draws: Vec<f64> = (0..50_000).map(|_| rng.beta(alpha)).collect();
+            let mean = draws.iter().sum::<f64>() / 50_000.0;
+            let variance = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 50_000.0;
+            let wanted = 1.0 / (4.0 * (2.0 * alpha + 1.0));
+            assert!((mean - 0.5).abs() < 0.01, "{alpha}: {mean}");
+            assert!((variance / wanted - 1.0).abs() < 0.03, "{alpha}: {variance} {wanted}");
+        }
     }
 
     #[test]

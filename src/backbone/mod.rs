@@ -78,14 +78,40 @@ pub struct Batch {
     pub inputs: Vec<f32>,
     /// Class of each image.
     pub labels: Vec<i64>,
+    /// Where the images are mixtures: of what else.
+    pub mixed: Option<Mixed>,
+}
+
+/// The other part of mixed images (mixup).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mixed {
+    /// Class of each image's other part.
+    pub labels: Vec<i64>,
+    /// Share of the first part, in [0, 1].
+    pub share: f64,
+}
+
+/// What a training step minimises: for an image of class y with logits z and log p = log softmax(z +
+/// offsets), the mean over the batch, weighted by `weights`, of
+/// (1 − p_y)^γ · ((1 − s) · −log p_y + s · the mean over all classes of −log p).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Objective {
+    /// [C], added to the logits; empty for none.
+    pub offsets: Vec<f32>,
+    /// [C], weight of an image of the class; empty for 1.
+    pub weights: Vec<f32>,
+    /// γ of the focal loss; 0 for none.
+    pub focal_gamma: f64,
+    /// s, the share of the target that is spread over all classes.
+    pub label_smoothing: f64,
 }
 
 /// What a training step saw.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StepOutcome {
-    /// Mean cross-entropy of the batch.
+    /// Mean loss of the batch.
     pub loss: f64,
-    /// Images classified right, before the update.
+    /// Images classified right (mixtures: as their first part), before the update.
     pub correct: usize,
 }
 
@@ -103,11 +129,16 @@ pub trait Backbone {
 
 /// A network in Phase-I.
 pub trait Trainable {
-    /// One step of SGD.
+    /// One step of SGD; the running average, where one is kept, then keeps `average_decay` of itself.
     ///
     /// # Errors
     /// The engine failed.
-    fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepOutcome, BackboneError>;
+    fn step(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f64,
+        average_decay: f64,
+    ) -> Result<StepOutcome, BackboneError>;
 
     /// How many images of the batch are classified right, with frozen batch statistics.
     ///
@@ -118,19 +149,27 @@ pub trait Trainable {
     /// Parameters and batch statistics, under torchvision's names.
     fn model(&self) -> Weights;
 
-    /// SGD's momentum buffers, each under its parameter's name.
-    fn momentum(&self) -> Weights;
+    /// What else a run needs to go on: SGD's momentum buffers ([`MOMENTUM`]) and the running average
+    /// ([`AVERAGE`]), each tensor under the prefix and its own name.
+    fn state(&self) -> Weights;
 
-    /// Takes back both; missing momentum buffers start at zero.
+    /// Takes back both.
     ///
     /// # Errors
     /// A tensor is missing or has another shape; `path` is for the message.
     fn restore(
         &mut self,
         model: &Weights,
-        momentum: &Weights,
+        state: &Weights,
         path: &std::path::Path,
     ) -> Result<(), BackboneError>;
+
+    /// Exchanges the weights and their running average, where one is kept; called twice it leaves all as
+    /// it was.
+    ///
+    /// # Errors
+    /// The engine failed.
+    fn swap_average(&mut self) -> Result<(), BackboneError>;
 }
 
 /// A network whose batch statistics are estimated anew: means over the batches it is shown.
@@ -145,15 +184,24 @@ pub trait Recalibrator {
     fn model(&self) -> Weights;
 }
 
-/// Constants of SGD.
-#[derive(Debug, Clone, Copy)]
-pub struct SgdOptions {
-    /// Momentum.
+/// Prefix of momentum buffers in [`Trainable::state`].
+pub const MOMENTUM: &str = "momentum/";
+/// Prefix of the running average there.
+pub const AVERAGE: &str = "average/";
+
+/// What all steps of a run have in common.
+#[derive(Debug, Clone, Default)]
+pub struct Recipe {
+    /// Momentum of SGD.
     pub momentum: f64,
     /// L2 penalty on all parameters.
     pub weight_decay: f64,
     /// What is not trained.
     pub freeze: Freeze,
+    /// What is minimised.
+    pub objective: Objective,
+    /// Whether a running average of the weights and batch statistics is kept.
+    pub keeps_average: bool,
 }
 
 /// What makes networks run.
@@ -167,7 +215,7 @@ pub trait Engine {
         network: &Network,
         weights: &Weights,
         options: &EngineOptions,
-        sgd: SgdOptions,
+        recipe: &Recipe,
     ) -> Result<Box<dyn Trainable>, BackboneError>;
 
     /// A frozen network with maps of `shape`; `path` names the weights in messages.

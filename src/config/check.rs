@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{FinetuneConfig, Pipeline, Stem};
+use super::{FinetuneConfig, Pipeline, Schedule, Stem};
 
 /// What can be wrong with a pipeline.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,16 @@ pub enum ConfigError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A variant that is not there, or is not made of settings.
+    #[error("{}: {found}; expected {expected}", file.display())]
+    Variant {
+        /// The pipeline.
+        file: PathBuf,
+        /// What is wrong.
+        found: String,
+        /// What may be there.
+        expected: String,
+    },
     /// A grid that is not `key=v1,v2,...`.
     #[error("--grid {text}: expected key=v1,v2,..., such as head_ratio=0.7,0.8,0.9")]
     Grid {
@@ -80,6 +90,7 @@ fn suggestion(nearest: &Option<String>, known: &[String]) -> String {
 pub(super) fn parse(
     file: &Path,
     text: &str,
+    variants: &str,
     overrides: &[String],
 ) -> Result<(Pipeline, Table), ConfigError> {
     let syntax = |e: toml::de::Error| ConfigError::Syntax {
@@ -87,16 +98,18 @@ pub(super) fn parse(
         message: e.to_string().trim_end().into(),
     };
     let mut table: Table = toml::from_str(text).map_err(syntax)?;
+    let has_variants = table.contains_key(super::variants::SECTION);
+    super::variants::apply(file, &mut table, variants)?;
     refuse_unknown(file, text, &table)?;
-    // Types are checked on the text itself, so that the message shows the line.
-    let mut pipeline: Pipeline = toml::from_str(text).map_err(syntax)?;
-    if !overrides.is_empty() {
-        for assignment in overrides {
-            apply_override(&mut table, assignment)?;
-        }
-        refuse_unknown(file, text, &table)?;
-        pipeline = table.clone().try_into().map_err(syntax)?;
+    if !has_variants {
+        // Types are checked on the text itself, so that the message shows the line.
+        toml::from_str::<Pipeline>(text).map_err(syntax)?;
     }
+    for assignment in overrides {
+        apply_override(&mut table, assignment)?;
+    }
+    refuse_unknown(file, text, &table)?;
+    let mut pipeline: Pipeline = table.clone().try_into().map_err(syntax)?;
     let keys = table.get("finetune").and_then(Value::as_table).cloned().unwrap_or_default();
     pipeline.finetune = super::finetune::resolve(&keys, &Table::new()).map_err(syntax)?;
     ranges(file, &pipeline)?;
@@ -299,6 +312,44 @@ fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
                 "train.step_factor",
                 t.step_factor.to_string(),
                 "above 0, at most 1",
+            ),
+            (
+                t.milestones.is_empty() == (t.schedule == Schedule::Multistep)
+                    || !t.milestones.is_sorted_by(|a, b| a < b)
+                    || t.milestones.iter().any(|&m| m == 0 || m >= t.epochs),
+                "train.milestones",
+                format!("{:?}", t.milestones),
+                "rising epochs below train.epochs with schedule = \"multistep\", none without",
+            ),
+            (
+                !(0.0..=100.0).contains(&t.focal_gamma),
+                "train.focal_gamma",
+                t.focal_gamma.to_string(),
+                "0 to 100",
+            ),
+            (
+                !(0.0..1.0).contains(&t.class_balance_beta),
+                "train.class_balance_beta",
+                t.class_balance_beta.to_string(),
+                "0 up to, not including, 1",
+            ),
+            (
+                !(0.0..1.0).contains(&t.label_smoothing),
+                "train.label_smoothing",
+                t.label_smoothing.to_string(),
+                "0 up to, not including, 1",
+            ),
+            (
+                !(0.0..=100.0).contains(&t.mixup_alpha),
+                "train.mixup_alpha",
+                t.mixup_alpha.to_string(),
+                "0 to 100",
+            ),
+            (
+                !(0.0..1.0).contains(&t.ema_decay),
+                "train.ema_decay",
+                t.ema_decay.to_string(),
+                "0 up to, not including, 1",
             ),
             (
                 t.crop_padding > d.image_size,
@@ -522,12 +573,12 @@ mod tests {
 
     fn error(text: &str, overrides: &[&str]) -> String {
         let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
-        parse(Path::new("p.toml"), text, &overrides).unwrap_err().to_string()
+        parse(Path::new("p.toml"), text, "", &overrides).unwrap_err().to_string()
     }
 
     #[test]
     fn absent_keys_take_their_defaults() {
-        let p = parse(Path::new("p.toml"), VALID, &[]).unwrap().0;
+        let p = parse(Path::new("p.toml"), VALID, "", &[]).unwrap().0;
         assert_eq!((p.seed, p.train, p.finetune), (3, Default::default(), Default::default()));
     }
 
@@ -565,7 +616,7 @@ mod tests {
         let overrides =
             ["train.epochs=7", "network.arch=resnet34", "finetune.gamma_range=[0.2, 0.8]"];
         let overrides = overrides.map(String::from);
-        let p = parse(Path::new("p.toml"), VALID, &overrides).unwrap().0;
+        let p = parse(Path::new("p.toml"), VALID, "", &overrides).unwrap().0;
         assert_eq!(p.train.epochs, 7);
         assert_eq!(p.network.arch, super::super::Arch::Resnet34);
         assert_eq!(p.finetune.gamma_range, [0.2, 0.8]);

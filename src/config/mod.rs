@@ -6,6 +6,7 @@
 mod check;
 mod finetune;
 mod method;
+mod variants;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use toml::Table;
 pub use check::ConfigError;
 pub use finetune::{FinetuneConfig, GenericClasses, MaskValues, RateSchedule, Sampling, ShotRule};
 pub use method::{Batches, Loss, Method};
+pub use variants::of as variants_of;
 
 /// A whole pipeline: the data, the network and the settings of the three stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -262,12 +264,42 @@ impl NetworkConfig {
     }
 }
 
+/// What Phase-I minimises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainLoss {
+    /// Softmax cross-entropy.
+    CrossEntropy,
+    /// (1 - p)^gamma times cross-entropy (Lin et al., ICCV 2017).
+    Focal,
+    /// Cross-entropy weighted by (1 - beta) / (1 - beta^n) (Cui et al., CVPR 2019).
+    ClassBalanced,
+    /// The focal loss with the same weights (their Eq. 12, with a softmax).
+    ClassBalancedFocal,
+    /// Cross-entropy of `logits + log n` (Ren et al., NeurIPS 2020).
+    BalancedSoftmax,
+}
+
+/// Which images make up an epoch of Phase-I.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EpochSampling {
+    /// Every image once.
+    Instance,
+    /// As many draws as images, with replacement: a class uniformly, then an image of it.
+    Class,
+    /// The same with classes in proportion to the square root of their images (Kang et al., ICLR 2020).
+    SquareRoot,
+}
+
 /// How the learning rate falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
     /// Times `step_factor` every `step_epochs`.
     Step,
+    /// Times `step_factor` after each of the epochs of `milestones`.
+    Multistep,
     /// Half a cosine, from the learning rate to 0 at the last step.
     Cosine,
 }
@@ -304,8 +336,25 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Epochs between steps.
     pub step_epochs: usize,
+    /// Epochs after which the learning rate steps down.
+    pub milestones: Vec<usize>,
     /// Factor of a step.
     pub step_factor: f64,
+    /// What training minimises.
+    pub loss: TrainLoss,
+    /// gamma of the focal loss.
+    pub focal_gamma: f64,
+    /// beta of class-balanced weights.
+    pub class_balance_beta: f64,
+    /// Share of the target that is spread over all classes.
+    pub label_smoothing: f64,
+    /// alpha of mixup's Beta distribution (Zhang et al., ICLR 2018); 0 mixes nothing.
+    pub mixup_alpha: f64,
+    /// Which images make up an epoch.
+    pub sampling: EpochSampling,
+    /// Share that a running average of the weights keeps of itself in each step; the average becomes the
+    /// model. 0 keeps none.
+    pub ema_decay: f64,
     /// Pixels of zero padding before the random crop; 0 does not crop.
     pub crop_padding: usize,
     /// Random horizontal flips.
@@ -331,7 +380,15 @@ impl Default for TrainConfig {
             warmup_epochs: 0,
             schedule: Schedule::Step,
             step_epochs: 150,
+            milestones: vec![],
             step_factor: 0.1,
+            loss: TrainLoss::CrossEntropy,
+            focal_gamma: 2.0,
+            class_balance_beta: 0.9999,
+            label_smoothing: 0.0,
+            mixup_alpha: 0.0,
+            sampling: EpochSampling::Instance,
+            ema_decay: 0.0,
             crop_padding: 4,
             flip: true,
             arithmetic: Arithmetic::F32,
@@ -420,7 +477,8 @@ pub struct LoadedPipeline {
     pub finetune_keys: Table,
 }
 
-/// Reads and checks a pipeline file.
+/// Reads and checks a pipeline file, or a variant of one: `x-small.toml` is `x.toml` with its
+/// `[variants.small]` in place.
 ///
 /// `overrides` are `section.key=value` settings (values in TOML syntax; a bare word is a string)
 /// applied before the check.
@@ -429,9 +487,10 @@ pub struct LoadedPipeline {
 /// An unreadable file, a syntax error, an unknown key (with the nearest known one), a value of the
 /// wrong type or out of range: each names the file and the key.
 pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigError> {
-    let text = std::fs::read_to_string(file)
+    let (written, variants) = variants::file_of(file);
+    let text = std::fs::read_to_string(&written)
         .map_err(|source| ConfigError::Read { file: file.into(), source })?;
-    let (mut pipeline, finetune_keys) = check::parse(file, &text, overrides)?;
+    let (mut pipeline, finetune_keys) = check::parse(&written, &text, &variants, overrides)?;
     let folder = file.parent().unwrap_or(Path::new(""));
     pipeline.dataset.path = folder.join(&pipeline.dataset.path);
     if !pipeline.network.weights.as_os_str().is_empty() {
@@ -455,7 +514,7 @@ pub fn with_overrides(
     // Methods bring settings of their own, which explicit defaults would hide.
     sections.remove("finetune");
     let text = toml::to_string(&sections).expect("settings are TOML");
-    let (pipeline, finetune_keys) = check::parse(place, &text, overrides)?;
+    let (pipeline, finetune_keys) = check::parse(place, &text, "", overrides)?;
     Ok(LoadedPipeline { name, file: place.into(), pipeline, finetune_keys })
 }
 

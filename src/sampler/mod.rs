@@ -254,7 +254,7 @@ impl BatchSampler {
         match self.batches {
             Batches::Mixup => {
                 let other = self.tail.draw(rng);
-                Sample::Mixed { row, other, share: beta(self.mixup_alpha, rng) as f32 }
+                Sample::Mixed { row, other, share: rng.beta(self.mixup_alpha) as f32 }
             }
             Batches::Smote if !self.is_real(row, rng) => {
                 let near = &self.neighbours[row as usize];
@@ -274,30 +274,6 @@ impl BatchSampler {
     fn is_real(&self, row: u32, rng: &mut KeyedRng) -> bool {
         let own = self.class_rows.of(ClassId(self.labels[row as usize])).len();
         (rng.below(self.largest_class as u32) as usize) < own
-    }
-}
-
-/// A draw from Beta(α, α): x / (x + y) of two draws from Gamma(α).
-fn beta(alpha: f64, rng: &mut KeyedRng) -> f64 {
-    let (x, y) = (gamma(alpha, rng), gamma(alpha, rng));
-    // Both are 0 only where α is so small that the mixture is one of its ends.
-    if x + y > 0.0 { x / (x + y) } else { f64::from(rng.below(2)) }
-}
-
-/// A draw from Gamma(α) (Marsaglia and Tsang, 2000).
-fn gamma(alpha: f64, rng: &mut KeyedRng) -> f64 {
-    if alpha < 1.0 {
-        let power = (1.0 - rng.unit()).powf(1.0 / alpha);
-        return gamma(alpha + 1.0, rng) * power;
-    }
-    let d = alpha - 1.0 / 3.0;
-    let c = 1.0 / (9.0 * d).sqrt();
-    loop {
-        let x = rng.normal();
-        let v = (1.0 + c * x).powi(3);
-        if v > 0.0 && (1.0 - rng.unit()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
-            return d * v;
-        }
     }
 }
 
@@ -415,19 +391,6 @@ mod tests {
                     assert!(neighbour == row ^ 1 && (0.0..1.0).contains(&way));
                 }
             }
-        }
-    }
-
-    #[test]
-    fn beta_draws_have_their_mean_and_variance() {
-        for alpha in [0.2, 1.0, 4.0] {
-            let mut rng = KeyedRng::new(1, Stage::BatchRows, (0, 0));
-            let draws: Vec<f64> = (0..50_000).map(|_| beta(alpha, &mut rng)).collect();
-            let mean = draws.iter().sum::<f64>() / 50_000.0;
-            let variance = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 50_000.0;
-            let wanted = 1.0 / (4.0 * (2.0 * alpha + 1.0));
-            assert!((mean - 0.5).abs() < 0.01, "{alpha}: {mean}");
-            assert!((variance / wanted - 1.0).abs() < 0.03, "{alpha}: {variance} {wanted}");
         }
     }
 

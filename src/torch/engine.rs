@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    Backbone, BackboneError, Batch, Engine, EngineOptions, Network as Description, Recalibrator,
-    SgdOptions, StepOutcome, Trainable,
+    AVERAGE, Backbone, BackboneError, Batch, Engine, EngineOptions, MOMENTUM,
+    Network as Description, Recalibrator, Recipe, StepOutcome, Trainable,
 };
 use fsa_bank::domain::FeatureShape;
 use fsa_bank::weights::Weights;
-use tch::{Device, Kind, Reduction, TchError, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use crate::device;
+use crate::loss::Loss;
 use crate::network::{Mode, Network, failed, to_host};
 
 /// The engine.
@@ -22,12 +23,13 @@ impl Engine for TorchEngine {
         network: &Description,
         weights: &Weights,
         options: &EngineOptions,
-        sgd: SgdOptions,
+        recipe: &Recipe,
     ) -> Result<Box<dyn Trainable>, BackboneError> {
         let place = prepare(options)?;
         let path = Path::new("initial weights");
         let network = Network::new(network, place, options.channels_last, weights, path)?;
-        Ok(Box::new(TorchTrainable::new(network.frozen(sgd.freeze), place.0, sgd)))
+        let network = network.frozen(recipe.freeze);
+        Ok(Box::new(TorchTrainable::new(network, place.0, recipe)?))
     }
 
     fn backbone(
@@ -124,13 +126,23 @@ impl Recalibrator for TorchRecalibrator {
 struct TorchTrainable {
     network: Network,
     device: Device,
-    sgd: SgdOptions,
+    momentum: f64,
+    weight_decay: f64,
+    loss: Loss,
     /// Name, parameter, momentum buffer.
     trained: Vec<(String, Tensor, Tensor)>,
+    /// Name, tensor of the network and its running average; empty where none is kept.
+    averaged: Vec<(String, Tensor, Tensor)>,
 }
 
 impl TorchTrainable {
-    fn new(network: Network, device: Device, sgd: SgdOptions) -> Self {
+    fn new(network: Network, device: Device, recipe: &Recipe) -> Result<Self, BackboneError> {
+        let averaged = match recipe.keeps_average {
+            false => vec![],
+            true => {
+                network.tensors().map(|(name, t)| (name, t.shallow_clone(), t.copy())).collect()
+            }
+        };
         let trained = network
             .trained()
             .into_iter()
@@ -139,26 +151,40 @@ impl TorchTrainable {
                 (name, parameter.set_requires_grad(true), momentum)
             })
             .collect();
-        Self { network, device, sgd, trained }
+        let loss = Loss::new(&recipe.objective, device).map_err(failed("preparing the loss"))?;
+        let Recipe { momentum, weight_decay, .. } = *recipe;
+        Ok(Self { network, device, momentum, weight_decay, loss, trained, averaged })
     }
 
-    fn try_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepOutcome, TchError> {
+    fn try_step(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f64,
+        average_decay: f64,
+    ) -> Result<StepOutcome, TchError> {
         let inputs = self.network.inputs(&batch.inputs, batch.labels.len())?;
         let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(self.device)?;
         let logits = self.network.logits(&self.network.feature_maps(&inputs, Mode::Training)?)?;
-        let loss =
-            logits.f_cross_entropy_loss(&labels, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
+        let loss = self.loss.of(&logits, &labels, batch.mixed.as_ref())?;
         loss.f_backward()?;
         no_grad(|| self.update(learning_rate))?;
+        no_grad(|| self.average(average_decay))?;
         Ok(StepOutcome { loss: loss.f_double_value(&[])?, correct: correct(&logits, &labels)? })
+    }
+
+    fn average(&mut self, decay: f64) -> Result<(), TchError> {
+        for (_, tensor, average) in &mut self.averaged {
+            let _ = average.f_lerp_(tensor, 1.0 - decay)?;
+        }
+        Ok(())
     }
 
     fn update(&mut self, learning_rate: f64) -> Result<(), TchError> {
         for (_, parameter, momentum) in &mut self.trained {
             let mut gradient = parameter.f_grad()?;
-            let mut v = momentum.f_mul_scalar_(self.sgd.momentum)?.f_add_(&gradient)?;
-            if self.sgd.weight_decay > 0.0 {
-                v = v.f_add_(&parameter.f_mul_scalar(self.sgd.weight_decay)?)?;
+            let mut v = momentum.f_mul_scalar_(self.momentum)?.f_add_(&gradient)?;
+            if self.weight_decay > 0.0 {
+                v = v.f_add_(&parameter.f_mul_scalar(self.weight_decay)?)?;
             }
             let _ = parameter.f_sub_(&v.f_mul_scalar(learning_rate)?)?;
             let _ = gradient.f_zero_()?;
@@ -173,8 +199,13 @@ fn correct(logits: &Tensor, labels: &Tensor) -> Result<usize, TchError> {
 }
 
 impl Trainable for TorchTrainable {
-    fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepOutcome, BackboneError> {
-        self.try_step(batch, learning_rate).map_err(failed("a training step"))
+    fn step(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f64,
+        average_decay: f64,
+    ) -> Result<StepOutcome, BackboneError> {
+        self.try_step(batch, learning_rate, average_decay).map_err(failed("a training step"))
     }
 
     fn count_correct(&mut self, batch: &Batch) -> Result<usize, BackboneError> {
@@ -193,26 +224,39 @@ impl Trainable for TorchTrainable {
         self.network.weights()
     }
 
-    fn momentum(&self) -> Weights {
-        let tensors = self.trained.iter().map(|(name, _, buffer)| (name.clone(), to_host(buffer)));
-        Weights { tensors: tensors.collect(), ..Weights::default() }
+    fn state(&self) -> Weights {
+        let momentum = self.trained.iter().map(|(n, _, t)| (format!("{MOMENTUM}{n}"), to_host(t)));
+        let average = self.averaged.iter().map(|(n, _, t)| (format!("{AVERAGE}{n}"), to_host(t)));
+        Weights { tensors: momentum.chain(average).collect(), ..Weights::default() }
     }
 
     fn restore(
         &mut self,
         model: &Weights,
-        momentum: &Weights,
+        state: &Weights,
         path: &Path,
     ) -> Result<(), BackboneError> {
         self.network.restore(model, path)?;
-        for (name, parameter, buffer) in &mut self.trained {
-            if momentum.tensors.contains_key(name.as_str()) {
-                let shape: Vec<usize> = parameter.size().iter().map(|&s| s as usize).collect();
-                let values = momentum.tensor(name, &shape, path)?;
-                let tensor = Tensor::from_slice(values).view(parameter.size().as_slice());
-                no_grad(|| buffer.f_copy_(&tensor)).map_err(failed("restoring momentum"))?;
+        for (prefix, tensors) in [(MOMENTUM, &mut self.trained), (AVERAGE, &mut self.averaged)] {
+            for (name, _, tensor) in tensors {
+                let shape: Vec<usize> = tensor.size().iter().map(|&s| s as usize).collect();
+                let values = state.tensor(&format!("{prefix}{name}"), &shape, path)?;
+                let values = Tensor::from_slice(values).view(tensor.size().as_slice());
+                no_grad(|| tensor.f_copy_(&values)).map_err(failed("restoring a checkpoint"))?;
             }
         }
         Ok(())
+    }
+
+    fn swap_average(&mut self) -> Result<(), BackboneError> {
+        let swap = || {
+            for (_, tensor, average) in &mut self.averaged {
+                let kept = tensor.f_detach()?.f_copy()?;
+                tensor.f_copy_(average)?;
+                average.f_copy_(&kept)?;
+            }
+            Ok(())
+        };
+        no_grad(swap).map_err(failed("taking the average of the weights"))
     }
 }

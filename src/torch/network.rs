@@ -120,6 +120,11 @@ impl Network {
         trained.map(|p| (p.name.clone(), self.tensors[&p.name].shallow_clone())).collect()
     }
 
+    /// Every tensor with its name.
+    pub fn tensors(&self) -> impl Iterator<Item = (String, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor))
+    }
+
     /// Copies tensors to the host.
     pub fn weights(&self) -> Weights {
         let all = self.tensors.iter();

@@ -5,7 +5,9 @@ mod references;
 
 use std::path::Path;
 
-use fsa_bank::backbone::{self, Batch, Engine, EngineOptions, Network as Description, SgdOptions};
+use fsa_bank::backbone::{
+    self, Batch, Engine, EngineOptions, MOMENTUM, Network as Description, Recipe,
+};
 use fsa_bank::config::{Arch, Arithmetic, Freeze, NetworkConfig};
 use fsa_bank::weights::Weights;
 
@@ -47,17 +49,18 @@ struct FirstStep {
 fn every_network_steps_as_pytorchs_does() {
     for (r, step) in references().into_iter().zip(references::read::<FirstStep>()) {
         let (network, _, weights) = r.network();
-        let sgd = SgdOptions { momentum: 0.9, weight_decay: 0.0, freeze: Freeze::None };
+        let recipe = Recipe { momentum: 0.9, ..Recipe::default() };
         for channels_last in [false, true] {
             let options = options(channels_last);
-            let mut model = TorchEngine.trainable(&network, &weights, &options, sgd).unwrap();
-            let batch = Batch { inputs: r.images(), labels: vec![0, 1] };
-            let loss = model.step(&batch, 0.01).unwrap().loss;
+            let mut model = TorchEngine.trainable(&network, &weights, &options, &recipe).unwrap();
+            let batch = Batch { inputs: r.images(), labels: vec![0, 1], mixed: None };
+            let loss = model.step(&batch, 0.01, 0.0).unwrap().loss;
             assert!((loss / step.loss - 1.0).abs() < 1e-4, "{}: {loss} {}", r.name(), step.loss);
             let length = |values: &[f32]| {
                 values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt()
             };
-            let gradient = model.momentum().tensors;
+            let gradient = model.state().tensors;
+            assert!(gradient.keys().all(|name| name.starts_with(MOMENTUM)));
             assert_eq!(gradient.len(), step.gradient.len());
             let largest = step.gradient.iter().copied().fold(0.0, f64::max);
             for ((name, tensor), &wanted) in gradient.iter().zip(&step.gradient) {
@@ -79,11 +82,12 @@ fn trained(
     let config = NetworkConfig { arch, ..NetworkConfig::default() };
     let (network, _) = backbone::network(&config, 3, side).unwrap();
     let initial = network.initial_weights(0);
-    let sgd = SgdOptions { momentum: 0.9, weight_decay: 0.0, freeze };
-    let mut model = TorchEngine.trainable(&network, &initial, &options(true), sgd).unwrap();
+    let recipe = Recipe { momentum: 0.9, freeze, ..Recipe::default() };
+    let mut model = TorchEngine.trainable(&network, &initial, &options(true), &recipe).unwrap();
     let inputs = units("batch", images * 3 * side * side).map(|u| (4.0 * u - 2.0) as f32).collect();
-    let batch = Batch { inputs, labels: (0..images as i64).map(|i| i % 3).collect() };
-    let losses = (0..4).map(|_| model.step(&batch, rate).unwrap().loss).collect();
+    let labels = (0..images as i64).map(|i| i % 3).collect();
+    let batch = Batch { inputs, labels, mixed: None };
+    let losses = (0..4).map(|_| model.step(&batch, rate, 0.0).unwrap().loss).collect();
     let after = model.model();
     (network, initial, after, losses)
 }
@@ -150,4 +154,36 @@ fn a_frozen_part_keeps_its_weights_and_statistics() {
         let frozen = !p.name.starts_with("layer4") && !p.name.starts_with("fc");
         assert_eq!(same, frozen, "{}", p.name);
     }
+}
+
+/// The running average of parameters and batch statistics, by hand; and exchanging it twice.
+#[test]
+fn the_average_of_the_weights_is_kept_and_swapped() {
+    let config = NetworkConfig { arch: Arch::Resnet10, width: 16, ..NetworkConfig::default() };
+    let (network, _) = backbone::network(&config, 3, 32).unwrap();
+    let initial = network.initial_weights(0);
+    let recipe = Recipe { momentum: 0.9, keeps_average: true, ..Recipe::default() };
+    let mut model = TorchEngine.trainable(&network, &initial, &options(true), &recipe).unwrap();
+    let inputs = units("batch", 6 * 3 * 32 * 32).map(|u| (4.0 * u - 2.0) as f32).collect();
+    let batch = Batch { inputs, labels: vec![0, 1, 2, 0, 1, 2], mixed: None };
+    let mut wanted = initial.tensors;
+    for decay in [0.1, 0.9] {
+        model.step(&batch, 0.01, decay).unwrap();
+        let now = model.model().tensors;
+        for (name, average) in &mut wanted {
+            let pairs = average.values.iter_mut().zip(&now[name].values);
+            pairs
+                .for_each(|(a, &w)| *a = (decay * f64::from(*a)) as f32 + (1.0 - decay as f32) * w);
+        }
+    }
+    let weights = model.model().tensors;
+    model.swap_average().unwrap();
+    let average = model.model().tensors;
+    for (name, wanted) in &wanted {
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+        assert!(average[name].values.iter().zip(&wanted.values).all(close), "{name}");
+        assert!(average[name] != weights[name], "{name}");
+    }
+    model.swap_average().unwrap();
+    assert!(model.model().tensors == weights);
 }

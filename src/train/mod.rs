@@ -3,7 +3,9 @@
 //! The paper's Sec. 4.1: plain training on all images. Evaluation on the test images is shown and
 //! never chooses anything; the weights of the last epoch are the result.
 
+mod draws;
 mod model_file;
+mod objective;
 mod schedule;
 
 use std::path::{Path, PathBuf};
@@ -14,10 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, WriteError};
 use crate::backbone::{
-    self, BackboneError, Batch, Engine, EngineOptions, Network, SgdOptions, Trainable,
+    self, BackboneError, Batch, Engine, EngineOptions, Network, Recipe, Trainable,
 };
 use crate::config::{Pipeline, TrainConfig};
 use crate::dataset::{CropFlip, Dataset, DatasetError, Normalisation, Split};
+use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::weights::{Weights, WeightsError};
@@ -27,6 +30,10 @@ pub use model_file::{
     set_network, write as write_model,
 };
 pub use schedule::learning_rate;
+
+use draws::Draw;
+use model_file::UnderWay;
+use schedule::average_decay;
 
 /// What can go wrong in Phase-I.
 #[derive(Debug, thiserror::Error)]
@@ -90,12 +97,14 @@ pub enum TrainError {
         loss: f64,
     },
     /// The user stopped the run.
-    #[error("interrupted in epoch {epoch}; {}", if *saved > 0 { format!("{saved} epochs are in {}\n  Continue with --resume.", path.display()) } else { "no checkpoint was written yet".to_string() })]
+    #[error("interrupted in epoch {epoch}, after {step} of {steps} steps; saved in {}\n  Continue with --resume.", path.display())]
     Interrupted {
         /// Epoch under way, from 1.
         epoch: usize,
-        /// Epochs in the checkpoint.
-        saved: usize,
+        /// Its steps done.
+        step: usize,
+        /// All its steps.
+        steps: usize,
         /// The checkpoint.
         path: PathBuf,
     },
@@ -108,9 +117,10 @@ pub struct EpochMetrics {
     pub epoch: usize,
     /// At the epoch's last step.
     pub learning_rate: f64,
-    /// Mean cross-entropy over the epoch's batches, before each update.
+    /// Mean loss over the epoch's batches, before each update.
     pub train_loss: f64,
-    /// Share of the epoch's training images classified right, before each update, in percent.
+    /// Share of the epoch's training images classified right (mixed ones: as their first part), before
+    /// each update, in percent.
     pub train_top1: f64,
     /// Share of the test images classified right, in percent, where it was measured.
     pub test_top1: Option<f64>,
@@ -178,9 +188,12 @@ pub fn run(
     let (classes, side) = (dataset.class_names.len(), pipeline.dataset.image_size);
     let (network, _) = backbone::network(&pipeline.network, classes, side)?;
     let initial = initial_weights(pipeline, &network, progress)?;
-    let mut model = engine.trainable(&network, &initial, &request.engine, sgd(pipeline))?;
+    let counts = dataset.class_counts();
+    let recipe = recipe(pipeline, &counts);
+    let mut model = engine.trainable(&network, &initial, &request.engine, &recipe)?;
     drop(initial);
     let mut epochs = vec![];
+    let mut under_way = UnderWay::default();
     if request.overwrite {
         remove_if_there(&model_path)?;
         remove_if_there(&checkpoint_path)?;
@@ -194,14 +207,14 @@ pub fn run(
                 epochs: config.epochs,
             });
         }
-        let (model_part, momentum) = model_file::split_checkpoint(weights);
-        model.restore(&model_part, &momentum, &checkpoint_path)?;
+        let (model_part, state) = model_file::split_checkpoint(weights);
+        model.restore(&model_part, &state, &checkpoint_path)?;
         epochs = read_metrics(out);
         epochs.retain(|row| row.epoch <= found.epoch);
         card.epoch = found.epoch;
-        progress.line(&format!("resuming after epoch {} of {}", found.epoch, config.epochs));
+        under_way = found.under_way.unwrap_or_default();
+        progress.line(&resuming(found.epoch, config.epochs, &under_way));
     }
-    let counts = dataset.class_counts();
     progress.line(&format!(
         "{} training images of {} classes (imbalance ratio {:.0}), on {}",
         dataset.train.len(),
@@ -211,17 +224,25 @@ pub fn run(
     ));
     for epoch in card.epoch..config.epochs {
         let source = EpochSource::new(pipeline, dataset, epoch);
-        let saved = card.epoch;
-        let stopped =
-            TrainError::Interrupted { epoch: epoch + 1, saved, path: checkpoint_path.clone() };
         let label = format!("epoch {}/{}", epoch + 1, config.epochs);
         progress.start(&label, dataset.train.len() as u64, "image");
-        let mut row =
-            train_epoch(&source, config, model.as_mut(), progress, interrupt)?.ok_or(stopped)?;
+        let begun = std::mem::take(&mut under_way);
+        let done = train_epoch(&source, config, begun, model.as_mut(), progress, interrupt)?;
         progress.finish();
+        let steps = source.steps(config.batch_size);
+        if done.step < steps {
+            write_metrics(out, &epochs)?;
+            let card = ModelCard { epoch, under_way: Some(done), ..card };
+            model_file::write_checkpoint(&checkpoint_path, model.as_ref(), &card)?;
+            let (epoch, path) = (epoch + 1, checkpoint_path);
+            return Err(TrainError::Interrupted { epoch, step: done.step, steps, path });
+        }
+        let mut row = source.metrics(config, done);
         let last = epoch + 1 == config.epochs;
         if last || (config.eval_every > 0 && (epoch + 1) % config.eval_every == 0) {
+            model.swap_average()?;
             row.test_top1 = Some(test_top1(dataset, config.batch_size, model.as_mut(), progress)?);
+            model.swap_average()?;
         }
         progress.line(&describe(&row, config.epochs));
         epochs.push(row);
@@ -232,14 +253,29 @@ pub fn run(
         }
     }
     write_metrics(out, &epochs)?;
+    // The running average, where one is kept, is the result.
+    model.swap_average()?;
     model_file::write(&model_path, model.model(), &card)?;
     remove_if_there(&checkpoint_path)?;
     Ok(TrainOutcome { model: model_path, already_done: false, epochs })
 }
 
-fn sgd(pipeline: &Pipeline) -> SgdOptions {
-    let TrainConfig { momentum, weight_decay, .. } = pipeline.train;
-    SgdOptions { momentum, weight_decay, freeze: pipeline.network.freeze }
+fn recipe(pipeline: &Pipeline, counts: &ClassCounts) -> Recipe {
+    let TrainConfig { momentum, weight_decay, ema_decay, .. } = pipeline.train;
+    Recipe {
+        momentum,
+        weight_decay,
+        freeze: pipeline.network.freeze,
+        objective: objective::objective(&pipeline.train, counts),
+        keeps_average: ema_decay > 0.0,
+    }
+}
+
+fn resuming(epoch: usize, epochs: usize, under_way: &UnderWay) -> String {
+    match under_way.step {
+        0 => format!("resuming after epoch {epoch} of {epochs}"),
+        step => format!("resuming in epoch {} of {epochs}, after {step} steps", epoch + 1),
+    }
 }
 
 /// Random weights of the seed, or those of the pipeline's file.
@@ -271,7 +307,7 @@ fn remove_if_there(path: &Path) -> Result<(), WriteError> {
     }
 }
 
-/// Batches of one epoch: a permutation of the training images with random crops and flips.
+/// Batches of one epoch: its draws of the training images, with random crops and flips.
 struct EpochSource<'a> {
     split: &'a Split,
     norm: &'a Normalisation,
@@ -280,13 +316,14 @@ struct EpochSource<'a> {
     epoch: usize,
     padding: usize,
     flip: bool,
-    order: Vec<usize>,
+    mixup_alpha: f64,
+    order: Vec<Draw>,
 }
 
 impl<'a> EpochSource<'a> {
     fn new(pipeline: &Pipeline, dataset: &'a Dataset, epoch: usize) -> Self {
-        let mut order: Vec<usize> = (0..dataset.train.len()).collect();
-        KeyedRng::new(pipeline.seed, Stage::DataOrder, (epoch as u64, 0)).shuffle(&mut order);
+        let (labels, classes) = (dataset.train.labels(), dataset.class_names.len());
+        let order = draws::epoch(labels, classes, pipeline.train.sampling, pipeline.seed, epoch);
         Self {
             split: &dataset.train,
             norm: &dataset.normalisation,
@@ -295,18 +332,42 @@ impl<'a> EpochSource<'a> {
             epoch,
             padding: pipeline.train.crop_padding,
             flip: pipeline.train.flip,
+            mixup_alpha: pipeline.train.mixup_alpha,
             order,
         }
     }
 
-    fn batch(&self, samples: &[usize]) -> Result<Batch, DatasetError> {
-        let transformed = |&sample: &usize| {
-            let key = (self.epoch as u64, sample as u64);
+    fn steps(&self, batch_size: usize) -> usize {
+        self.order.len().div_ceil(batch_size)
+    }
+
+    fn batch(&self, step: usize, draws: &[Draw]) -> Result<Batch, DatasetError> {
+        let transformed = |draw: &Draw| {
+            let key = (self.epoch as u64, draw.key());
             let mut rng = KeyedRng::new(self.seed, Stage::TrainTransform, key);
-            (sample, CropFlip::draw(&mut rng, self.padding, self.flip))
+            (draw.sample, CropFlip::draw(&mut rng, self.padding, self.flip))
         };
-        let images: Vec<(usize, CropFlip)> = samples.iter().map(transformed).collect();
-        make_batch(self.split, &images, self.size, self.norm)
+        let images: Vec<(usize, CropFlip)> = draws.iter().map(transformed).collect();
+        let batch = make_batch(self.split, &images, self.size, self.norm)?;
+        if self.mixup_alpha == 0.0 {
+            return Ok(batch);
+        }
+        let key = (self.epoch as u64, step as u64);
+        Ok(draws::mix(batch, self.mixup_alpha, &mut KeyedRng::new(self.seed, Stage::Mixup, key)))
+    }
+
+    fn metrics(&self, config: &TrainConfig, done: UnderWay) -> EpochMetrics {
+        let images = self.order.len() as f64;
+        let steps = self.steps(config.batch_size);
+        EpochMetrics {
+            epoch: self.epoch + 1,
+            learning_rate: learning_rate(config, self.epoch, steps - 1, steps),
+            train_loss: done.loss_sum / images,
+            train_top1: 100.0 * done.correct as f64 / images,
+            test_top1: None,
+            secs: done.secs,
+            images_per_sec: images / done.secs,
+        }
     }
 }
 
@@ -323,62 +384,58 @@ pub(crate) fn make_batch(
         Ok::<_, DatasetError>(())
     })?;
     let labels = images.iter().map(|(sample, _)| i64::from(split.labels()[*sample])).collect();
-    Ok(Batch { inputs, labels })
+    Ok(Batch { inputs, labels, mixed: None })
 }
 
 /// Batches that are prepared ahead of the one in work.
 const PREFETCHED_BATCHES: usize = 2;
 
-/// One epoch; `None` when the user asked to stop.
+/// One epoch from where it was left; less than all of its steps when the user asked to stop.
 fn train_epoch(
     source: &EpochSource,
     config: &TrainConfig,
+    mut done: UnderWay,
     model: &mut dyn Trainable,
     progress: &dyn Progress,
     interrupt: &Interrupt,
-) -> Result<Option<EpochMetrics>, TrainError> {
-    let begin = Instant::now();
-    let chunks: Vec<&[usize]> = source.order.chunks(config.batch_size).collect();
-    let rate = |step| learning_rate(config, source.epoch, step, chunks.len());
-    let (mut loss_sum, mut correct) = (0.0, 0);
-    let finished = std::thread::scope(|scope| {
+) -> Result<UnderWay, TrainError> {
+    let (begin, secs_before) = (Instant::now(), done.secs);
+    let chunks: Vec<&[Draw]> = source.order.chunks(config.batch_size).collect();
+    let (first, steps) = (done.step, chunks.len());
+    progress.advance((first * config.batch_size).min(source.order.len()) as u64);
+    std::thread::scope(|scope| {
         let (send, receive) = crossbeam_channel::bounded(PREFETCHED_BATCHES);
         let chunks = &chunks;
         scope.spawn(move || {
             // Stops at the first error, and when the receiver has gone.
-            chunks.iter().map(|chunk| source.batch(chunk)).try_for_each(|batch| {
+            let rest = chunks.iter().enumerate().skip(first);
+            rest.map(|(step, draws)| source.batch(step, draws)).try_for_each(|batch| {
                 let failed = batch.is_err();
                 send.send(batch).ok().filter(|()| !failed)
             })
         });
-        for (step, batch) in receive.iter().enumerate() {
+        for batch in receive.iter() {
             if interrupt.requested() {
-                return Ok(false);
+                return Ok(());
             }
-            let batch = batch?;
-            let outcome = model.step(&batch, rate(step))?;
+            let (batch, step) = (batch?, done.step);
+            let rate = learning_rate(config, source.epoch, step, steps);
+            let decay = average_decay(config, source.epoch * steps + step);
+            let outcome = model.step(&batch, rate, decay)?;
             if !outcome.loss.is_finite() {
                 let (epoch, step) = (source.epoch + 1, step + 1);
                 return Err(TrainError::Diverged { epoch, step, loss: outcome.loss });
             }
-            loss_sum += outcome.loss * batch.labels.len() as f64;
-            correct += outcome.correct;
+            done.step += 1;
+            done.loss_sum += outcome.loss * batch.labels.len() as f64;
+            done.correct += outcome.correct;
             progress.status(&format!("loss {:.3}", outcome.loss));
             progress.advance(batch.labels.len() as u64);
         }
-        Ok(true)
+        Ok(())
     })?;
-    let images = source.order.len() as f64;
-    let secs = begin.elapsed().as_secs_f64();
-    Ok(finished.then(|| EpochMetrics {
-        epoch: source.epoch + 1,
-        learning_rate: rate(chunks.len() - 1),
-        train_loss: loss_sum / images,
-        train_top1: 100.0 * correct as f64 / images,
-        test_top1: None,
-        secs,
-        images_per_sec: images / secs,
-    }))
+    done.secs = secs_before + begin.elapsed().as_secs_f64();
+    Ok(done)
 }
 
 fn test_top1(

@@ -1,7 +1,8 @@
 //! What Phase-I leaves on disk: `model.safetensors`, and `checkpoint.safetensors` while it runs.
 //!
 //! Both hold torchvision's tensor names and one metadata entry, a JSON [`ModelCard`]; a checkpoint
-//! also holds SGD's momentum buffers, each under `momentum/` and its parameter's name.
+//! also holds SGD's momentum buffers and the running average of the weights, each tensor under
+//! `momentum/` or `average/` and its own name.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::TrainError;
 use crate::atomic_file::WriteError;
-use crate::backbone::Trainable;
+use crate::backbone::{AVERAGE, MOMENTUM, Trainable};
 use crate::config::{Arch, Freeze, Interpolation, Pipeline, Stem, TrainConfig};
 use crate::dataset::Dataset;
 use crate::weights::Weights;
@@ -20,7 +21,6 @@ pub const MODEL_FILE: &str = "model.safetensors";
 /// The state of a run under way.
 pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
 const METADATA_KEY: &str = "fsa-bank";
-const MOMENTUM_PREFIX: &str = "momentum/";
 
 /// What a model file says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,12 +54,28 @@ pub struct ModelCard {
     pub config: String,
     /// Epochs done; 0 for pretrained weights that Phase-I has not trained.
     pub epoch: usize,
+    /// In a checkpoint: the part of the next epoch that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<UnderWay>,
     /// How the batch statistics were estimated, where they are not those of Phase-I.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recalibration: Option<Recalibration>,
     /// sha256 of the weights before another classifier was put in, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_sha256: Option<String>,
+}
+
+/// How far the epoch of a checkpoint is.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// Steps done.
+    pub step: usize,
+    /// Sum of the losses of their images.
+    pub loss_sum: f64,
+    /// How many of them were classified right.
+    pub correct: usize,
+    /// Time they took.
+    pub secs: f64,
 }
 
 /// Batch statistics that were estimated on class-balanced batches.
@@ -92,6 +108,7 @@ impl ModelCard {
             dataset: dataset.fingerprint.clone(),
             config: config_hash(pipeline),
             epoch: 0,
+            under_way: None,
             recalibration: None,
             network_sha256: None,
         }
@@ -225,20 +242,14 @@ pub(super) fn write_checkpoint(
     card: &ModelCard,
 ) -> Result<(), WriteError> {
     let mut weights = model.model();
-    let momentum = model.momentum().tensors;
-    let named = momentum.into_iter().map(|(name, t)| (format!("{MOMENTUM_PREFIX}{name}"), t));
-    weights.tensors.extend(named);
+    weights.tensors.extend(model.state().tensors);
     write(path, weights, card)
 }
 
-/// The model and the momentum buffers of a checkpoint.
+/// The model of a checkpoint, and what else it holds.
 pub(super) fn split_checkpoint(weights: Weights) -> (Weights, Weights) {
-    let (mut model, mut momentum) = (Weights::default(), Weights::default());
-    for (name, tensor) in weights.tensors {
-        match name.strip_prefix(MOMENTUM_PREFIX) {
-            Some(parameter) => momentum.tensors.insert(parameter.into(), tensor),
-            None => model.tensors.insert(name, tensor),
-        };
-    }
-    (model, momentum)
+    let is_state = |name: &String| name.starts_with(MOMENTUM) || name.starts_with(AVERAGE);
+    let (state, model) = weights.tensors.into_iter().partition(|(name, _)| is_state(name));
+    let of = |tensors| Weights { tensors, ..Weights::default() };
+    (of(model), of(state))
 }

@@ -48,45 +48,66 @@ fn a_bank_made_by_libtorch_opens_in_duckdb_and_pandas() {
     assert!(text(&output.stdout).contains("counts and pandas agree"));
 }
 
-#[test]
-fn training_stopped_by_ctrl_c_resumes_to_the_same_weights() {
-    let (dir, pipeline) = images();
-    let run = |out: &Path, extra: &[&str]| {
-        let mut args = vec![
-            "-q",
-            "train",
-            str(&pipeline),
-            "--device",
-            "cpu",
-            "--threads",
-            "1",
-            "--set",
-            "train.epochs=40",
-            "--out",
-        ];
-        args.push(out.to_str().unwrap());
-        args.extend(extra);
-        let mut command = Command::new(PROGRAM);
-        command.args(args);
-        command
-    };
-    let (straight, stopped) = (dir.path().join("straight"), dir.path().join("stopped"));
-    assert!(run(&straight, &[]).status().unwrap().success());
+/// A recipe with everything that has a state or draws at random.
+const RECIPE: [&str; 7] = [
+    "train.epochs=40",
+    "train.batch_size=8",
+    "train.loss=focal",
+    "train.label_smoothing=0.1",
+    "train.mixup_alpha=0.4",
+    "train.sampling=square-root",
+    "train.ema_decay=0.99",
+];
 
-    let mut child = run(&stopped, &[]).spawn().unwrap();
-    let begin = Instant::now();
-    while !stopped.join("checkpoint.safetensors").exists()
-        && begin.elapsed() < Duration::from_secs(60)
-    {
-        std::thread::sleep(Duration::from_millis(2));
+fn train_recipe(pipeline: &Path, out: &Path, extra: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(["-q", "train", str(pipeline), "--out", str(out), "--device", "cpu"]);
+    command.args(RECIPE.iter().flat_map(|setting| ["--set", setting])).args(extra);
+    command
+}
+
+#[test]
+fn training_killed_and_stopped_resumes_to_the_same_weights() {
+    let (dir, pipeline) = images();
+    let (straight, stopped) = (dir.path().join("straight"), dir.path().join("stopped"));
+    assert!(train_recipe(&pipeline, &straight, &[]).status().unwrap().success());
+
+    let checkpoint = stopped.join("checkpoint.safetensors");
+    let written = || std::fs::metadata(&checkpoint).and_then(|m| m.modified()).ok();
+    for signal in ["-KILL", "-KILL", "-INT", "-KILL", "-INT"] {
+        let before = written();
+        let mut child = train_recipe(&pipeline, &stopped, &["--resume"]).spawn().unwrap();
+        let begin = Instant::now();
+        while written() == before && begin.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // Anywhere in the epoch that follows.
+        std::thread::sleep(Duration::from_millis(child.id() as u64 % 40));
+        let kill = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        let wanted = if signal == "-INT" { Some(130) } else { None };
+        assert_eq!(child.wait().unwrap().code(), wanted);
+        assert!(!stopped.join("model.safetensors").exists(), "the run was too short to be stopped");
     }
-    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(signal.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(!stopped.join("model.safetensors").exists());
-    assert!(run(&stopped, &["--resume"]).status().unwrap().success());
+    assert!(train_recipe(&pipeline, &stopped, &["--resume"]).status().unwrap().success());
     let model = |out: &Path| std::fs::read(out.join("model.safetensors")).unwrap();
     assert!(model(&straight) == model(&stopped));
+    assert!(!checkpoint.exists());
+    let metrics = std::fs::read_to_string(stopped.join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 40);
+}
+
+#[test]
+fn the_average_of_the_weights_is_the_model() {
+    let (dir, pipeline) = images();
+    let run = |name: &str, extra: &[&str]| {
+        let out = dir.path().join(name);
+        assert!(train_recipe(&pipeline, &out, extra).status().unwrap().success());
+        std::fs::read(out.join("model.safetensors")).unwrap()
+    };
+    let averaged = run("averaged", &[]);
+    let plain = run("plain", &["--set", "train.ema_decay=0"]);
+    assert!(averaged != plain);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    Backbone, BackboneError, Batch, Engine, EngineOptions, Network, Recalibrator, SgdOptions,
+    Backbone, BackboneError, Batch, Engine, EngineOptions, MOMENTUM, Network, Recalibrator, Recipe,
     StepOutcome, Trainable,
 };
 use fsa_bank::domain::{FeatureShape, LinearHead};
@@ -71,7 +71,7 @@ struct FakeTrainable {
     network: Network,
     head: LinearHead,
     momentum: Vec<f32>,
-    sgd: SgdOptions,
+    recipe: Recipe,
 }
 
 impl FakeTrainable {
@@ -84,13 +84,18 @@ impl FakeTrainable {
 }
 
 impl Trainable for FakeTrainable {
-    fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepOutcome, BackboneError> {
+    fn step(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f64,
+        _: f64,
+    ) -> Result<StepOutcome, BackboneError> {
         let pooled = self.pooled(batch);
         let correct = self.count_correct(batch)?;
         let channels = self.head.channels();
         let mut scores = logits(&pooled, &self.head);
         let mut loss = 0.0;
-        self.momentum.iter_mut().for_each(|v| *v *= self.sgd.momentum as f32);
+        self.momentum.iter_mut().for_each(|v| *v *= self.recipe.momentum as f32);
         for ((row, vector), &label) in
             scores.chunks_mut(self.head.classes()).zip(pooled.chunks(channels)).zip(&batch.labels)
         {
@@ -118,21 +123,26 @@ impl Trainable for FakeTrainable {
         Weights::of_head(&self.head)
     }
 
-    fn momentum(&self) -> Weights {
+    fn state(&self) -> Weights {
         let shape = vec![self.head.classes(), self.head.channels()];
         let tensor = NamedTensor { shape, values: self.momentum.clone() };
-        Weights { tensors: [("fc.weight".to_string(), tensor)].into(), ..Default::default() }
+        Weights { tensors: [(format!("{MOMENTUM}fc.weight"), tensor)].into(), ..Default::default() }
     }
 
     fn restore(
         &mut self,
         model: &Weights,
-        momentum: &Weights,
+        state: &Weights,
         path: &Path,
     ) -> Result<(), BackboneError> {
         let (classes, channels) = (self.head.classes(), self.head.channels());
         self.head = model.linear_head(classes, channels, path)?;
-        self.momentum = momentum.tensor("fc.weight", &[classes, channels], path)?.to_vec();
+        self.momentum =
+            state.tensor(&format!("{MOMENTUM}fc.weight"), &[classes, channels], path)?.to_vec();
+        Ok(())
+    }
+
+    fn swap_average(&mut self) -> Result<(), BackboneError> {
         Ok(())
     }
 }
@@ -143,7 +153,7 @@ impl Engine for FakeEngine {
         network: &Network,
         _: &Weights,
         _: &EngineOptions,
-        sgd: SgdOptions,
+        recipe: &Recipe,
     ) -> Result<Box<dyn Trainable>, BackboneError> {
         let weights = network.classes * network.channels();
         let head = LinearHead::new(vec![0.0; weights], vec![0.0; network.classes]).unwrap();
@@ -151,7 +161,7 @@ impl Engine for FakeEngine {
             network: network.clone(),
             head,
             momentum: vec![0.0; weights],
-            sgd,
+            recipe: recipe.clone(),
         }))
     }
 

@@ -108,6 +108,11 @@ fn every_pipeline_is_valid() {
     assert!(pipelines.len() >= 11);
     for file in pipelines {
         config::load(&file, &[]).unwrap_or_else(|e| panic!("{e}"));
+        let stem = file.file_stem().unwrap().to_str().unwrap();
+        for variant in config::variants_of(&file).unwrap() {
+            let variant = file.with_file_name(format!("{stem}-{variant}.toml"));
+            config::load(&variant, &[]).unwrap_or_else(|e| panic!("{e}"));
+        }
     }
 }
 

@@ -226,7 +226,12 @@ fn a_val_split_of_its_own_and_val_fraction_exclude_each_other() {
 
 #[test]
 fn a_resumed_training_ends_with_the_same_weights() {
-    let straight = Run::new(&[]);
+    resumes_to_the_same_weights(&[]);
+    resumes_to_the_same_weights(&["train.sampling=class", "train.checkpoint_every=2"]);
+}
+
+fn resumes_to_the_same_weights(settings: &[&str]) {
+    let straight = Run::new(settings);
     let go = Interrupt::default();
     let outcome = straight.train(false, &Silent, &go).unwrap();
     let wanted = std::fs::read(&outcome.model).unwrap();
@@ -234,16 +239,14 @@ fn a_resumed_training_ends_with_the_same_weights() {
 
     // 43 images an epoch: stop before, in the middle of, and at the end of an epoch.
     for after in [8, 50, 86] {
-        let run = Run::new(&[]);
+        let run = Run::new(settings);
         let stop = Interrupt::default();
         let progress = StopAfter { after, done: AtomicU64::new(0), stop: stop.clone() };
         let error = run.train(false, &progress, &stop).unwrap_err();
         assert!(matches!(error, TrainError::Interrupted { .. }), "{error}");
         assert!(!run.path().join(train::MODEL_FILE).exists());
-        if after > 43 {
-            let error = run.train(false, &Silent, &go).unwrap_err();
-            assert!(error.to_string().contains("--resume"), "{error}");
-        }
+        let error = run.train(false, &Silent, &go).unwrap_err();
+        assert!(error.to_string().contains("--resume"), "{error}");
         let resumed = run.train(true, &Silent, &go).unwrap();
         assert_eq!(losses(&resumed.epochs), losses(&outcome.epochs));
         assert!(std::fs::read(&resumed.model).unwrap() == wanted, "stopped after {after} images");

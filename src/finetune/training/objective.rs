@@ -74,14 +74,14 @@ impl Objective {
             }
             Loss::Focal => Self { focal_gamma: config.focal_gamma, ..plain },
             Loss::ClassBalanced => {
-                Self { weights: effective_weights(&images, config.class_balance_beta), ..plain }
+                Self { weights: counts.effective_weights(config.class_balance_beta), ..plain }
             }
             Loss::Ldam | Loss::LdamDrw => {
                 let smallest = images.iter().copied().fold(f64::INFINITY, f64::min);
                 let largest = f64::from(config.ldam_margin * config.cosine_scale);
                 let margins = each(&|n| largest * (smallest / n).powf(0.25));
                 let weights = match config.loss {
-                    Loss::LdamDrw => effective_weights(&images, config.class_balance_beta),
+                    Loss::LdamDrw => counts.effective_weights(config.class_balance_beta),
                     _ => vec![],
                 };
                 let weights_from = (config.drw_start * config.iterations as f64).round() as usize;
@@ -127,13 +127,6 @@ impl Objective {
     }
 }
 
-/// (1 − β) / (1 − β^n) for each class, scaled so that they sum to the number of classes.
-fn effective_weights(images: &[f64], beta: f64) -> Vec<f32> {
-    let raw: Vec<f64> = images.iter().map(|&n| (1.0 - beta) / (1.0 - beta.powf(n))).collect();
-    let scale = images.len() as f64 / raw.iter().sum::<f64>();
-    raw.into_iter().map(|weight| (weight * scale) as f32).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,13 +153,6 @@ mod tests {
         close(&objective(Loss::Ldam, &[16, 1]).margins, &[7.5, 15.0]);
         close(&objective(Loss::LabelAwareSmoothing, &[100, 20]).smoothing, &[0.3, 0.0]);
         close(&objective(Loss::LabelAwareSmoothing, &[7, 7]).smoothing, &[0.0, 0.0]);
-    }
-
-    #[test]
-    fn class_balanced_weights_by_hand() {
-        // beta 1/2: (1 - 1/2) / (1 - 1/2^n) is 1, 2/3 for n = 1, 2; scaled by 2 / (5/3).
-        close(&effective_weights(&[1.0, 2.0], 0.5), &[1.2, 0.8]);
-        close(&effective_weights(&[1.0, 2.0], 0.0), &[1.0, 1.0]);
     }
 
     #[test]
