@@ -18,6 +18,7 @@ pub mod inspect;
 #[cfg(feature = "onnx")]
 pub mod predict;
 pub mod progress;
+pub mod proposal;
 pub mod report;
 pub mod rng;
 pub mod sampler;

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
+  fsa-bank init photos/                      look at your images, write photos.toml for them
   fsa-bank train pipelines/demo.toml         train; the result is runs/demo/model.safetensors
   fsa-bank features pipelines/demo.toml      write the bank, runs/demo/shards/
   fsa-bank finetune runs/demo/shards/        fine-tune the classifier: before and after
@@ -44,6 +45,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Look at a folder or list of images, and write a pipeline for them that gives its reasons
+    Init(InitArgs),
     /// Phase-I: train the network of a pipeline on all its images
     Train(TrainArgs),
     /// Write the feature bank: one pass of the trained network over all images
@@ -64,6 +67,21 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show what a bank is: model, classes, head and tail, confusing classes, masks, bytes
     Inspect(InspectArgs),
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Images: a folder (train/CLASS/*, test/CLASS/* and, optionally, val/CLASS/*; or CLASS/* alone), or
+    /// a list of them
+    #[arg(value_name = "DIR|LIST")]
+    pub images: PathBuf,
+    /// The pipeline's file [default: NAME.toml here, NAME being that of the folder or list]
+    #[arg(long, value_name = "FILE.toml")]
+    pub out: Option<PathBuf>,
+    /// Replace the file where it is there already
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// What `train` and `features` share.

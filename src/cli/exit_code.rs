@@ -6,6 +6,7 @@ use crate::dataset::DatasetError;
 use crate::export::ExportError;
 use crate::features::FeaturesError;
 use crate::finetune::FinetuneError;
+use crate::proposal::ProposalError;
 use crate::train::TrainError;
 
 const FAILED: u8 = 1;
@@ -31,6 +32,13 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<ExportError>() {
         return export(error);
+    }
+    if let Some(error) = error.downcast_ref::<ProposalError>() {
+        return match error {
+            ProposalError::Dataset(_) => INVALID_DATA,
+            ProposalError::Exists { .. } => USAGE,
+            ProposalError::Backbone(_) | ProposalError::Write(_) => FAILED,
+        };
     }
     #[cfg(feature = "onnx")]
     if let Some(error) = error.downcast_ref::<crate::predict::PredictError>() {

@@ -11,6 +11,7 @@ mod exit_code;
 mod export;
 mod features;
 mod finetune;
+mod init;
 mod inspect;
 mod predict;
 mod screen;
@@ -61,6 +62,7 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
         json: cli.json,
     };
     match cli.command {
+        Command::Init(args) => init::run(&context, &args),
         Command::Train(args) => train::run(&context, &args),
         Command::Features(args) => features::run(&context, &args),
         Command::Finetune(args) => finetune::run(&context, &args),

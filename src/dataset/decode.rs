@@ -32,6 +32,16 @@ pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetErro
     bytes(&super::read_file(path)?, path, framing)
 }
 
+/// Width and height of the image in a file as it is stored, from its header alone.
+pub(super) fn stored_size(path: &Path) -> Result<[u32; 2], DatasetError> {
+    let read = |source| DatasetError::Read { path: path.into(), source };
+    let reader = ImageReader::open(path).map_err(read)?.with_guessed_format().map_err(read)?;
+    let (width, height) = reader
+        .into_dimensions()
+        .map_err(|e| DatasetError::Image { path: path.into(), message: e.to_string() })?;
+    Ok([width, height])
+}
+
 /// Decodes an image, upright by its EXIF orientation.
 pub(super) fn upright(encoded: &[u8], path: &Path) -> Result<RgbImage, DatasetError> {
     let decoded = || -> Result<RgbImage, ImageError> {

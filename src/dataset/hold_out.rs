@@ -14,16 +14,21 @@ pub struct HeldOut {
     pub classes_without: usize,
 }
 
+/// Images that a class of `images` gives: round(`fraction` n), and never its last one.
+pub fn held_of(images: usize, fraction: f64) -> usize {
+    let count = (fraction * images as f64).round() as usize;
+    count.min(images.saturating_sub(1))
+}
+
 /// Divides images into those that stay in training and those that are held out, each in their order:
-/// of every class round(`fraction` n), at random, and never its last one.
+/// of every class [`held_of`] it, at random.
 pub(super) fn divide(labels: &[u32], classes: usize, fraction: f64) -> (Vec<usize>, Vec<usize>) {
     let mut members = vec![vec![]; classes];
     labels.iter().enumerate().for_each(|(i, &label)| members[label as usize].push(i));
     let mut held = vec![];
     for (class, mut members) in members.into_iter().enumerate() {
         KeyedRng::new(SEED, Stage::HoldOut, (class as u64, 0)).shuffle(&mut members);
-        let count = (fraction * members.len() as f64).round() as usize;
-        held.extend_from_slice(&members[..count.min(members.len().saturating_sub(1))]);
+        held.extend_from_slice(&members[..held_of(members.len(), fraction)]);
     }
     held.sort_unstable();
     let stays = (0..labels.len()).filter(|i| held.binary_search(i).is_err()).collect();

@@ -20,7 +20,7 @@ use crate::config::{DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::{ClassCounts, FeatureShape};
 
 use decode::Framing;
-pub use hold_out::HeldOut;
+pub use hold_out::{HeldOut, held_of};
 pub use transform::{CropFlip, Normalisation};
 
 /// What can be wrong with a dataset. Each message says where, what was expected, what was found
@@ -227,6 +227,17 @@ impl Split {
                 let bytes = decode()?;
                 Ok(Cow::Borrowed(kept[i].get_or_init(|| bytes.into_boxed_slice())))
             }
+        }
+    }
+
+    /// Width and height in pixels of image `i` as it is stored; of a file, from its header alone.
+    ///
+    /// # Errors
+    /// An unreadable file, or one that is no image.
+    pub fn stored_size(&self, i: usize) -> Result<[u32; 2], DatasetError> {
+        match &self.pixels {
+            Pixels::Decoded(_) => Ok([self.size as u32; 2]),
+            Pixels::Files { root, .. } => decode::stored_size(&root.join(&self.paths[i])),
         }
     }
 

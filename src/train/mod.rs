@@ -4,6 +4,7 @@
 //! never chooses anything; the weights of the last epoch are the result.
 
 mod draws;
+mod event_file;
 mod model_file;
 mod objective;
 mod schedule;
@@ -25,6 +26,7 @@ use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::weights::{Weights, WeightsError};
 
+pub use event_file::EVENT_FILE;
 pub use model_file::{
     CHECKPOINT_FILE, MODEL_FILE, ModelCard, Recalibration, load_model, read as read_model,
     set_network, write as write_model,
@@ -128,6 +130,9 @@ pub struct EpochMetrics {
     pub secs: f64,
     /// Training images over `secs`.
     pub images_per_sec: f64,
+    /// When training of the epoch ended, in seconds since 1970.
+    #[serde(default)]
+    pub finished_unix_secs: f64,
 }
 
 /// A Phase-I run.
@@ -367,6 +372,7 @@ impl<'a> EpochSource<'a> {
             test_top1: None,
             secs: done.secs,
             images_per_sec: images / done.secs,
+            finished_unix_secs: event_file::now_unix_secs(),
         }
     }
 }
@@ -471,7 +477,8 @@ fn write_metrics(out: &Path, epochs: &[EpochMetrics]) -> Result<(), WriteError> 
         .iter()
         .map(|row| serde_json::to_string(row).expect("numbers are JSON") + "\n")
         .collect();
-    atomic_file::write(&out.join(METRICS_FILE), lines.as_bytes())
+    atomic_file::write(&out.join(METRICS_FILE), lines.as_bytes())?;
+    event_file::write(out, epochs)
 }
 
 /// The rows of a run's metrics file; a missing file or a damaged line is no row.
@@ -495,6 +502,7 @@ mod tests {
             test_top1: None,
             secs: 1.5,
             images_per_sec: 100.0,
+            finished_unix_secs: 1.8e9 + 0.123456,
         };
         write_metrics(dir.path(), std::slice::from_ref(&row)).unwrap();
         assert_eq!(read_metrics(dir.path()), [row]);

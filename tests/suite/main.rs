@@ -17,6 +17,7 @@ mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod project;
+mod proposal;
 #[cfg(feature = "onnx")]
 mod references;
 mod stages;

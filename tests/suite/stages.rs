@@ -17,7 +17,7 @@ use fsa_bank::progress::{Interrupt, Progress, Silent};
 use fsa_bank::train::{self, EpochMetrics, TrainError, TrainOutcome, TrainRequest};
 
 use crate::fake_engine::FakeEngine;
-use crate::fixtures::{folder_pipeline, image_folder};
+use crate::fixtures::{folder_pipeline, image_folder, python};
 
 fn engine_options() -> EngineOptions {
     let (device, arithmetic) = ("cpu".into(), Arithmetic::F32);
@@ -224,6 +224,15 @@ fn a_val_split_of_its_own_and_val_fraction_exclude_each_other() {
     assert!(error.contains("no class large enough to give 0.01"), "{error}");
 }
 
+/// A reader of its own finds every epoch in the event file, once.
+fn check_events(run: &Path, epochs: usize) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/check_events.py");
+    let output = std::process::Command::new(python()).arg(script).arg(run).output().unwrap();
+    let (said, wrong) = (output.stdout, String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{wrong}");
+    assert_eq!(String::from_utf8(said).unwrap(), format!("{epochs} epochs agree\n"));
+}
+
 #[test]
 fn a_resumed_training_ends_with_the_same_weights() {
     resumes_to_the_same_weights(&[]);
@@ -250,6 +259,7 @@ fn resumes_to_the_same_weights(settings: &[&str]) {
         let resumed = run.train(true, &Silent, &go).unwrap();
         assert_eq!(losses(&resumed.epochs), losses(&outcome.epochs));
         assert!(std::fs::read(&resumed.model).unwrap() == wanted, "stopped after {after} images");
+        check_events(run.path(), 3);
     }
 }
 

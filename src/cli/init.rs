@@ -1,0 +1,74 @@
+//! `fsa-bank init`
+
+use serde_json::json;
+
+use super::args::InitArgs;
+use super::{Context, print_json, print_text};
+use crate::proposal::{self, Proposal, ProposalRequest};
+
+pub(super) fn run(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
+    let InitArgs { images, out, overwrite } = args;
+    let request = ProposalRequest { images, out: out.as_deref(), overwrite: *overwrite };
+    let proposal = proposal::run(&request)?;
+    let (trained, given) = next_commands(args, &proposal);
+    if context.json {
+        let Proposal { file, survey, pipeline, warnings, .. } = &proposal;
+        return print_json(&json!({
+            "file": file,
+            "survey": survey,
+            "pipeline": pipeline,
+            "warnings": warnings,
+            "next": trained,
+            "next_with_onnx": given,
+        }));
+    }
+    proposal.warnings.iter().for_each(|warning| context.screen.warning(warning));
+    print_text(&proposal.summary);
+    print_text(&format!("\nNext: {}\n", trained.join("\n      ")));
+    print_text(&format!(
+        "Or with a network that is trained already, which needs no GPU:\n      {}\n",
+        given.join("\n      ")
+    ));
+    Ok(())
+}
+
+/// What to run with the file, and what to run in its place with a network that exists.
+fn next_commands(args: &InitArgs, proposal: &Proposal) -> ([String; 4], [String; 2]) {
+    let file = quoted(&proposal.file.to_string_lossy());
+    let run = proposal.file.file_stem().unwrap_or_default().to_string_lossy();
+    let shards = quoted(&format!("runs/{run}/shards"));
+    let images = quoted(&args.images.to_string_lossy());
+    (
+        [
+            format!("fsa-bank train {file}"),
+            format!("fsa-bank features {file}"),
+            format!("fsa-bank finetune {shards} --config {file}"),
+            format!("fsa-bank compare {shards} --config {file}"),
+        ],
+        [
+            format!("fsa-bank features --onnx NETWORK.onnx --images {images} --head fit"),
+            "fsa-bank finetune runs/NETWORK/shards".into(),
+        ],
+    )
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./+=:@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted("runs/photos/shards"), "runs/photos/shards");
+        assert_eq!(quoted("my photos"), "'my photos'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}
