@@ -33,6 +33,8 @@ pub enum Stage {
     HeadFit = 11,
     /// Images that batch statistics are estimated on: key (batch, 0).
     Recalibration = 12,
+    /// Images that a cut to a long tail keeps: key (class, 0).
+    LongTail = 13,
 }
 
 /// SplitMix64 over a keyed start.

@@ -21,6 +21,7 @@ use crate::domain::{ClassCounts, FeatureShape};
 
 use decode::Framing;
 pub use hold_out::HeldOut;
+pub use long_tail::Cut;
 pub use transform::{CropFlip, Normalisation};
 
 /// What can be wrong with a dataset. Each message says where, what was expected, what was found
@@ -122,6 +123,18 @@ pub enum DatasetError {
         wanted: usize,
         /// What to do.
         remedy: &'static str,
+    },
+    /// A class that the cut to a long tail leaves nothing of.
+    #[error("{}: an imbalance ratio of {imbalance_ratio} leaves class `{class}` none of its {found} images; expected at least one\n  Use a smaller dataset.imbalance_ratio.", path.display())]
+    CutAway {
+        /// The dataset.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// Its images.
+        found: usize,
+        /// Largest over smallest class that was asked for.
+        imbalance_ratio: f64,
     },
     /// An image that cannot be decoded.
     #[error("{}: not a readable JPEG or PNG image: {message}\n  Replace or remove it.", path.display())]
@@ -274,6 +287,8 @@ pub struct Dataset {
     pub train: Split,
     /// Held-out images: the dataset's own, or those of `val_fraction`.
     pub val: Option<Split>,
+    /// What the cut to a long tail left, where `imbalance_ratio` asks for one.
+    pub cut: Option<Cut>,
     /// What `val_fraction` held out of training, where it is set.
     pub held_out: Option<HeldOut>,
     /// Images that accuracy is measured on.
@@ -325,9 +340,11 @@ impl Dataset {
                 test
             }
         };
+        let mut cut = None;
         if config.imbalance_ratio > 1.0 {
-            let keep = long_tail::select(path, &class_names, train.labels(), config)?;
+            let (keep, left) = long_tail::select(path, &class_names, train.labels(), config)?;
             train = train.subset(&keep);
+            cut = Some(left);
         }
         let counts = ClassCounts::from_labels(train.labels(), class_names.len());
         if let Some(empty) = counts.0.iter().position(|&n| n == 0) {
@@ -374,6 +391,7 @@ impl Dataset {
             class_names,
             train,
             val,
+            cut,
             held_out,
             test,
             test_held_out,
