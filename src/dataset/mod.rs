@@ -2,11 +2,13 @@
 //! long tail where the pipeline says so), a test split and, where the data has one, a `val` split.
 
 mod cifar;
+mod cifar_python;
 mod decode;
 mod folder;
 mod hold_out;
 mod long_tail;
 mod overlay;
+mod pickle;
 mod table;
 mod transform;
 
@@ -22,6 +24,7 @@ use crate::domain::{ClassCounts, FeatureShape};
 use decode::Framing;
 pub use hold_out::HeldOut;
 pub use long_tail::Cut;
+pub use pickle::PickleError;
 pub use transform::{CropFlip, Normalisation};
 
 /// What can be wrong with a dataset. Each message says where, what was expected, what was found
@@ -55,6 +58,48 @@ pub enum DatasetError {
         record_bytes: usize,
         /// What it should be.
         kind: &'static str,
+    },
+    /// Files larger than those of any archive of their kind.
+    #[error("{}: {bytes} bytes; expected a file of {kind}, {most} bytes at most in all\n  The file is damaged or of another dataset.", path.display())]
+    Oversized {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// Bytes of all files together at most.
+        most: u64,
+        /// What it should be.
+        kind: &'static str,
+    },
+    /// A Python pickle that cannot be read, or that asks for code to be run.
+    #[error("{}: {source}", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: PickleError,
+    },
+    /// A batch of CIFAR's Python version with other content than expected.
+    #[error("{}: {found}; expected a dictionary with `data`, unsigned bytes of images x {image_bytes}, and `{labels}`, a number each\n  The file is damaged or of another dataset.", path.display())]
+    Batch {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: String,
+        /// The key of the labels.
+        labels: &'static str,
+        /// The length of an image.
+        image_bytes: usize,
+    },
+    /// A file of class names of CIFAR's Python version without them.
+    #[error("{}: {found}; expected a dictionary with `{key}`, a list of names\n  The file is damaged or of another dataset.", path.display())]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+        /// The key of the names.
+        key: &'static str,
     },
     /// A label beyond the classes.
     #[error("{}: record {record} has label {label}; expected 0 to {}\n  The file is damaged or of another dataset.", path.display(), classes - 1)]
