@@ -37,6 +37,8 @@ pub enum Stage {
     EpochDraws = 13,
     /// Partners and share of a mixed batch in Phase-I: key (epoch, step).
     Mixup = 14,
+    /// Images that a cut to a long tail keeps: key (class, 0).
+    LongTail = 15,
 }
 
 /// SplitMix64 over a keyed start.

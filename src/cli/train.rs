@@ -6,7 +6,7 @@ use super::args::{RunArgs, TrainArgs};
 use super::{Context, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
-use crate::dataset::{Dataset, TEST_FRACTION};
+use crate::dataset::{Cut, Dataset, TEST_FRACTION};
 use crate::progress::Progress;
 use crate::train::{self, TrainRequest};
 
@@ -75,6 +75,9 @@ pub(super) fn open_dataset(context: &Context, loaded: &LoadedPipeline) -> anyhow
             loaded.name,
             100.0 * TEST_FRACTION
         ));
+    }
+    if let Some(cut) = dataset.cut.as_ref().and_then(Cut::describe) {
+        context.screen.line(&format!("{}: {cut}", loaded.name));
     }
     if let Some(held) = dataset.held_out {
         context.screen.line(&format!(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{FinetuneConfig, Pipeline, Schedule, Stem};
+use super::{FinetuneConfig, Pipeline, Schedule, Selection, Stem};
 
 /// What can be wrong with a pipeline.
 #[derive(Debug, thiserror::Error)]
@@ -226,6 +226,12 @@ fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
                 "dataset.imbalance_ratio",
                 d.imbalance_ratio.to_string(),
                 "a number of at least 1",
+            ),
+            (
+                d.selection_seed != 0 && d.selection != Selection::Random,
+                "dataset.selection_seed",
+                d.selection_seed.to_string(),
+                "0, unless dataset.selection is \"random\"",
             ),
             (
                 !(0.0..1.0).contains(&d.val_fraction),

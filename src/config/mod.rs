@@ -40,9 +40,10 @@ pub struct Pipeline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DatasetKind {
-    /// The binary archives of CIFAR-10, as a directory or .tar.gz.
+    /// CIFAR-10 in its binary or its Python version, as a directory or .tar.gz, or the directory that
+    /// holds it.
     Cifar10,
-    /// The binary archives of CIFAR-100, as a directory or .tar.gz.
+    /// CIFAR-100, likewise.
     Cifar100,
     /// `train/CLASS/*.jpg|png`, `test/CLASS/*` and, where there is one, `val/CLASS/*`; or `CLASS/*`
     /// alone, of which a fifth becomes the test split.
@@ -53,14 +54,28 @@ pub enum DatasetKind {
     Parquet,
 }
 
+/// How the classes of a long-tailed subset shrink, from the largest to the smallest; the classes rank
+/// by their images, equal ones in label order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Imbalance {
+    /// By the same factor from each class to the next.
+    Exponential,
+    /// The first half keeps as many as the largest class, the others that over `imbalance_ratio`; of an
+    /// odd number of classes the middle one is of the others.
+    Step,
+}
+
 /// Which images of a class a long-tailed subset keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Selection {
-    /// LDAM-DRW's subset, seed 0, bit for bit (Cao et al., NeurIPS 2019).
+    /// LDAM-DRW's subset, seed 0, bit for bit (Cao et al., NeurIPS 2019); of balanced images only.
     Ldam,
     /// The first images of each class in file order.
     First,
+    /// Images at random, by `selection_seed`; a steeper subset is part of a gentler one.
+    Random,
 }
 
 /// How images are scaled; both are antialiased, as PIL's.
@@ -81,10 +96,15 @@ pub struct DatasetConfig {
     pub kind: DatasetKind,
     /// File or directory; relative to the folder of the pipeline file.
     pub path: PathBuf,
-    /// Largest over smallest class to cut the training set to, exponentially; 1 keeps all images.
+    /// Largest over smallest class to cut the training set to; 1 keeps all images. A class that has fewer
+    /// images than the cut would keep keeps all of them, and the ratio may then be larger.
     pub imbalance_ratio: f64,
+    /// How the classes shrink.
+    pub imbalance: Imbalance,
     /// Which images the cut keeps.
     pub selection: Selection,
+    /// Seed of `selection = "random"`; another one gives other images, and changes nothing else.
+    pub selection_seed: u64,
     /// Share of each class's training images (after the cut) that is held out of Phase-I, as the
     /// validation split that choices are made on; 0 holds out none.
     pub val_fraction: f64,
@@ -107,7 +127,9 @@ impl Default for DatasetConfig {
             kind: DatasetKind::Folder,
             path: PathBuf::new(),
             imbalance_ratio: 1.0,
+            imbalance: Imbalance::Exponential,
             selection: Selection::Ldam,
+            selection_seed: 0,
             val_fraction: 0.0,
             image_size: 32,
             crop_fraction: 1.0,

@@ -2,11 +2,13 @@
 //! long tail where the pipeline says so), a test split and, where the data has one, a `val` split.
 
 mod cifar;
+mod cifar_python;
 mod decode;
 mod folder;
 mod hold_out;
 mod long_tail;
 mod overlay;
+mod pickle;
 mod table;
 mod transform;
 
@@ -21,6 +23,8 @@ use crate::domain::{ClassCounts, FeatureShape};
 
 use decode::Framing;
 pub use hold_out::{HeldOut, held_of};
+pub use long_tail::Cut;
+pub use pickle::PickleError;
 pub use transform::{CropFlip, Normalisation};
 
 /// What can be wrong with a dataset. Each message says where, what was expected, what was found
@@ -54,6 +58,48 @@ pub enum DatasetError {
         record_bytes: usize,
         /// What it should be.
         kind: &'static str,
+    },
+    /// Files larger than those of any archive of their kind.
+    #[error("{}: {bytes} bytes; expected a file of {kind}, {most} bytes at most in all\n  The file is damaged or of another dataset.", path.display())]
+    Oversized {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// Bytes of all files together at most.
+        most: u64,
+        /// What it should be.
+        kind: &'static str,
+    },
+    /// A Python pickle that cannot be read, or that asks for code to be run.
+    #[error("{}: {source}", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: PickleError,
+    },
+    /// A batch of CIFAR's Python version with other content than expected.
+    #[error("{}: {found}; expected a dictionary with `data`, unsigned bytes of images x {image_bytes}, and `{labels}`, a number each\n  The file is damaged or of another dataset.", path.display())]
+    Batch {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: String,
+        /// The key of the labels.
+        labels: &'static str,
+        /// The length of an image.
+        image_bytes: usize,
+    },
+    /// A file of class names of CIFAR's Python version without them.
+    #[error("{}: {found}; expected a dictionary with `{key}`, a list of names\n  The file is damaged or of another dataset.", path.display())]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+        /// The key of the names.
+        key: &'static str,
     },
     /// A label beyond the classes.
     #[error("{}: record {record} has label {label}; expected 0 to {}\n  The file is damaged or of another dataset.", path.display(), classes - 1)]
@@ -122,6 +168,18 @@ pub enum DatasetError {
         wanted: usize,
         /// What to do.
         remedy: &'static str,
+    },
+    /// A class that the cut to a long tail leaves nothing of.
+    #[error("{}: an imbalance ratio of {imbalance_ratio} leaves class `{class}` none of its {found} images; expected at least one\n  Use a smaller dataset.imbalance_ratio.", path.display())]
+    CutAway {
+        /// The dataset.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// Its images.
+        found: usize,
+        /// Largest over smallest class that was asked for.
+        imbalance_ratio: f64,
     },
     /// An image that cannot be decoded.
     #[error("{}: not a readable JPEG or PNG image: {message}\n  Replace or remove it.", path.display())]
@@ -285,6 +343,8 @@ pub struct Dataset {
     pub train: Split,
     /// Held-out images: the dataset's own, or those of `val_fraction`.
     pub val: Option<Split>,
+    /// What the cut to a long tail left, where `imbalance_ratio` asks for one.
+    pub cut: Option<Cut>,
     /// What `val_fraction` held out of training, where it is set.
     pub held_out: Option<HeldOut>,
     /// Images that accuracy is measured on.
@@ -336,9 +396,11 @@ impl Dataset {
                 test
             }
         };
+        let mut cut = None;
         if config.imbalance_ratio > 1.0 {
-            let keep = long_tail::select(path, &class_names, train.labels(), config)?;
+            let (keep, left) = long_tail::select(path, &class_names, train.labels(), config)?;
             train = train.subset(&keep);
+            cut = Some(left);
         }
         let counts = ClassCounts::from_labels(train.labels(), class_names.len());
         if let Some(empty) = counts.0.iter().position(|&n| n == 0) {
@@ -385,6 +447,7 @@ impl Dataset {
             class_names,
             train,
             val,
+            cut,
             held_out,
             test,
             test_held_out,

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use fsa_bank::config::{DatasetConfig, DatasetKind, Selection};
-use fsa_bank::dataset::{Dataset, DatasetError};
+use fsa_bank::config::{self, DatasetConfig, DatasetKind, Imbalance, Selection};
+use fsa_bank::dataset::{Cut, Dataset, DatasetError};
 
 use crate::fixtures::image_folder;
 
@@ -165,6 +165,79 @@ fn bad_folders_and_images_are_named() {
     assert!(matches!(&error, DatasetError::Image { path, .. } if *path == bad), "{error}");
     fs::remove_dir_all(dir.path().join("test")).unwrap();
     assert!(self::error(&settings).contains("the test images"));
+}
+
+#[test]
+fn any_kind_of_images_is_cut_to_a_long_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    image_folder(dir.path(), &[4, 9, 6]);
+    let mut settings = config(DatasetKind::Folder, dir.path());
+    settings.imbalance_ratio = 4.0;
+    // 9 · 4^(-rank/2): 9, 4.5 and 2.25, the largest class first.
+    let dataset = Dataset::open(&settings).unwrap();
+    assert_eq!(dataset.class_counts().0, [2, 9, 4]);
+    assert_eq!(dataset.train.path(1), "train/colour-0/001.png");
+    assert_eq!(dataset.cut, Some(Cut { wanted_ratio: 4.0, ratio: 4.5, smaller_classes: 0 }));
+    assert_eq!(dataset.test.len(), 18);
+    settings.imbalance = Imbalance::Step;
+    assert_eq!(Dataset::open(&settings).unwrap().class_counts().0, [2, 9, 2]);
+
+    // The demo's 500 ... 10 images; its own tail is steeper than this.
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/demo-images.parquet");
+    let mut settings = config(DatasetKind::Parquet, &demo);
+    settings.imbalance_ratio = 10.0;
+    settings.selection = Selection::Random;
+    let dataset = Dataset::open(&settings).unwrap();
+    assert_eq!(dataset.class_counts().0, [500, 323, 209, 135, 87, 56, 36, 23, 15, 10]);
+    assert_eq!(dataset.cut, Some(Cut { wanted_ratio: 10.0, ratio: 50.0, smaller_classes: 9 }));
+    settings.imbalance_ratio = 200.0;
+    let dataset = Dataset::open(&settings).unwrap();
+    assert_eq!(dataset.class_counts().0, [500, 277, 154, 85, 47, 26, 14, 8, 4, 2]);
+    let fingerprint = dataset.train_fingerprint().unwrap();
+    settings.selection_seed = 1;
+    let other = Dataset::open(&settings).unwrap();
+    assert_eq!(other.class_counts(), dataset.class_counts());
+    assert_ne!(other.train_fingerprint().unwrap(), fingerprint);
+    settings.imbalance_ratio = 1.0;
+    assert_eq!(Dataset::open(&settings).unwrap().cut, None);
+}
+
+#[test]
+fn settings_of_a_cut_that_mean_nothing_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("p.toml");
+    let load = |lines: &str, overrides: &[&str]| {
+        fs::write(&file, format!("[dataset]\npath = \"x\"\n{lines}")).unwrap();
+        let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+        config::load(&file, &overrides).map(|loaded| loaded.pipeline.dataset)
+    };
+    let all =
+        "imbalance_ratio = 100\nimbalance = \"step\"\nselection = \"random\"\nselection_seed = 3\n";
+    let settings = load(all, &[]).unwrap();
+    let found = (settings.imbalance, settings.selection, settings.selection_seed);
+    assert_eq!(found, (Imbalance::Step, Selection::Random, 3));
+    for (lines, overrides, wanted) in [
+        ("imbalance = \"linear\"\n", "", "line 3"),
+        ("imbalance = \"linear\"\n", "", "exponential"),
+        ("imbalanc = \"step\"\n", "", "did you mean `imbalance`?"),
+        ("selection_sed = 1\n", "", "did you mean `selection_seed`?"),
+        ("selection = \"last\"\n", "", "random"),
+        (
+            "",
+            "dataset.imbalance_ratio=0.5",
+            "`dataset.imbalance_ratio` is 0.5; expected a number of",
+        ),
+        ("", "dataset.selection_seed=-1", "-1"),
+        (
+            "",
+            "dataset.selection_seed=3",
+            "`dataset.selection_seed` is 3; expected 0, unless dataset.selection is \"random\"",
+        ),
+    ] {
+        let overrides: Vec<&str> = overrides.split_terminator(' ').collect();
+        let message = load(lines, &overrides).unwrap_err().to_string();
+        assert!(message.contains(wanted), "{wanted}: {message}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bank_format;
+mod cifar_python;
 mod command_line;
 mod datasets;
 #[cfg(feature = "torch")]
