@@ -307,6 +307,20 @@ fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
                 "at most dataset.image_size",
             ),
             (
+                !(t.crop_scale[0] > 0.0
+                    && t.crop_scale[0] <= t.crop_scale[1]
+                    && t.crop_scale[1] <= 1.0),
+                "train.crop_scale",
+                format!("{:?}", t.crop_scale),
+                "[least, most] with 0 < least <= most <= 1",
+            ),
+            (
+                !(0.0..=1.0).contains(&t.color_jitter),
+                "train.color_jitter",
+                t.color_jitter.to_string(),
+                "0 to 1",
+            ),
+            (
                 t.checkpoint_every == 0,
                 "train.checkpoint_every",
                 t.checkpoint_every.to_string(),

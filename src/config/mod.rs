@@ -284,6 +284,17 @@ pub enum Arithmetic {
     Bf16,
 }
 
+/// How Phase-I cuts training images at random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RandomCrop {
+    /// A square of `image_size` out of the middle square with `crop_padding` black pixels around it.
+    Padded,
+    /// A rectangle of the original image, of an area in `crop_scale` and 3/4 to 4/3 as wide as high,
+    /// scaled to the square: torchvision's `RandomResizedCrop`.
+    Resized,
+}
+
 /// `[train]`: Phase-I. The defaults are the paper's CIFAR schedule (Sec. 5.1).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -306,10 +317,17 @@ pub struct TrainConfig {
     pub step_epochs: usize,
     /// Factor of a step.
     pub step_factor: f64,
+    /// How images are cut at random.
+    pub crop: RandomCrop,
     /// Pixels of zero padding before the random crop; 0 does not crop.
     pub crop_padding: usize,
+    /// Smallest and largest area of a resized crop, as shares of the image's.
+    pub crop_scale: [f64; 2],
     /// Random horizontal flips.
     pub flip: bool,
+    /// Random changes of brightness, contrast and saturation: factors lie between 1 less this and 1 plus
+    /// this; 0 changes nothing, 0.4 is usual for photographs.
+    pub color_jitter: f64,
     /// Number type of the convolutions.
     pub arithmetic: Arithmetic,
     /// Keep activations and weights in channels-last order, faster on most devices.
@@ -332,8 +350,11 @@ impl Default for TrainConfig {
             schedule: Schedule::Step,
             step_epochs: 150,
             step_factor: 0.1,
+            crop: RandomCrop::Padded,
             crop_padding: 4,
+            crop_scale: [0.08, 1.0],
             flip: true,
+            color_jitter: 0.0,
             arithmetic: Arithmetic::F32,
             channels_last: true,
             checkpoint_every: 1,

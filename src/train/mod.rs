@@ -9,7 +9,6 @@ mod schedule;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, WriteError};
@@ -17,7 +16,7 @@ use crate::backbone::{
     self, BackboneError, Batch, Engine, EngineOptions, Network, SgdOptions, Trainable,
 };
 use crate::config::{Pipeline, TrainConfig};
-use crate::dataset::{CropFlip, Dataset, DatasetError, Normalisation, Split};
+use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, Transform};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::weights::{Weights, WeightsError};
@@ -145,10 +144,14 @@ pub struct TrainOutcome {
     pub already_done: bool,
     /// All epochs, also those of earlier, interrupted runs.
     pub epochs: Vec<EpochMetrics>,
+    /// Images that were left out because they cannot be decoded.
+    pub skipped: SkippedList,
 }
 
 /// Name of the metrics file in a run's folder.
 pub const METRICS_FILE: &str = "metrics.jsonl";
+/// Name of the list of images that Phase-I left out, in a run's folder.
+pub const SKIPPED_FILE: &str = "train-skipped.jsonl";
 
 /// Trains, or finds that the same training is done already.
 ///
@@ -156,8 +159,8 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 /// See [`TrainError`].
 ///
 /// # Determinism
-/// Data order and transforms are functions of (seed, epoch, sample); on a CPU, and with the same
-/// libtorch and thread count, an interrupted run that is resumed ends with the same weights.
+/// Data order and transforms are functions of (seed, epoch, sample); images that cannot be decoded are
+/// left out of their batches, the same ones in every epoch. On a CPU, and with the same libtorch and thread count, an interrupted run that is resumed ends with the same weights.
 pub fn run(
     request: &TrainRequest,
     engine: &dyn Engine,
@@ -172,7 +175,8 @@ pub fn run(
         let (_, found) = model_file::read(&model_path)?;
         found.must_match(&card, &model_path)?;
         let epochs = read_metrics(out);
-        return Ok(TrainOutcome { model: model_path, already_done: true, epochs });
+        let skipped = SkippedList::of_earlier_run(&out.join(SKIPPED_FILE));
+        return Ok(TrainOutcome { model: model_path, already_done: true, epochs, skipped });
     }
     atomic_file::create_dir(out)?;
     let (classes, side) = (dataset.class_names.len(), pipeline.dataset.image_size);
@@ -209,6 +213,7 @@ pub fn run(
         counts.imbalance_ratio().unwrap_or(f64::NAN),
         engine.describe_device(&request.engine)?,
     ));
+    let mut skipped = SkippedList::default();
     for epoch in card.epoch..config.epochs {
         let source = EpochSource::new(pipeline, dataset, epoch);
         let saved = card.epoch;
@@ -223,6 +228,10 @@ pub fn run(
         if last || (config.eval_every > 0 && (epoch + 1) % config.eval_every == 0) {
             row.test_top1 = Some(test_top1(dataset, config.batch_size, model.as_mut(), progress)?);
         }
+        if dataset.skipped.len() > skipped.images {
+            skipped = dataset.skipped.save(&out.join(SKIPPED_FILE))?;
+            skipped.told().iter().for_each(|text| progress.line(text));
+        }
         progress.line(&describe(&row, config.epochs));
         epochs.push(row);
         if last || (epoch + 1) % config.checkpoint_every == 0 {
@@ -234,7 +243,8 @@ pub fn run(
     write_metrics(out, &epochs)?;
     model_file::write(&model_path, model.model(), &card)?;
     remove_if_there(&checkpoint_path)?;
-    Ok(TrainOutcome { model: model_path, already_done: false, epochs })
+    let skipped = dataset.skipped.save(&out.join(SKIPPED_FILE))?;
+    Ok(TrainOutcome { model: model_path, already_done: false, epochs, skipped })
 }
 
 fn sgd(pipeline: &Pipeline) -> SgdOptions {
@@ -271,15 +281,12 @@ fn remove_if_there(path: &Path) -> Result<(), WriteError> {
     }
 }
 
-/// Batches of one epoch: a permutation of the training images with random crops and flips.
+/// Batches of one epoch: a permutation of the training images, transformed at random.
 struct EpochSource<'a> {
-    split: &'a Split,
-    norm: &'a Normalisation,
-    size: usize,
+    loader: Loader<'a>,
     seed: u64,
     epoch: usize,
-    padding: usize,
-    flip: bool,
+    augmentation: Augmentation,
     order: Vec<usize>,
 }
 
@@ -288,13 +295,10 @@ impl<'a> EpochSource<'a> {
         let mut order: Vec<usize> = (0..dataset.train.len()).collect();
         KeyedRng::new(pipeline.seed, Stage::DataOrder, (epoch as u64, 0)).shuffle(&mut order);
         Self {
-            split: &dataset.train,
-            norm: &dataset.normalisation,
-            size: pipeline.dataset.image_size,
+            loader: Loader::new(dataset, "train", &dataset.train),
             seed: pipeline.seed,
             epoch,
-            padding: pipeline.train.crop_padding,
-            flip: pipeline.train.flip,
+            augmentation: Augmentation::new(&pipeline.train),
             order,
         }
     }
@@ -303,27 +307,21 @@ impl<'a> EpochSource<'a> {
         let transformed = |&sample: &usize| {
             let key = (self.epoch as u64, sample as u64);
             let mut rng = KeyedRng::new(self.seed, Stage::TrainTransform, key);
-            (sample, CropFlip::draw(&mut rng, self.padding, self.flip))
+            (sample, self.augmentation.draw(&mut rng))
         };
-        let images: Vec<(usize, CropFlip)> = samples.iter().map(transformed).collect();
-        make_batch(self.split, &images, self.size, self.norm)
+        let images: Vec<(usize, Transform)> = samples.iter().map(transformed).collect();
+        make_batch(&self.loader, &images)
     }
 }
 
-/// Decodes, transforms and normalises images, in parallel.
+/// Decodes, transforms and normalises images, in parallel; those that cannot be decoded are left out.
 pub(crate) fn make_batch(
-    split: &Split,
-    images: &[(usize, CropFlip)],
-    size: usize,
-    norm: &Normalisation,
+    loader: &Loader,
+    images: &[(usize, Transform)],
 ) -> Result<Batch, DatasetError> {
-    let mut inputs = vec![0.0; images.len() * 3 * size * size];
-    inputs.par_chunks_mut(3 * size * size).zip(images).try_for_each(|(input, (sample, how))| {
-        how.apply(&split.image(*sample)?, size, norm, input);
-        Ok::<_, DatasetError>(())
-    })?;
-    let labels = images.iter().map(|(sample, _)| i64::from(split.labels()[*sample])).collect();
-    Ok(Batch { inputs, labels })
+    let made = loader.inputs(images)?;
+    let label = |&place: &usize| i64::from(loader.split().labels()[images[place].0]);
+    Ok(Batch { labels: made.kept.iter().map(label).collect(), inputs: made.values })
 }
 
 /// Batches that are prepared ahead of the one in work.
@@ -340,7 +338,7 @@ fn train_epoch(
     let begin = Instant::now();
     let chunks: Vec<&[usize]> = source.order.chunks(config.batch_size).collect();
     let rate = |step| learning_rate(config, source.epoch, step, chunks.len());
-    let (mut loss_sum, mut correct) = (0.0, 0);
+    let (mut loss_sum, mut correct, mut images) = (0.0, 0, 0);
     let finished = std::thread::scope(|scope| {
         let (send, receive) = crossbeam_channel::bounded(PREFETCHED_BATCHES);
         let chunks = &chunks;
@@ -356,6 +354,10 @@ fn train_epoch(
                 return Ok(false);
             }
             let batch = batch?;
+            progress.advance(chunks[step].len() as u64);
+            if batch.labels.is_empty() {
+                continue;
+            }
             let outcome = model.step(&batch, rate(step))?;
             if !outcome.loss.is_finite() {
                 let (epoch, step) = (source.epoch + 1, step + 1);
@@ -363,12 +365,12 @@ fn train_epoch(
             }
             loss_sum += outcome.loss * batch.labels.len() as f64;
             correct += outcome.correct;
+            images += batch.labels.len();
             progress.status(&format!("loss {:.3}", outcome.loss));
-            progress.advance(batch.labels.len() as u64);
         }
         Ok(true)
     })?;
-    let images = source.order.len() as f64;
+    let images = images as f64;
     let secs = begin.elapsed().as_secs_f64();
     Ok(finished.then(|| EpochMetrics {
         epoch: source.epoch + 1,
@@ -388,17 +390,20 @@ fn test_top1(
     progress: &dyn Progress,
 ) -> Result<f64, TrainError> {
     let split = &dataset.test;
-    let size = (split.image(0)?.len() / 3).isqrt();
-    let order: Vec<(usize, CropFlip)> = (0..split.len()).map(|i| (i, CropFlip::NONE)).collect();
+    let loader = Loader::new(dataset, "test", split);
+    let order: Vec<(usize, Transform)> = (0..split.len()).map(|i| (i, Transform::NONE)).collect();
     progress.start("test images", split.len() as u64, "image");
-    let mut correct = 0;
+    let (mut correct, mut images) = (0, 0);
     for chunk in order.chunks(batch_size) {
-        let batch = make_batch(split, chunk, size, &dataset.normalisation)?;
-        correct += model.count_correct(&batch)?;
+        let batch = make_batch(&loader, chunk)?;
         progress.advance(chunk.len() as u64);
+        if !batch.labels.is_empty() {
+            correct += model.count_correct(&batch)?;
+            images += batch.labels.len();
+        }
     }
     progress.finish();
-    Ok(100.0 * correct as f64 / split.len() as f64)
+    Ok(100.0 * correct as f64 / images as f64)
 }
 
 fn describe(row: &EpochMetrics, epochs: usize) -> String {

@@ -153,12 +153,23 @@ fn config_hash(pipeline: &Pipeline) -> String {
         eval_every: usual.eval_every,
         ..pipeline.train.clone()
     };
-    let mut text = serde_json::to_string(&(pipeline.seed, train)).expect("settings are JSON");
+    let mut text = without_later_keys(&(pipeline.seed, train));
     let network = &pipeline.network;
     if !network.weights.as_os_str().is_empty() || network.freeze != Freeze::None {
         text += &format!("{} {:?}", network.weights.display(), network.freeze);
     }
     crate::hex(&Sha256::digest(text)[..8])
+}
+
+/// Keys of `[train]` that came after the first models: at their defaults they leave the hash as it was.
+const LATER_KEYS: [&str; 3] = ["crop", "crop_scale", "color_jitter"];
+
+fn without_later_keys(settings: &(u64, TrainConfig)) -> String {
+    let text = serde_json::to_string(settings).expect("settings are JSON");
+    let usual = serde_json::to_value(TrainConfig::default()).expect("settings are JSON");
+    LATER_KEYS
+        .iter()
+        .fold(text, |text, key| text.replacen(&format!("\"{key}\":{},", usual[key]), "", 1))
 }
 
 /// Loads the model that `pipeline` has trained.
@@ -241,4 +252,22 @@ pub(super) fn split_checkpoint(weights: Weights) -> (Weights, Weights) {
         };
     }
     (model, momentum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_settings_change_the_hash_only_where_they_are_set() {
+        let mut pipeline = Pipeline::default();
+        // Of a model from before the later keys.
+        assert_eq!(config_hash(&pipeline), "d68affe93ed20b76");
+        let before = config_hash(&pipeline);
+        pipeline.train.color_jitter = 0.4;
+        assert_ne!(config_hash(&pipeline), before);
+        pipeline.train.color_jitter = 0.0;
+        pipeline.train.crop = crate::config::RandomCrop::Resized;
+        assert_ne!(config_hash(&pipeline), before);
+    }
 }
