@@ -23,7 +23,7 @@ RUN := runs/$(DATASET)
 DATA_FLAG := $(if $(DATA),--data $(DATA))
 BANK_ONLY := --no-default-features
 
-.PHONY: help setup build demo train features finetune compare test test-networks lint bench bench-features bench-large clean
+.PHONY: help setup build demo train features finetune compare test test-networks lint bench bench-decode bench-features bench-large clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -62,6 +62,9 @@ bench: $(BENCH_VENV)/.ready ## Phase-II against PyTorch on the same banks (insta
 
 bench-features: build $(BENCH_VENV)/.networks ## features with ResNet-50 against PyTorch on PHOTOS=folder, one folder a class
 	$(BENCH_VENV)/bin/python tests/benches/features_compare.py $(BIN) $(PHOTOS)
+
+bench-decode: $(BENCH_VENV)/.networks ## photographs to network inputs against a DataLoader on PHOTOS=folder, one folder a class
+	$(BENCH_VENV)/bin/python tests/benches/decode_compare.py $(PHOTOS)
 
 bench-large: ## Phase-II on banks far larger than its memory (needs 25 GB of disk and half an hour)
 	$(PYTHON) tests/benches/large_bank.py

@@ -42,7 +42,7 @@ pub enum DatasetKind {
     Cifar10,
     /// The binary archives of CIFAR-100, as a directory or .tar.gz.
     Cifar100,
-    /// `train/CLASS/*.jpg|png`, `test/CLASS/*` and, where there is one, `val/CLASS/*`; or `CLASS/*`
+    /// `train/CLASS/*`, `test/CLASS/*` and, where there is one, `val/CLASS/*`; or `CLASS/*`
     /// alone, of which a fifth becomes the test split.
     Folder,
     /// A text file of `PATH CLASS` lines; a fifth of each class becomes the test split.
@@ -390,7 +390,7 @@ impl Precision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FeaturesConfig {
-    /// Rows an image: view 0 clean, the others randomly cropped and flipped.
+    /// Rows an image: view 0 clean, the others transformed at random as in Phase-I.
     pub views: usize,
     /// Rounding of the stored maps.
     pub precision: Precision,

@@ -392,6 +392,34 @@ fn a_row_of_a_table_that_cannot_be_decoded_is_skipped_like_a_file() {
     assert_eq!(dataset.decodable_class_counts().0, [1, 1]);
 }
 
+#[test]
+fn a_file_that_has_gone_from_a_list_is_skipped_when_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let png = fs::read(corpus().join("png-rgb.png")).unwrap();
+    let names = [0, 1, 2, 3].map(|i| format!("{i}.png"));
+    names.iter().for_each(|name| fs::write(dir.path().join(name), &png).unwrap());
+    let list = dir.path().join("list.txt");
+    let line = |(i, name): (usize, &String)| format!("{name} {}\n", i % 2);
+    // Classes of 4 and 2 images, a fifth of which is tested on: one of the first.
+    let twice: Vec<String> =
+        [names.clone().to_vec(), vec!["0.png".into(), "2.png".into()]].concat();
+    let lines: String = twice.iter().enumerate().map(line).collect();
+    fs::write(&list, lines).unwrap();
+    let settings = DatasetConfig { kind: DatasetKind::List, ..config(&list) };
+    let whole = Dataset::open(&settings).unwrap().fingerprint;
+    fs::remove_file(dir.path().join("3.png")).unwrap();
+    let mut dataset = Dataset::open(&settings).unwrap();
+    assert_ne!(dataset.fingerprint, whole);
+    dataset.skipped = Skipped::at_most(0.5);
+    let images: Vec<(usize, Transform)> =
+        (0..dataset.train.len()).map(|i| (i, Transform::NONE)).collect();
+    let made = Loader::new(&dataset, "train", &dataset.train).inputs(&images).unwrap();
+    assert_eq!(made.kept.len(), images.len() - 1);
+    let skipped = dataset.skipped.images();
+    assert_eq!((skipped.len(), skipped[0].path.as_str()), (1, "3.png"));
+    assert!(skipped[0].reason.contains("3.png: cannot be read"), "{}", skipped[0].reason);
+}
+
 const RESIZED: [&str; 3] =
     ["train.crop=resized", "train.crop_scale=[0.3, 1.0]", "train.color_jitter=0.4"];
 
