@@ -571,6 +571,9 @@ mod tests {
             "p.toml: `finetune.tau_specific` is 1; expected between 0 and 1, both excluded"
         );
         assert!(error(VALID, &["train.momentum=nan"]).contains("train.momentum"));
+        assert!(error(VALID, &["train.crop_scale=[0.5, 0.2]"]).contains("train.crop_scale"));
+        assert!(error(VALID, &["train.color_jitter=-0.1"]).contains("train.color_jitter"));
+        assert!(error(VALID, &["train.crop=random"]).contains("padded"));
         assert!(error("seed = 1", &[]).contains("dataset.path"));
     }
 

@@ -200,6 +200,25 @@ mod tests {
         assert_eq!(rgb8(DynamicImage::ImageRgba16(colour)).into_raw(), [0, 1, 128]);
     }
 
+    /// `tests/readers/make_image_corpus.py` cuts the same rectangle.
+    #[test]
+    fn a_part_is_what_pil_cuts_out_and_scales() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/images");
+        let rectangle = Rectangle { left: 5, top: 7, width: 33, height: 28 };
+        let framing =
+            Framing { size: 20, crop_fraction: 1.0, interpolation: Interpolation::Bilinear };
+        for name in ["png-rgb.png", "webp-lossless.webp", "tiff-lzw.tif", "gif.gif"] {
+            let found = part(&corpus.join(name), framing, |width, height| {
+                assert_eq!((width, height), (48, 48));
+                rectangle
+            });
+            let pil = image::open(corpus.join("pil").join(format!("{name}.png"))).unwrap();
+            let pil = image::imageops::crop_imm(&pil.into_rgb8(), 48, 40, 20, 20).to_image();
+            let close = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 1;
+            assert!(found.unwrap().iter().zip(pil.as_raw()).all(close), "{name}");
+        }
+    }
+
     #[test]
     fn a_part_is_scaled_without_what_lies_around_it() {
         // Columns of 0, 100, 100, 0.

@@ -234,6 +234,33 @@ mod tests {
     }
 
     #[test]
+    fn every_value_comes_from_where_the_draws_say() {
+        const SIZE: usize = 7;
+        let image: Vec<u8> = (0..SIZE * SIZE * 3).map(|i| (i * 37 % 251) as u8).collect();
+        let norm = Normalisation::new(&DatasetConfig::default());
+        let config = TrainConfig { crop_padding: 3, ..Default::default() };
+        for (i, transform) in draws(&config, 200).into_iter().enumerate() {
+            // Two offsets, downwards first, then whether it is mirrored: saved runs rely on it.
+            let mut rng = KeyedRng::new(0, Stage::TrainTransform, (0, i as u64));
+            let [top, left] = [0, 1].map(|_| rng.below(7) as usize);
+            let mirrored = rng.below(2) == 1;
+            let mut input = [0.0; 3 * SIZE * SIZE];
+            transform.apply(&image, SIZE, &norm, &mut input);
+            for (at, &value) in input.iter().enumerate() {
+                let (channel, y, x) = (at / (SIZE * SIZE), at / SIZE % SIZE, at % SIZE);
+                let x = if mirrored { SIZE - 1 - x } else { x };
+                let inside = |place: usize| place.checked_sub(3).filter(|&place| place < SIZE);
+                let byte = match (inside(y + top), inside(x + left)) {
+                    (Some(y), Some(x)) => image[(y * SIZE + x) * 3 + channel],
+                    _ => 0,
+                };
+                let byte = f32::from(byte) / 255.0;
+                assert_eq!(value, (byte - norm.mean[channel]) / norm.std[channel]);
+            }
+        }
+    }
+
+    #[test]
     fn draws_cover_all_offsets() {
         let config = TrainConfig { crop_padding: 1, ..Default::default() };
         let draws = draws(&config, 500);

@@ -3,9 +3,10 @@ it. Needs NumPy and Pillow, such as `make test-networks` installs.
 
     .venv-bench/bin/python tests/readers/make_image_corpus.py
 
-A picture of PIL's results has three parts: the middle square of the upright image as it is (48 x 48), on
-its right that square scaled to 20 x 20 linearly, and below that the middle 87.5 % of it scaled to 20 x 20
-cubically. `image` says how the file becomes 8-bit RGB.
+A picture of PIL's results has four parts: the middle square of the upright image as it is (48 x 48), on its
+right that square scaled to 20 x 20 linearly, below that the middle 87.5 % of it scaled to 20 x 20 cubically,
+and below that a rectangle that was cut out first and then scaled to 20 x 20 linearly. In
+tests/data/images/refused/ are kinds that PIL reads and fsa-bank does not.
 """
 
 import io
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps
 
 FOLDER = pathlib.Path(__file__).parents[1] / "data" / "images"
 SIDE, SMALL = 48, 20
+RECTANGLE = (5, 7, 38, 35)  # left, top, right, bottom
 ORIENTATION = 0x112
 
 
@@ -138,12 +140,17 @@ def others():
     yield "tiff-grey.tiff", encoded(image("L"), "TIFF", compression="packbits")
     yield "tiff-lzw.tif", encoded(photo, "TIFF", compression="tiff_lzw")
     yield "tiff-deflate.tif", encoded(image("RGBA"), "TIFF", compression="tiff_adobe_deflate")
+    yield "tiff-jpeg.tif", encoded(photo, "TIFF", compression="jpeg")
     yield "tiff-cmyk.tif", encoded(image("CMYK"), "TIFF")
     yield "tiff-orientation-3.tif", encoded(image(width=60), "TIFF", exif=tagged(3))
 
 
+def refused():
+    yield "tiff-palette.tif", encoded(image().quantize(50), "TIFF")
+
+
 def squares(content):
-    """PIL's middle square of an image as it is, and twice scaled."""
+    """PIL's middle square of an image as it is, and scaled parts of the image."""
     picture = Image.open(io.BytesIO(content))
     picture.seek(0)
     picture = ImageOps.exif_transpose(picture).convert("RGB")
@@ -155,15 +162,20 @@ def squares(content):
         left, top = (width - kept) / 2, (height - kept) / 2
         return picture.resize((size, size), how, (left, top, left + kept, top + kept))
 
-    result = Image.new("RGB", (SIDE + SMALL, SIDE))
+    result = Image.new("RGB", (SIDE + SMALL, 3 * SMALL))
     result.paste(middle(1, SIDE, Image.Resampling.BILINEAR), (0, 0))
     result.paste(middle(1, SMALL, Image.Resampling.BILINEAR), (SIDE, 0))
     result.paste(middle(0.875, SMALL, Image.Resampling.BICUBIC), (SIDE, SMALL))
+    cut = picture.crop(RECTANGLE).resize((SMALL, SMALL), Image.Resampling.BILINEAR)
+    result.paste(cut, (SIDE, 2 * SMALL))
     return result
 
 
 def main():
-    (FOLDER / "pil").mkdir(parents=True, exist_ok=True)
+    for folder in ["pil", "refused"]:
+        (FOLDER / folder).mkdir(parents=True, exist_ok=True)
+    for name, content in refused():
+        (FOLDER / "refused" / name).write_bytes(content)
     for name, content in [*jpegs(), *pngs(), *others()]:
         (FOLDER / name).write_bytes(content)
         squares(content).save(FOLDER / "pil" / f"{name}.png", optimize=True)
