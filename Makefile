@@ -23,7 +23,7 @@ RUN := runs/$(DATASET)
 DATA_FLAG := $(if $(DATA),--data $(DATA))
 BANK_ONLY := --no-default-features
 
-.PHONY: help setup build demo train features finetune compare test test-networks lint bench bench-features bench-train bench-large clean
+.PHONY: help setup build demo train features finetune compare test test-networks lint bench bench-decode bench-features bench-train bench-large clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -65,6 +65,9 @@ bench-features: build $(BENCH_VENV)/.networks ## features with ResNet-50 against
 
 bench-train: build $(BENCH_VENV)/.networks ## Phase-I on the CPU against PyTorch: speed, and the loss of every epoch
 	$(BENCH_VENV)/bin/python tests/benches/train_compare.py $(BIN)
+
+bench-decode: $(BENCH_VENV)/.networks ## photographs to network inputs against a DataLoader on PHOTOS=folder, one folder a class
+	$(BENCH_VENV)/bin/python tests/benches/decode_compare.py $(PHOTOS)
 
 bench-large: ## Phase-II on banks far larger than its memory (needs 25 GB of disk and half an hour)
 	$(PYTHON) tests/benches/large_bank.py

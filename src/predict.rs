@@ -11,7 +11,7 @@ use crate::augment;
 use crate::backbone::onnx::OnnxOptions;
 use crate::backbone::{Backbone, BackboneError};
 use crate::config::FinetuneConfig;
-use crate::dataset::{CropFlip, Dataset, DatasetError, Preprocessing};
+use crate::dataset::{Dataset, DatasetError, Loader, Preprocessing, Transform};
 use crate::domain::{ClassId, FeatureShape};
 use crate::eval::{self, Accuracy, Classifier, Groups};
 use crate::export::{ExportError, Model};
@@ -174,10 +174,11 @@ fn place(folder: &Path, image: &Path) -> PathBuf {
 }
 
 /// The model's score on the test images of a dataset, from the images themselves: the metrics that
-/// Phase-II gives from the bank. `settings` says what head, tail and shot groups are.
+/// Phase-II gives from the bank. `settings` says what head, tail and shot groups are. Images that cannot be
+/// decoded count neither as right nor as wrong; `dataset.skipped` has them.
 ///
 /// # Errors
-/// An image that cannot be decoded; a dataset of other classes or image size; no onnxruntime.
+/// More images that cannot be decoded than the dataset allows; a dataset of other classes or image size; no onnxruntime.
 pub fn evaluate(
     model: &Model,
     dataset: &Dataset,
@@ -199,25 +200,25 @@ pub fn evaluate(
     }
     let classifier = Classifier::plain(model.head.clone());
     let locations = network.shape().locations();
-    let order: Vec<usize> = (0..test.len()).collect();
-    let mut predictions = Vec::with_capacity(test.len());
+    let loader = Loader::new(dataset, "test", test);
+    let order: Vec<(usize, Transform)> = (0..test.len()).map(|i| (i, Transform::NONE)).collect();
+    let (mut predictions, mut labels) = (Vec::with_capacity(test.len()), vec![]);
     progress.start("test images", test.len() as u64, "image");
     for batch in order.chunks(BATCH) {
         if interrupt.requested() {
             let (done, total) = (predictions.len(), test.len());
             return Err(PredictError::Interrupted { done, total });
         }
-        let mut inputs = vec![0.0; batch.len() * 3 * size * size];
-        inputs.par_chunks_mut(3 * size * size).zip(batch).try_for_each(|(input, &i)| {
-            CropFlip::NONE.apply(&test.image(i)?, size, &dataset.normalisation, input);
-            Ok::<_, DatasetError>(())
-        })?;
-        let maps = network.feature_maps(&inputs, batch.len())?;
-        predictions.extend(classifier.predict(&pooled(&maps, locations)));
+        let inputs = loader.inputs(batch)?;
+        labels.extend(inputs.kept.iter().map(|&place| test.labels()[batch[place].0]));
+        if !inputs.kept.is_empty() {
+            let maps = network.feature_maps(&inputs.values, inputs.kept.len())?;
+            predictions.extend(classifier.predict(&pooled(&maps, locations)));
+        }
         progress.advance(batch.len() as u64);
     }
     progress.finish();
-    let accuracy = Accuracy::of_predictions(&predictions, test.labels(), classes);
+    let accuracy = Accuracy::of_predictions(&predictions, &labels, classes);
     let counts = dataset.class_counts();
     let split = counts.split(settings.head_ratio);
     let groups = Groups::of(&accuracy, &counts, &split, settings.shot_rule);

@@ -116,7 +116,7 @@ pub struct ModelRef {
 }
 
 /// How the views of an image were made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ViewSettings {
     /// Rows an image.
     pub count: usize,
@@ -124,8 +124,19 @@ pub struct ViewSettings {
     pub seed: u64,
     /// Padding of the random crops.
     pub crop_padding: usize,
+    /// Areas of the random crops as shares of the original image's, where they are scaled to the square
+    /// in place of being cut from the padded one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_scale: Option<[f64; 2]>,
     /// Whether views may be mirrored.
     pub flip: bool,
+    /// How far brightness, contrast and saturation may change.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub color_jitter: f64,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// One file that is read whole.

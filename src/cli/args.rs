@@ -3,8 +3,9 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use super::settings::{SettingArgs, parse_bytes};
+use super::settings::{SettingArgs, parse_bytes, parse_share};
 use crate::config::FinetuneConfig;
+use crate::dataset::Skipped;
 use crate::finetune::Selection;
 use clap::{Args, Parser, Subcommand};
 
@@ -99,6 +100,10 @@ pub struct RunArgs {
     /// Change a setting of the pipeline, such as train.epochs=40; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
+    /// Share of the images of a split that may be left out because they cannot be decoded, such as
+    /// 0.005 or 0.5%; they are listed in the run's folder
+    #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = parse_share)]
+    pub max_skipped: f64,
     /// Replace what an earlier run left in the folder
     #[arg(long)]
     pub overwrite: bool,
@@ -111,7 +116,11 @@ impl RunArgs {
             path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", p.display()))
         };
         let set: String = self.set.iter().map(|s| format!(" --set {s}")).collect();
-        format!("{}{}{set}", path("--data", &self.data), path("--out", &self.out))
+        let skipped = match self.max_skipped {
+            Skipped::USUAL_SHARE => String::new(),
+            share => format!(" --max-skipped {share}"),
+        };
+        format!("{}{}{set}{skipped}", path("--data", &self.data), path("--out", &self.out))
     }
 }
 

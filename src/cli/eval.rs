@@ -33,6 +33,9 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     let settings = &loaded.pipeline.finetune;
     let (screen, interrupt) = (&context.screen, &context.interrupt);
     let score = predict::evaluate(&model, &dataset, settings, &options, screen, interrupt)?;
+    for image in dataset.skipped.images() {
+        screen.warning(&format!("not counted: {}", image.reason));
+    }
     if context.json {
         return print_json(&score);
     }

@@ -39,6 +39,18 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A share of a whole: `0.005` or `0.5%`.
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
+    let (number, whole) = match text.trim().strip_suffix('%') {
+        Some(percent) => (percent.trim(), 100.0),
+        None => (text.trim(), 1.0),
+    };
+    match number.parse::<f64>().map(|value| value / whole) {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a share from 0 to 1, such as 0.005 or 0.5%".into()),
+    }
+}
+
 /// One flag for each key of `[finetune]`; absent ones keep the pipeline's value, the method's or the
 /// default.
 #[derive(Debug, Args, Default, Serialize)]
@@ -193,5 +205,16 @@ mod tests {
         assert_eq!(parse_bytes("1.5GB"), Ok(1_500_000_000));
         assert_eq!(parse_bytes("4096"), Ok(4096));
         assert!(parse_bytes("much").is_err() && parse_bytes("-1GiB").is_err());
+    }
+
+    #[test]
+    fn shares_are_fractions_or_percent() {
+        assert_eq!(parse_share("0.005"), Ok(0.005));
+        assert_eq!(parse_share("0.5%"), Ok(0.005));
+        assert_eq!(parse_share("0.1%"), Ok(crate::dataset::Skipped::USUAL_SHARE));
+        assert_eq!((parse_share("0"), parse_share(" 100 % ")), (Ok(0.0), Ok(1.0)));
+        for wrong in ["5", "101%", "-1%", "few", "", "%", "nan"] {
+            assert!(parse_share(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::args::{RunArgs, TrainArgs};
 use super::{Context, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
-use crate::dataset::{Cut, Dataset, TEST_FRACTION};
+use crate::dataset::{Cut, Dataset, Skipped, TEST_FRACTION};
 use crate::progress::Progress;
 use crate::train::{self, TrainRequest};
 
@@ -15,7 +15,8 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
     };
-    let dataset = open_dataset(context, &loaded)?;
+    let mut dataset = open_dataset(context, &loaded)?;
+    dataset.skipped = Skipped::at_most(args.common.max_skipped);
     let out = run_folder(&args.common, &loaded);
     let request = TrainRequest {
         pipeline: &loaded.pipeline,
@@ -35,8 +36,9 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
         .and_then(|row| row.test_top1)
         .map_or(String::new(), |t| format!(", test top-1 {t:.2}"));
     let epochs = last.map_or(loaded.pipeline.train.epochs, |row| row.epoch);
+    let skipped = outcome.skipped.told().map_or(String::new(), |text| text + "\n");
     print_text(&format!(
-        "{}: {what}, {epochs} epochs{top1}\nNext: fsa-bank features {}{}\n",
+        "{}: {what}, {epochs} epochs{top1}\n{skipped}Next: fsa-bank features {}{}\n",
         outcome.model.display(),
         loaded.file.display(),
         args.common.same_flags()

@@ -364,6 +364,20 @@ fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
                 "at most dataset.image_size",
             ),
             (
+                !(t.crop_scale[0] > 0.0
+                    && t.crop_scale[0] <= t.crop_scale[1]
+                    && t.crop_scale[1] <= 1.0),
+                "train.crop_scale",
+                format!("{:?}", t.crop_scale),
+                "[least, most] with 0 < least <= most <= 1",
+            ),
+            (
+                !(0.0..=1.0).contains(&t.color_jitter),
+                "train.color_jitter",
+                t.color_jitter.to_string(),
+                "0 to 1",
+            ),
+            (
                 t.checkpoint_every == 0,
                 "train.checkpoint_every",
                 t.checkpoint_every.to_string(),
@@ -614,6 +628,9 @@ mod tests {
             "p.toml: `finetune.tau_specific` is 1; expected between 0 and 1, both excluded"
         );
         assert!(error(VALID, &["train.momentum=nan"]).contains("train.momentum"));
+        assert!(error(VALID, &["train.crop_scale=[0.5, 0.2]"]).contains("train.crop_scale"));
+        assert!(error(VALID, &["train.color_jitter=-0.1"]).contains("train.color_jitter"));
+        assert!(error(VALID, &["train.crop=random"]).contains("padded"));
         assert!(error("seed = 1", &[]).contains("dataset.path"));
     }
 

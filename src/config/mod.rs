@@ -45,7 +45,7 @@ pub enum DatasetKind {
     Cifar10,
     /// CIFAR-100, likewise.
     Cifar100,
-    /// `train/CLASS/*.jpg|png`, `test/CLASS/*` and, where there is one, `val/CLASS/*`; or `CLASS/*`
+    /// `train/CLASS/*`, `test/CLASS/*` and, where there is one, `val/CLASS/*`; or `CLASS/*`
     /// alone, of which a fifth becomes the test split.
     Folder,
     /// A text file of `PATH CLASS` lines; a fifth of each class becomes the test split.
@@ -338,6 +338,17 @@ pub enum Arithmetic {
     Bf16,
 }
 
+/// How Phase-I cuts training images at random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RandomCrop {
+    /// A square of `image_size` out of the middle square with `crop_padding` black pixels around it.
+    Padded,
+    /// A rectangle of the original image, of an area in `crop_scale` and 3/4 to 4/3 as wide as high,
+    /// scaled to the square: torchvision's `RandomResizedCrop`.
+    Resized,
+}
+
 /// `[train]`: Phase-I. The defaults are the paper's CIFAR schedule (Sec. 5.1).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -377,10 +388,17 @@ pub struct TrainConfig {
     /// Share that a running average of the weights keeps of itself in each step; the average becomes the
     /// model. 0 keeps none.
     pub ema_decay: f64,
+    /// How images are cut at random.
+    pub crop: RandomCrop,
     /// Pixels of zero padding before the random crop; 0 does not crop.
     pub crop_padding: usize,
+    /// Smallest and largest area of a resized crop, as shares of the image's.
+    pub crop_scale: [f64; 2],
     /// Random horizontal flips.
     pub flip: bool,
+    /// Random changes of brightness, contrast and saturation: factors lie between 1 less this and 1 plus
+    /// this; 0 changes nothing, 0.4 is usual for photographs.
+    pub color_jitter: f64,
     /// Number type of the convolutions.
     pub arithmetic: Arithmetic,
     /// Keep activations and weights in channels-last order, faster on most devices.
@@ -411,8 +429,11 @@ impl Default for TrainConfig {
             mixup_alpha: 0.0,
             sampling: EpochSampling::Instance,
             ema_decay: 0.0,
+            crop: RandomCrop::Padded,
             crop_padding: 4,
+            crop_scale: [0.08, 1.0],
             flip: true,
+            color_jitter: 0.0,
             arithmetic: Arithmetic::F32,
             channels_last: true,
             checkpoint_every: 1,
@@ -448,7 +469,7 @@ impl Precision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FeaturesConfig {
-    /// Rows an image: view 0 clean, the others randomly cropped and flipped.
+    /// Rows an image: view 0 clean, the others transformed at random as in Phase-I.
     pub views: usize,
     /// Rounding of the stored maps.
     pub precision: Precision,

@@ -1,14 +1,22 @@
-//! From JPEG or PNG bytes to a square 8-bit RGB image.
+//! From encoded bytes (JPEG, PNG, WebP, GIF, BMP or TIFF) to 8-bit RGB images, and to squares of them.
 
 use std::io::Cursor;
 use std::path::Path;
 
-use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
+use fast_image_resize::images::{CroppedImage, Image, ImageRef};
+use fast_image_resize::{
+    FilterType, IntoImageView, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer,
+};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::DatasetError;
+use super::random_crop::Rectangle;
 use crate::config::{DatasetConfig, Interpolation};
+
+/// Images of more pixels are refused before memory is taken for them; PIL refuses the same ones.
+const MOST_PIXELS: u64 = 178_956_970;
+/// Bytes that decoders may take besides: as many pixels of the widest kind, 16-bit RGBA.
+const MOST_BYTES: u64 = 8 * MOST_PIXELS;
 
 /// Which part of an image becomes the network's input, and how it is scaled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,17 +50,66 @@ pub(super) fn stored_size(path: &Path) -> Result<[u32; 2], DatasetError> {
     Ok([width, height])
 }
 
-/// Decodes an image, upright by its EXIF orientation.
+/// Decodes an image, upright by its orientation tag. The content decides the format. Of an animation it
+/// is the first frame; alpha is dropped, whatever colour lies under it; of 16 bits the higher 8 stay.
 pub(super) fn upright(encoded: &[u8], path: &Path) -> Result<RgbImage, DatasetError> {
-    let decoded = || -> Result<RgbImage, ImageError> {
-        let reader = ImageReader::new(Cursor::new(encoded)).with_guessed_format()?;
-        let mut decoder = reader.into_decoder()?;
-        let orientation = decoder.orientation()?;
-        let mut image = DynamicImage::from_decoder(decoder)?;
-        image.apply_orientation(orientation);
-        Ok(image.into_rgb8())
+    let wrong = |message: String| DatasetError::Image { path: path.into(), message };
+    let refused = |e: ImageError| wrong(e.to_string());
+    let mut reader = ImageReader::new(Cursor::new(encoded))
+        .with_guessed_format()
+        .map_err(|e| refused(e.into()))?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST_BYTES);
+    reader.limits(limits);
+    let format = reader.format();
+    let mut decoder = reader.into_decoder().map_err(refused)?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(wrong(format!("it has {width} x {height} pixels")));
+    }
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        let limit = MOST_PIXELS;
+        return Err(DatasetError::TooLarge { path: path.into(), width, height, limit });
+    }
+    if format == Some(ImageFormat::Jpeg) && !has_end_of_image(encoded) {
+        return Err(wrong("the file is cut short: it has no end-of-image marker".into()));
+    }
+    let orientation = decoder.orientation().map_err(refused)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(refused)?;
+    image.apply_orientation(orientation);
+    Ok(rgb8(image))
+}
+
+/// Whether a JPEG has its last marker. The decoder would fill what is missing with grey and say nothing.
+fn has_end_of_image(jpeg: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xda;
+    // Thumbnails in the segments before the scan have markers of their own.
+    let mut at = 2;
+    while let Some(&[0xff, marker, high, low]) = jpeg.get(at..at + 4) {
+        match marker {
+            START_OF_SCAN => break,
+            0xff => at += 1,
+            _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
+        }
+    }
+    let rest = jpeg.get(at..).unwrap_or_default();
+    rest.windows(2).rev().any(|marker| marker == [0xff, 0xd9])
+}
+
+/// What is left of an image in 8-bit RGB.
+fn rgb8(image: DynamicImage) -> RgbImage {
+    let channels = usize::from(image.color().channel_count());
+    let Some(samples) = image.as_flat_samples_u16() else {
+        return image.into_rgb8();
     };
-    decoded().map_err(|e| DatasetError::Image { path: path.into(), message: e.to_string() })
+    let high = |value: u16| (value >> 8) as u8;
+    let rgb = |pixel: &[u16]| match *pixel {
+        [red, green, blue, ..] => [red, green, blue].map(high),
+        [grey, ..] => [high(grey); 3],
+        [] => [0; 3],
+    };
+    let bytes = samples.samples.chunks_exact(channels).flat_map(rgb).collect();
+    RgbImage::from_raw(image.width(), image.height(), bytes).expect("three bytes a pixel")
 }
 
 /// Decodes an image, upright, and scales its middle square (antialiased): (size, size, 3) bytes.
@@ -62,30 +119,127 @@ pub(super) fn bytes(
     framing: Framing,
 ) -> Result<Vec<u8>, DatasetError> {
     let Framing { size, crop_fraction, interpolation } = framing;
-    let wrong = |message: &dyn ToString| DatasetError::Image {
-        path: path.into(),
-        message: message.to_string(),
-    };
     let image = upright(encoded, path)?;
     let (width, height) = image.dimensions();
     if (width as usize, height as usize) == (size, size) && crop_fraction == 1.0 {
         return Ok(image.into_raw());
     }
     let source = Image::from_vec_u8(width, height, image.into_raw(), PixelType::U8x3)
-        .map_err(|e| wrong(&e))?;
-    let mut square = Image::new(size as u32, size as u32, PixelType::U8x3);
+        .expect("a decoded image is whole");
+    let (width, height) = (f64::from(width), f64::from(height));
+    let side = width.min(height) * crop_fraction;
+    let options =
+        convolution(interpolation).crop((width - side) / 2.0, (height - side) / 2.0, side, side);
+    scaled(&source, size, &options).map_err(|e| unscaled(&e, path))
+}
+
+/// Decodes an image, upright, and scales a rectangle of it that `choose` takes of its width and height:
+/// (size, size, 3) bytes.
+pub(super) fn part(
+    path: &Path,
+    framing: Framing,
+    choose: impl FnOnce(u32, u32) -> Rectangle,
+) -> Result<Vec<u8>, DatasetError> {
+    let image = upright(&super::read_file(path)?, path)?;
+    let (width, height) = image.dimensions();
+    let rectangle = choose(width, height);
+    rectangle_of(image.as_raw(), (width, height), rectangle, framing.size, framing.interpolation)
+        .map_err(|message| DatasetError::Image { path: path.into(), message })
+}
+
+/// Scales a rectangle of `pixels`, (height, width, 3) bytes, to (size, size, 3); what lies outside of it
+/// has no influence.
+pub(super) fn rectangle_of(
+    pixels: &[u8],
+    (width, height): (u32, u32),
+    rectangle: Rectangle,
+    size: usize,
+    interpolation: Interpolation,
+) -> Result<Vec<u8>, String> {
+    let Rectangle { left, top, width: w, height: h } = rectangle;
+    let whole = ImageRef::new(width, height, pixels, PixelType::U8x3).map_err(|e| e.to_string())?;
+    let part = CroppedImage::new(&whole, left, top, w, h).map_err(|e| e.to_string())?;
+    scaled(&part, size, &convolution(interpolation)).map_err(|e| e.to_string())
+}
+
+fn convolution(interpolation: Interpolation) -> ResizeOptions {
     let filter = match interpolation {
         Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,
     };
-    let (width, height) = (f64::from(width), f64::from(height));
-    let side = width.min(height) * crop_fraction;
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(
-        (width - side) / 2.0,
-        (height - side) / 2.0,
-        side,
-        side,
-    );
-    Resizer::new().resize(&source, &mut square, &options).map_err(|e| wrong(&e))?;
+    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter))
+}
+
+fn scaled(
+    source: &impl IntoImageView,
+    size: usize,
+    options: &ResizeOptions,
+) -> Result<Vec<u8>, ResizeError> {
+    let mut square = Image::new(size as u32, size as u32, PixelType::U8x3);
+    Resizer::new().resize(source, &mut square, options)?;
     Ok(square.into_vec())
+}
+
+fn unscaled(error: &ResizeError, path: &Path) -> DatasetError {
+    DatasetError::Image { path: path.into(), message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_jpeg_is_that_of_its_scan() {
+        let thumbnail = [0xff, 0xe1, 0, 6, 0xff, 0xd9, 0, 0];
+        let scan = [0xff, 0xda, 0, 3, 1, 7, 7, 0xff, 0, 7];
+        let cut = [&[0xff, 0xd8][..], &thumbnail, &scan].concat();
+        assert!(!has_end_of_image(&cut));
+        assert!(has_end_of_image(&[&cut[..], &[0xff, 0xd9]].concat()));
+        assert!(has_end_of_image(&[&cut[..], &[0xff, 0xd9, 0, 0, 0]].concat()));
+        assert!(!has_end_of_image(&[0xff, 0xd8]) && !has_end_of_image(&[]));
+        // A segment that says it is longer than the file.
+        assert!(!has_end_of_image(&[0xff, 0xd8, 0xff, 0xe0, 0xff, 0xff, 0xff, 0xd9]));
+    }
+
+    #[test]
+    fn of_16_bits_the_higher_8_stay() {
+        let grey = image::ImageBuffer::from_raw(2, 1, vec![0x1234u16, 0xffff]).unwrap();
+        assert_eq!(rgb8(DynamicImage::ImageLuma16(grey)).into_raw(), [18, 18, 18, 255, 255, 255]);
+        let colour =
+            image::ImageBuffer::from_raw(1, 1, vec![0x00ffu16, 0x0100, 0x80ff, 0]).unwrap();
+        assert_eq!(rgb8(DynamicImage::ImageRgba16(colour)).into_raw(), [0, 1, 128]);
+    }
+
+    /// `tests/readers/make_image_corpus.py` cuts the same rectangle.
+    #[test]
+    fn a_part_is_what_pil_cuts_out_and_scales() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/images");
+        let rectangle = Rectangle { left: 5, top: 7, width: 33, height: 28 };
+        let framing =
+            Framing { size: 20, crop_fraction: 1.0, interpolation: Interpolation::Bilinear };
+        for name in ["png-rgb.png", "webp-lossless.webp", "tiff-lzw.tif", "gif.gif"] {
+            let found = part(&corpus.join(name), framing, |width, height| {
+                assert_eq!((width, height), (48, 48));
+                rectangle
+            });
+            let pil = image::open(corpus.join("pil").join(format!("{name}.png"))).unwrap();
+            let pil = image::imageops::crop_imm(&pil.into_rgb8(), 48, 40, 20, 20).to_image();
+            let close = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 1;
+            assert!(found.unwrap().iter().zip(pil.as_raw()).all(close), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_scaled_without_what_lies_around_it() {
+        // Columns of 0, 100, 100, 0.
+        let row = [0u8, 100, 100, 0].map(|v| [v; 3]).concat();
+        let pixels = row.repeat(4);
+        let rectangle = Rectangle { left: 1, top: 0, width: 2, height: 4 };
+        for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
+            let found = rectangle_of(&pixels, (4, 4), rectangle, 3, interpolation).unwrap();
+            assert_eq!(found, [100; 27]);
+        }
+        let outside = Rectangle { left: 3, ..rectangle };
+        assert!(rectangle_of(&pixels, (4, 4), outside, 3, Interpolation::Bilinear).is_err());
+    }
 }

@@ -8,12 +8,13 @@ use std::path::{Component, Path, PathBuf};
 use super::decode::Framing;
 use super::{DatasetError, Parts, Split};
 
-const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Names of images end in these; what the files are follows from their content.
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// Lists the folder; classes and images are in order of their names.
 pub(super) fn open(root: &Path, framing: Framing) -> Result<Parts, DatasetError> {
     if !root.is_dir() {
-        let expected = "a folder with one folder of JPEG or PNG images a class".into();
+        let expected = "a folder with one folder of images a class".into();
         return Err(DatasetError::Missing { path: root.into(), expected });
     }
     if !root.join("train").is_dir() {
@@ -34,7 +35,7 @@ fn open_flat(root: &Path, framing: Framing) -> Result<Parts, DatasetError> {
     if class_names.is_empty() || class_names.iter().any(|name| name == "test") {
         return Err(DatasetError::Missing {
             path: root.join("train"),
-            expected: "a folder with one folder of JPEG or PNG images a class".into(),
+            expected: "a folder with one folder of images a class".into(),
         });
     }
     let train = list(root, "", &class_names, framing)?;

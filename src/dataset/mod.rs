@@ -6,13 +6,18 @@ mod cifar_python;
 mod decode;
 mod folder;
 mod hold_out;
+mod jitter;
+mod loader;
 mod long_tail;
 mod overlay;
 mod pickle;
+mod random_crop;
+mod skipped;
 mod table;
 mod transform;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -23,9 +28,12 @@ use crate::domain::{ClassCounts, FeatureShape};
 
 use decode::Framing;
 pub use hold_out::{HeldOut, held_of};
+pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
 pub use pickle::PickleError;
-pub use transform::{CropFlip, Normalisation};
+use random_crop::RandomRectangle;
+pub use skipped::{Skipped, SkippedImage, SkippedList};
+pub use transform::{Augmentation, Normalisation, Transform};
 
 /// What can be wrong with a dataset. Each message says where, what was expected, what was found
 /// and what to do.
@@ -182,12 +190,48 @@ pub enum DatasetError {
         imbalance_ratio: f64,
     },
     /// An image that cannot be decoded.
-    #[error("{}: not a readable JPEG or PNG image: {message}\n  Replace or remove it.", path.display())]
+    #[error("{}: not a readable image: {message}\n  Replace or remove it.", path.display())]
     Image {
         /// The image.
         path: PathBuf,
         /// The decoder's message.
         message: String,
+    },
+    /// An image of more pixels than are decoded.
+    #[error("{}: an image of {width} x {height} pixels; at most {limit} pixels are decoded\n  Replace or remove it.", path.display())]
+    TooLarge {
+        /// The image.
+        path: PathBuf,
+        /// As the file says.
+        width: u32,
+        /// As the file says.
+        height: u32,
+        /// Pixels in all.
+        limit: u64,
+    },
+    /// More images that cannot be decoded than may be left out.
+    #[error("{found}\n  {skipped} of {images} {split} images cannot be decoded so far; --max-skipped allows {allowed}\n  {}", skipping_remedy(*skipped, *images))]
+    TooManySkipped {
+        /// What is wrong with the first one beyond.
+        found: Box<DatasetError>,
+        /// Images that cannot be decoded.
+        skipped: usize,
+        /// Images that may be left out.
+        allowed: usize,
+        /// Images of the split.
+        images: usize,
+        /// Its name.
+        split: &'static str,
+    },
+    /// An image that cannot be decoded, and was the last one of its class.
+    #[error(
+        "{found}\n  Class `{class}` has no other training image: add images, or remove the class everywhere."
+    )]
+    ClassSkipped {
+        /// What is wrong with the image.
+        found: Box<DatasetError>,
+        /// Its name.
+        class: String,
     },
     /// A line of a list of images that cannot be used.
     #[error("{}, line {line}: {found}; expected PATH CLASS, the path relative to the list's folder", path.display())]
@@ -206,13 +250,30 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// A Parquet file of images with other columns or values than expected.
-    #[error("{}: {found}; expected the columns split, label, class_name, path and image (PNG or JPEG bytes)", path.display())]
+    #[error("{}: {found}; expected the columns split, label, class_name, path and image (an encoded image, such as PNG or JPEG bytes)", path.display())]
     Table {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         found: String,
     },
+}
+
+fn skipping_remedy(skipped: usize, images: usize) -> String {
+    match skipped == images {
+        true => "No image of the split is left.".into(),
+        false => format!(
+            "They are left out with, for example: --max-skipped {}",
+            skipped::share_that_allows(skipped, images)
+        ),
+    }
+}
+
+impl DatasetError {
+    /// What is wrong, without the remedy.
+    fn in_one_line(&self) -> String {
+        self.to_string().lines().next().unwrap_or_default().into()
+    }
 }
 
 /// Images of one split: square 8-bit RGB, in rows of pixels (H, W, 3).
@@ -224,8 +285,8 @@ pub struct Split {
 }
 
 enum Pixels {
-    /// All images, decoded.
-    Decoded(Vec<u8>),
+    /// All images, decoded; black with what is wrong with them, where they could not be.
+    Decoded { bytes: Vec<u8>, broken: BTreeMap<usize, String> },
     /// Files below `root`, decoded when asked for and kept where all of them fit.
     Files { root: PathBuf, framing: Framing, kept: Option<Vec<OnceLock<Box<[u8]>>>> },
 }
@@ -236,7 +297,16 @@ const KEEP_DECODED_BYTES: usize = 4 << 30;
 impl Split {
     fn decoded(size: usize, labels: Vec<u32>, paths: Vec<String>, pixels: Vec<u8>) -> Self {
         debug_assert_eq!(pixels.len(), labels.len() * size * size * 3);
-        Self { labels, paths, size, pixels: Pixels::Decoded(pixels) }
+        let pixels = Pixels::Decoded { bytes: pixels, broken: BTreeMap::new() };
+        Self { labels, paths, size, pixels }
+    }
+
+    /// The same images, some of which could not be decoded.
+    fn with_broken(mut self, found: BTreeMap<usize, String>) -> Self {
+        if let Pixels::Decoded { broken, .. } = &mut self.pixels {
+            *broken = found;
+        }
+        self
     }
 
     fn files(framing: Framing, root: &Path, labels: Vec<u32>, paths: Vec<String>) -> Self {
@@ -273,7 +343,13 @@ impl Split {
     pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>, DatasetError> {
         let image_bytes = self.size * self.size * 3;
         match &self.pixels {
-            Pixels::Decoded(bytes) => Ok(Cow::Borrowed(&bytes[i * image_bytes..][..image_bytes])),
+            Pixels::Decoded { bytes, broken } => match broken.get(&i) {
+                None => Ok(Cow::Borrowed(&bytes[i * image_bytes..][..image_bytes])),
+                Some(message) => {
+                    let (path, message) = (PathBuf::from(&self.paths[i]), message.clone());
+                    Err(DatasetError::Image { path, message })
+                }
+            },
             Pixels::Files { root, framing, kept } => {
                 let decode = || decode::file(&root.join(&self.paths[i]), *framing);
                 let Some(kept) = kept else {
@@ -294,9 +370,21 @@ impl Split {
     /// An unreadable file, or one that is no image.
     pub fn stored_size(&self, i: usize) -> Result<[u32; 2], DatasetError> {
         match &self.pixels {
-            Pixels::Decoded(_) => Ok([self.size as u32; 2]),
+            Pixels::Decoded { .. } => Ok([self.size as u32; 2]),
             Pixels::Files { root, .. } => decode::stored_size(&root.join(&self.paths[i])),
         }
+    }
+
+    /// A rectangle of image `i` as it was before its middle square was taken, scaled to the size of the
+    /// square; of images that are held decoded, a rectangle of the square, scaled linearly.
+    fn rectangle(&self, i: usize, random: &RandomRectangle) -> Result<Vec<u8>, DatasetError> {
+        if let Pixels::Files { root, framing, .. } = &self.pixels {
+            return decode::part(&root.join(&self.paths[i]), *framing, |w, h| random.of(w, h));
+        }
+        let (square, side) = (self.image(i)?, self.size as u32);
+        let (place, linear) = (random.of(side, side), Interpolation::Bilinear);
+        decode::rectangle_of(&square, (side, side), place, self.size, linear)
+            .map_err(|message| DatasetError::Image { path: PathBuf::from(&self.paths[i]), message })
     }
 
     /// Some of the images; those of a folder are decoded anew.
@@ -305,10 +393,12 @@ impl Split {
         let labels = keep.iter().map(|&i| self.labels[i]).collect();
         let paths = keep.iter().map(|&i| self.paths[i].clone()).collect();
         match &self.pixels {
-            Pixels::Decoded(bytes) => {
+            Pixels::Decoded { bytes, broken } => {
                 let pixels =
                     keep.iter().flat_map(|&i| &bytes[i * image_bytes..][..image_bytes]).copied();
+                let still = |(at, i): (usize, &usize)| Some((at, broken.get(i)?.clone()));
                 Self::decoded(self.size, labels, paths, pixels.collect())
+                    .with_broken(keep.iter().enumerate().filter_map(still).collect())
             }
             Pixels::Files { root, framing, .. } => Self::files(*framing, root, labels, paths),
         }
@@ -321,13 +411,18 @@ impl Split {
             hash.update(path.as_bytes());
         }
         match &self.pixels {
-            Pixels::Decoded(bytes) => hash.update(bytes),
+            Pixels::Decoded { bytes, .. } => hash.update(bytes),
             Pixels::Files { root, .. } => {
                 for path in &self.paths {
                     let path = root.join(path);
-                    let meta = std::fs::metadata(&path)
-                        .map_err(|source| DatasetError::Read { path, source })?;
-                    hash.update(meta.len().to_le_bytes());
+                    // One that has gone is left out where it is asked for, if that is allowed.
+                    const GONE: u64 = u64::MAX;
+                    let bytes = match std::fs::metadata(&path) {
+                        Ok(meta) => meta.len(),
+                        Err(e) if e.kind() == std::io::ErrorKind::NotFound => GONE,
+                        Err(source) => return Err(DatasetError::Read { path, source }),
+                    };
+                    hash.update(bytes.to_le_bytes());
                 }
             }
         }
@@ -357,13 +452,16 @@ pub struct Dataset {
     pub image_size: usize,
     /// Hash of classes, labels, paths and pixels (of a folder: file sizes in place of pixels).
     pub fingerprint: String,
+    /// Images that turned out not to be decodable, and how many may.
+    pub skipped: Skipped,
 }
 
 impl Dataset {
     /// Reads the dataset that `config` describes.
     ///
     /// # Errors
-    /// See [`DatasetError`]; nothing is skipped silently.
+    /// See [`DatasetError`]; nothing is skipped silently. What single images are is seen when they are
+    /// asked for ([`Loader::inputs`]).
     ///
     /// # Cost
     /// Archives and tables are held decoded in memory; a folder is listed, its images are decoded
@@ -454,12 +552,22 @@ impl Dataset {
             normalisation,
             image_size: framing.size,
             fingerprint,
+            skipped: Skipped::default(),
         })
     }
 
     /// Training images of each class.
     pub fn class_counts(&self) -> ClassCounts {
         ClassCounts::from_labels(self.train.labels(), self.class_names.len())
+    }
+
+    /// Training images of each class but those that were left out so far.
+    pub fn decodable_class_counts(&self) -> ClassCounts {
+        let mut counts = self.class_counts();
+        for image in self.skipped.images().iter().filter(|image| image.split == "train") {
+            counts.0[self.train.labels()[image.sample_id] as usize] -= 1;
+        }
+        counts
     }
 
     /// Hash of the labels and pixels of the training split alone: what names a long-tailed subset.
@@ -492,7 +600,7 @@ impl Preprocessing {
     pub fn input(&self, path: &Path) -> Result<Vec<f32>, DatasetError> {
         let (pixels, size) = (decode::file(path, self.framing)?, self.framing.size);
         let mut input = vec![0.0; 3 * size * size];
-        CropFlip::NONE.apply(&pixels, size, &self.normalisation, &mut input);
+        Transform::NONE.apply(&pixels, size, &self.normalisation, &mut input);
         Ok(input)
     }
 
@@ -510,7 +618,7 @@ impl Preprocessing {
     }
 }
 
-/// Whether a file's name is that of a JPEG or PNG image.
+/// Whether a file's name is that of an image.
 pub fn has_image_extension(path: &Path) -> bool {
     folder::is_image(path)
 }

@@ -1,5 +1,6 @@
 //! One Parquet file of encoded images with the columns split, label, class_name, path and image.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -45,9 +46,9 @@ pub(super) fn open(path: &Path, framing: Framing) -> Result<Parts, DatasetError>
     if let Some(row) = rows.iter().find(|r| !["train", "val", "test"].contains(&r.split)) {
         return Err(wrong(format!("split `{}` in a row (known: train, val, test)", row.split)));
     }
-    let val = split("val")?;
+    let val = split("val");
     let val = (!val.is_empty()).then_some(val);
-    Ok(Parts { train: split("train")?, val, test: Some(split("test")?), class_names })
+    Ok(Parts { train: split("train"), val, test: Some(split("test")), class_names })
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {
@@ -104,12 +105,24 @@ fn class_names(rows: &[Row]) -> Result<Vec<String>, String> {
     names.into_iter().enumerate().map(name).collect()
 }
 
-fn decode_split(path: &Path, framing: Framing, rows: Vec<&Row>) -> Result<Split, DatasetError> {
-    let images: Vec<Vec<u8>> = rows
+/// Rows whose image cannot be decoded are left out when they are asked for, if that is allowed.
+fn decode_split(path: &Path, framing: Framing, rows: Vec<&Row>) -> Split {
+    let decoded: Vec<Result<Vec<u8>, DatasetError>> = rows
         .par_iter()
         .map(|row| decode::bytes(row.image, &path.join(row.path), framing))
-        .collect::<Result<_, _>>()?;
+        .collect();
+    let mut broken = BTreeMap::new();
+    let mut pixels = Vec::with_capacity(rows.len() * 3 * framing.size * framing.size);
+    for (i, image) in decoded.into_iter().enumerate() {
+        match image {
+            Ok(image) => pixels.extend(image),
+            Err(error) => {
+                broken.insert(i, error.in_one_line());
+                pixels.resize(pixels.len() + 3 * framing.size * framing.size, 0);
+            }
+        }
+    }
     let labels = rows.iter().map(|r| r.label as u32).collect();
     let paths = rows.iter().map(|r| r.path.to_string()).collect();
-    Ok(Split::decoded(framing.size, labels, paths, images.concat()))
+    Split::decoded(framing.size, labels, paths, pixels).with_broken(broken)
 }

@@ -20,8 +20,8 @@ use crate::backbone::{self, Backbone, BackboneError, Engine, EngineOptions};
 use crate::bank::{
     Bank, BankError, DatasetCard, FORMAT_VERSION, MANIFEST_FILE, Manifest, ModelRef, ViewSettings,
 };
-use crate::config::LoadedPipeline;
-use crate::dataset::{Dataset, DatasetError};
+use crate::config::{LoadedPipeline, RandomCrop};
+use crate::dataset::{Dataset, DatasetError, SkippedList};
 use crate::domain::{FeatureShape, FitOptions, LinearHead};
 #[cfg(feature = "onnx")]
 use crate::export::Description;
@@ -130,6 +130,8 @@ pub struct FeaturesOutcome {
     pub images_per_sec: f64,
     /// Of the bare forward pass over the same inputs, where it was measured.
     pub forward_images_per_sec: Option<f64>,
+    /// Images that have no rows because they cannot be decoded.
+    pub skipped: SkippedList,
 }
 
 impl FeaturesOutcome {
@@ -286,6 +288,14 @@ pub fn run(
     }
 }
 
+/// Name of the list of images that have no rows, beside the bank.
+pub const SKIPPED_FILE: &str = "features-skipped.jsonl";
+
+/// The list that belongs to a bank.
+fn skipped_file(bank: &Path) -> PathBuf {
+    bank.with_file_name(SKIPPED_FILE)
+}
+
 /// Where maps wait for their classifier.
 fn unfitted_folder(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
@@ -307,6 +317,7 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
         secs: 0.0,
         images_per_sec: 0.0,
         forward_images_per_sec: None,
+        skipped: SkippedList::of_earlier_run(&skipped_file(out)),
         top1: BTreeMap::new(),
     }
 }
@@ -340,7 +351,12 @@ fn describe(
             count: pipeline.features.views,
             seed: pipeline.seed,
             crop_padding: pipeline.train.crop_padding,
+            crop_scale: match pipeline.train.crop {
+                RandomCrop::Padded => None,
+                RandomCrop::Resized => Some(pipeline.train.crop_scale),
+            },
             flip: pipeline.train.flip,
+            color_jitter: pipeline.train.color_jitter,
         },
         classifier_sha256,
         fitted_head,

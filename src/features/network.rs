@@ -8,7 +8,7 @@ use crate::atomic_file;
 use crate::backbone::{self, Engine, EngineOptions, Network};
 use crate::bank::CLASSIFIER_FILE;
 use crate::config::LoadedPipeline;
-use crate::dataset::{CropFlip, Dataset};
+use crate::dataset::{Augmentation, Dataset, Loader, Transform};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::train::{self, MODEL_FILE, ModelCard, Recalibration};
@@ -111,6 +111,7 @@ impl TorchNetwork {
         let mut recalibrator =
             engine.recalibrator(network, &self.weights, &self.path, request.options)?;
         let of_class = images_of_classes(request.dataset);
+        let loader = Loader::new(request.dataset, "train", &request.dataset.train);
         let total = wanted.batches as u64;
         progress.start("batch statistics", total, "batch");
         for batch in 0..wanted.batches {
@@ -118,10 +119,10 @@ impl TorchNetwork {
                 return Err(FeaturesError::InterruptedRecalibration);
             }
             let images = balanced_draws(&of_class, request, batch);
-            let (split, norm) = (&request.dataset.train, &request.dataset.normalisation);
-            let size = pipeline.dataset.image_size;
-            let batch = train::make_batch(split, &images, size, norm)?;
-            recalibrator.observe(&batch.inputs, images.len())?;
+            let batch = train::make_batch(&loader, &images)?;
+            if !batch.labels.is_empty() {
+                recalibrator.observe(&batch.inputs, batch.labels.len())?;
+            }
             progress.advance(1);
         }
         progress.finish();
@@ -179,19 +180,19 @@ fn images_of_classes(dataset: &Dataset) -> Vec<Vec<usize>> {
     of_class
 }
 
-/// Training images of one batch: a class, uniformly, then one of its images, cropped and flipped as in
-/// Phase-I.
+/// Training images of one batch: a class, uniformly, then one of its images, transformed as in Phase-I.
 fn balanced_draws(
     of_class: &[Vec<usize>],
     request: &TorchRequest,
     batch: usize,
-) -> Vec<(usize, CropFlip)> {
+) -> Vec<(usize, Transform)> {
     let (seed, train) = (request.loaded.pipeline.seed, &request.loaded.pipeline.train);
     let mut rng = KeyedRng::new(seed, Stage::Recalibration, (batch as u64, 0));
+    let augmentation = Augmentation::new(train);
     let mut draw = || {
         let class = &of_class[rng.below(of_class.len() as u32) as usize];
         let sample = class[rng.below(class.len() as u32) as usize];
-        (sample, CropFlip::draw(&mut rng, train.crop_padding, train.flip))
+        (sample, augmentation.draw(&mut rng))
     };
     (0..train.batch_size).map(|_| draw()).collect()
 }

@@ -4,15 +4,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use rayon::prelude::*;
-
 use super::rows::RowMaker;
-use super::{FeaturesError, FeaturesOutcome, FeaturesRequest, clear, outcome};
+use super::{FeaturesError, FeaturesOutcome, FeaturesRequest, clear, outcome, skipped_file};
 use crate::backbone::{Backbone, BackboneError};
 use crate::bank::{BankError, BankWriter, ClassRow, Layout, Manifest, RowHead, TrainRow};
 use crate::classifier_file::ClassifierCard;
-use crate::dataset::{CropFlip, Dataset, DatasetError, Split};
-use crate::domain::{FeatureShape, LinearHead};
+use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, Split, Transform};
+use crate::domain::{ClassCounts, FeatureShape, LinearHead};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 
@@ -67,7 +65,10 @@ impl Pass<'_> {
             let stopped = FeaturesError::Interrupted { done, total };
             if self.interrupt.requested() { Err(stopped) } else { Ok(()) }
         })?;
-        let outcome = self.finish(writer, manifest, head)?;
+        let skipped = dataset.skipped.save(&skipped_file(request.out))?;
+        skipped.told().iter().for_each(|text| progress.line(text));
+        let counts = dataset.decodable_class_counts();
+        let outcome = self.finish(writer, manifest, head, &counts)?;
         let secs = begin.elapsed().as_secs_f64();
         if request.measure_forward {
             forward.time(&jobs, backbone.as_mut(), request, *progress)?;
@@ -91,16 +92,16 @@ impl Pass<'_> {
         BankWriter::new(out, self.shape, layout, self.request.dataset.class_names.clone())
     }
 
-    /// Writes what is not rows, the manifest last.
+    /// Writes what is not rows, the manifest last. `counts` are the training images that have rows.
     pub(super) fn finish(
         &self,
         writer: BankWriter,
         mut manifest: Manifest,
         head: &LinearHead,
+        counts: &ClassCounts,
     ) -> Result<FeaturesOutcome, FeaturesError> {
         let dataset: &Dataset = self.request.dataset;
         let out = writer.dir().to_path_buf();
-        let counts = dataset.class_counts();
         let class =
             |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
         let classes: Vec<ClassRow> = dataset.class_names.iter().zip(&counts.0).map(class).collect();
@@ -151,8 +152,17 @@ pub(super) fn row_head(split: &Split, sample_id: u32, view: u32) -> RowHead {
 /// The rows of one split: (sample, view).
 struct Job<'a> {
     name: &'static str,
-    split: &'a Split,
+    loader: Loader<'a>,
     items: Vec<(u32, u32)>,
+}
+
+/// Some rows of a split, with their inputs or their maps.
+struct Part {
+    /// Rows that were asked for.
+    rows: usize,
+    /// Those whose images could be decoded.
+    items: Vec<(u32, u32)>,
+    values: Vec<f32>,
 }
 
 fn jobs<'a>(request: &FeaturesRequest<'a>) -> Vec<Job<'a>> {
@@ -160,7 +170,7 @@ fn jobs<'a>(request: &FeaturesRequest<'a>) -> Vec<Job<'a>> {
     let job = |name, split: &'a Split, views: u32| {
         let samples = 0..split.len() as u32;
         let items = samples.flat_map(|s| (0..views).map(move |v| (s, v))).collect();
-        Job { name, split, items }
+        Job { name, loader: Loader::new(dataset, name, split), items }
     };
     let mut jobs =
         vec![job("train", &dataset.train, request.loaded.pipeline.features.views as u32)];
@@ -182,31 +192,25 @@ impl Job<'_> {
         &self,
         request: &FeaturesRequest,
         items: &[(u32, u32)],
-    ) -> Result<Vec<f32>, DatasetError> {
+    ) -> Result<Part, DatasetError> {
         let pipeline = &request.loaded.pipeline;
-        let size = pipeline.dataset.image_size;
-        let mut inputs = vec![0.0; items.len() * 3 * size * size];
-        inputs.par_chunks_mut(3 * size * size).zip(items).try_for_each(
-            |(input, &(sample, view))| {
-                let transform = match view {
-                    0 => CropFlip::NONE,
-                    _ => {
-                        let key = (u64::from(sample), u64::from(view));
-                        let mut rng = KeyedRng::new(pipeline.seed, Stage::ViewTransform, key);
-                        CropFlip::draw(&mut rng, pipeline.train.crop_padding, pipeline.train.flip)
-                    }
-                };
-                let image = self.split.image(sample as usize)?;
-                transform.apply(&image, size, &request.dataset.normalisation, input);
-                Ok::<_, DatasetError>(())
-            },
-        )?;
-        Ok(inputs)
+        let augmentation = Augmentation::new(&pipeline.train);
+        let transformed = |&(sample, view): &(u32, u32)| {
+            let key = (u64::from(sample), u64::from(view));
+            let how = match view {
+                0 => Transform::NONE,
+                _ => {
+                    augmentation.draw(&mut KeyedRng::new(pipeline.seed, Stage::ViewTransform, key))
+                }
+            };
+            (sample as usize, how)
+        };
+        let images: Vec<(usize, Transform)> = items.iter().map(transformed).collect();
+        let made = self.loader.inputs(&images)?;
+        let kept = made.kept.iter().map(|&place| items[place]).collect();
+        Ok(Part { rows: items.len(), items: kept, values: made.values })
     }
 }
-
-/// Rows on their way through the stages, with what the stage before made of them.
-type Batch<'a, T> = (&'a Job<'a>, &'a [(u32, u32)], T);
 
 /// Runs the three stages over the jobs; `after` is told the rows of each batch.
 fn run<'a>(
@@ -218,34 +222,37 @@ fn run<'a>(
     after: &mut dyn FnMut(u64) -> Result<(), FeaturesError>,
 ) -> Result<(), FeaturesError> {
     std::thread::scope(|scope| {
-        let (send_inputs, inputs) =
-            crossbeam_channel::bounded::<Batch<Result<Vec<f32>, DatasetError>>>(QUEUED_BATCHES);
-        let (send_maps, maps) = crossbeam_channel::bounded::<Batch<Vec<f32>>>(QUEUED_BATCHES);
+        let (send_inputs, inputs) = crossbeam_channel::bounded(QUEUED_BATCHES);
+        let (send_maps, maps) = crossbeam_channel::bounded::<(&Job, Part)>(QUEUED_BATCHES);
         scope.spawn(move || {
             for (job, items) in jobs.iter().flat_map(|j| j.chunks(request).map(move |c| (j, c))) {
                 let batch = job.inputs(request, items);
                 let failed = batch.is_err();
-                if send_inputs.send((job, items, batch)).is_err() || failed {
+                if send_inputs.send((job, batch)).is_err() || failed {
                     return;
                 }
             }
         });
         let encoder = scope.spawn(move || {
-            for (job, items, maps) in maps {
-                let head = |&(sample, view): &(u32, u32)| row_head(job.split, sample, view);
-                let rows = maker.rows(items.iter().map(head).collect(), maps)?;
+            for (job, Part { items, values, .. }) in maps {
+                let split = job.loader.split();
+                let head = |&(sample, view): &(u32, u32)| row_head(split, sample, view);
+                let rows = maker.rows(items.iter().map(head).collect(), values)?;
                 append(writer, job.name, rows)?;
             }
             Ok::<_, BankError>(())
         });
         let forward = || -> Result<(), FeaturesError> {
-            for (job, items, batch) in inputs {
-                let maps = backbone.feature_maps(&batch?, items.len())?;
-                if send_maps.send((job, items, maps)).is_err() {
-                    // The encoder has failed; its error is taken below.
-                    return Ok(());
+            for (job, batch) in inputs {
+                let Part { rows, items, values } = batch?;
+                if !items.is_empty() {
+                    let values = backbone.feature_maps(&values, items.len())?;
+                    if send_maps.send((job, Part { rows, items, values })).is_err() {
+                        // The encoder has failed; its error is taken below.
+                        return Ok(());
+                    }
                 }
-                after(items.len() as u64)?;
+                after(rows as u64)?;
             }
             Ok(())
         };
@@ -276,23 +283,25 @@ impl Forward {
         let half = |job: &Job| job.items.len().div_ceil(2);
         progress.start("bare forward pass", jobs.iter().map(half).sum::<usize>() as u64, "row");
         for job in jobs {
-            let ready: Vec<(usize, Vec<f32>)> = job
+            let mut ready: Vec<Part> = job
                 .chunks(request)
                 .take(READY_BATCHES)
-                .map(|items| Ok((items.len(), job.inputs(request, items)?)))
+                .map(|items| job.inputs(request, items))
                 .collect::<Result<_, DatasetError>>()?;
-            backbone.feature_maps(&ready[0].1, ready[0].0)?;
+            ready.retain(|part| !part.items.is_empty());
+            let Some(first) = ready.first() else { continue };
+            backbone.feature_maps(&first.values, first.items.len())?;
             let mut rest = half(job);
-            for (n, inputs) in ready.iter().cycle() {
+            for Part { items, values, .. } in ready.iter().cycle() {
                 if rest == 0 {
                     break;
                 }
                 let begin = Instant::now();
-                backbone.feature_maps(inputs, *n)?;
+                backbone.feature_maps(values, items.len())?;
                 self.secs += begin.elapsed().as_secs_f64();
-                self.images += n;
-                rest = rest.saturating_sub(*n);
-                progress.advance(*n as u64);
+                self.images += items.len();
+                rest = rest.saturating_sub(items.len());
+                progress.advance(items.len() as u64);
             }
         }
         progress.finish();

@@ -66,5 +66,6 @@ pub(super) fn write(
         }
     }
     let classifier_sha256 = Weights::of_head(head).sha256();
-    pass.finish(writer, Manifest { classifier_sha256, ..manifest }, head)
+    let manifest = Manifest { classifier_sha256, ..manifest };
+    pass.finish(writer, manifest, head, &bank.class_counts)
 }

@@ -12,7 +12,6 @@ mod schedule;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, WriteError};
@@ -20,7 +19,7 @@ use crate::backbone::{
     self, BackboneError, Batch, Engine, EngineOptions, Network, Recipe, Trainable,
 };
 use crate::config::{Pipeline, TrainConfig};
-use crate::dataset::{CropFlip, Dataset, DatasetError, Normalisation, Split};
+use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, Transform};
 use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
@@ -160,10 +159,14 @@ pub struct TrainOutcome {
     pub already_done: bool,
     /// All epochs, also those of earlier, interrupted runs.
     pub epochs: Vec<EpochMetrics>,
+    /// Images that were left out because they cannot be decoded.
+    pub skipped: SkippedList,
 }
 
 /// Name of the metrics file in a run's folder.
 pub const METRICS_FILE: &str = "metrics.jsonl";
+/// Name of the list of images that Phase-I left out, in a run's folder.
+pub const SKIPPED_FILE: &str = "train-skipped.jsonl";
 
 /// Trains, or finds that the same training is done already.
 ///
@@ -171,8 +174,8 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 /// See [`TrainError`].
 ///
 /// # Determinism
-/// Data order and transforms are functions of (seed, epoch, sample); on a CPU, and with the same
-/// libtorch and thread count, an interrupted run that is resumed ends with the same weights.
+/// Data order and transforms are functions of (seed, epoch, sample); images that cannot be decoded are
+/// left out of their batches, the same ones in every epoch. On a CPU, and with the same libtorch and thread count, an interrupted run that is resumed ends with the same weights.
 pub fn run(
     request: &TrainRequest,
     engine: &dyn Engine,
@@ -187,7 +190,8 @@ pub fn run(
         let (_, found) = model_file::read(&model_path)?;
         found.must_match(&card, &model_path)?;
         let epochs = read_metrics(out);
-        return Ok(TrainOutcome { model: model_path, already_done: true, epochs });
+        let skipped = SkippedList::of_earlier_run(&out.join(SKIPPED_FILE));
+        return Ok(TrainOutcome { model: model_path, already_done: true, epochs, skipped });
     }
     atomic_file::create_dir(out)?;
     let (classes, side) = (dataset.class_names.len(), pipeline.dataset.image_size);
@@ -227,6 +231,7 @@ pub fn run(
         counts.imbalance_ratio().unwrap_or(f64::NAN),
         engine.describe_device(&request.engine)?,
     ));
+    let mut skipped = SkippedList::default();
     for epoch in card.epoch..config.epochs {
         let source = EpochSource::new(pipeline, dataset, epoch);
         let label = format!("epoch {}/{}", epoch + 1, config.epochs);
@@ -249,6 +254,10 @@ pub fn run(
             row.test_top1 = Some(test_top1(dataset, config.batch_size, model.as_mut(), progress)?);
             model.swap_average()?;
         }
+        if dataset.skipped.len() > skipped.images {
+            skipped = dataset.skipped.save(&out.join(SKIPPED_FILE))?;
+            skipped.told().iter().for_each(|text| progress.line(text));
+        }
         progress.line(&describe(&row, config.epochs));
         epochs.push(row);
         if last || (epoch + 1) % config.checkpoint_every == 0 {
@@ -262,7 +271,8 @@ pub fn run(
     model.swap_average()?;
     model_file::write(&model_path, model.model(), &card)?;
     remove_if_there(&checkpoint_path)?;
-    Ok(TrainOutcome { model: model_path, already_done: false, epochs })
+    let skipped = dataset.skipped.save(&out.join(SKIPPED_FILE))?;
+    Ok(TrainOutcome { model: model_path, already_done: false, epochs, skipped })
 }
 
 fn recipe(pipeline: &Pipeline, counts: &ClassCounts) -> Recipe {
@@ -314,13 +324,10 @@ fn remove_if_there(path: &Path) -> Result<(), WriteError> {
 
 /// Batches of one epoch: its draws of the training images, with random crops and flips.
 struct EpochSource<'a> {
-    split: &'a Split,
-    norm: &'a Normalisation,
-    size: usize,
+    loader: Loader<'a>,
     seed: u64,
     epoch: usize,
-    padding: usize,
-    flip: bool,
+    augmentation: Augmentation,
     mixup_alpha: f64,
     order: Vec<Draw>,
 }
@@ -330,13 +337,10 @@ impl<'a> EpochSource<'a> {
         let (labels, classes) = (dataset.train.labels(), dataset.class_names.len());
         let order = draws::epoch(labels, classes, pipeline.train.sampling, pipeline.seed, epoch);
         Self {
-            split: &dataset.train,
-            norm: &dataset.normalisation,
-            size: pipeline.dataset.image_size,
+            loader: Loader::new(dataset, "train", &dataset.train),
             seed: pipeline.seed,
             epoch,
-            padding: pipeline.train.crop_padding,
-            flip: pipeline.train.flip,
+            augmentation: Augmentation::new(&pipeline.train),
             mixup_alpha: pipeline.train.mixup_alpha,
             order,
         }
@@ -350,11 +354,11 @@ impl<'a> EpochSource<'a> {
         let transformed = |draw: &Draw| {
             let key = (self.epoch as u64, draw.key());
             let mut rng = KeyedRng::new(self.seed, Stage::TrainTransform, key);
-            (draw.sample, CropFlip::draw(&mut rng, self.padding, self.flip))
+            (draw.sample, self.augmentation.draw(&mut rng))
         };
-        let images: Vec<(usize, CropFlip)> = draws.iter().map(transformed).collect();
-        let batch = make_batch(self.split, &images, self.size, self.norm)?;
-        if self.mixup_alpha == 0.0 {
+        let images: Vec<(usize, Transform)> = draws.iter().map(transformed).collect();
+        let batch = make_batch(&self.loader, &images)?;
+        if self.mixup_alpha == 0.0 || batch.labels.is_empty() {
             return Ok(batch);
         }
         let key = (self.epoch as u64, step as u64);
@@ -362,7 +366,7 @@ impl<'a> EpochSource<'a> {
     }
 
     fn metrics(&self, config: &TrainConfig, done: UnderWay) -> EpochMetrics {
-        let images = self.order.len() as f64;
+        let images = done.images as f64;
         let steps = self.steps(config.batch_size);
         EpochMetrics {
             epoch: self.epoch + 1,
@@ -377,20 +381,15 @@ impl<'a> EpochSource<'a> {
     }
 }
 
-/// Decodes, transforms and normalises images, in parallel.
+/// Decodes, transforms and normalises images, in parallel; those that cannot be decoded are left out.
 pub(crate) fn make_batch(
-    split: &Split,
-    images: &[(usize, CropFlip)],
-    size: usize,
-    norm: &Normalisation,
+    loader: &Loader,
+    images: &[(usize, Transform)],
 ) -> Result<Batch, DatasetError> {
-    let mut inputs = vec![0.0; images.len() * 3 * size * size];
-    inputs.par_chunks_mut(3 * size * size).zip(images).try_for_each(|(input, (sample, how))| {
-        how.apply(&split.image(*sample)?, size, norm, input);
-        Ok::<_, DatasetError>(())
-    })?;
-    let labels = images.iter().map(|(sample, _)| i64::from(split.labels()[*sample])).collect();
-    Ok(Batch { inputs, labels, mixed: None })
+    let made = loader.inputs(images)?;
+    let label = |&place: &usize| i64::from(loader.split().labels()[images[place].0]);
+    let labels = made.kept.iter().map(label).collect();
+    Ok(Batch { inputs: made.values, labels, mixed: None })
 }
 
 /// Batches that are prepared ahead of the one in work.
@@ -425,6 +424,11 @@ fn train_epoch(
                 return Ok(());
             }
             let (batch, step) = (batch?, done.step);
+            progress.advance(chunks[step].len() as u64);
+            done.step += 1;
+            if batch.labels.is_empty() {
+                continue;
+            }
             let rate = learning_rate(config, source.epoch, step, steps);
             let decay = average_decay(config, source.epoch * steps + step);
             let outcome = model.step(&batch, rate, decay)?;
@@ -432,11 +436,10 @@ fn train_epoch(
                 let (epoch, step) = (source.epoch + 1, step + 1);
                 return Err(TrainError::Diverged { epoch, step, loss: outcome.loss });
             }
-            done.step += 1;
+            done.images += batch.labels.len();
             done.loss_sum += outcome.loss * batch.labels.len() as f64;
             done.correct += outcome.correct;
             progress.status(&format!("loss {:.3}", outcome.loss));
-            progress.advance(batch.labels.len() as u64);
         }
         Ok(())
     })?;
@@ -451,17 +454,20 @@ fn test_top1(
     progress: &dyn Progress,
 ) -> Result<f64, TrainError> {
     let split = &dataset.test;
-    let size = (split.image(0)?.len() / 3).isqrt();
-    let order: Vec<(usize, CropFlip)> = (0..split.len()).map(|i| (i, CropFlip::NONE)).collect();
+    let loader = Loader::new(dataset, "test", split);
+    let order: Vec<(usize, Transform)> = (0..split.len()).map(|i| (i, Transform::NONE)).collect();
     progress.start("test images", split.len() as u64, "image");
-    let mut correct = 0;
+    let (mut correct, mut images) = (0, 0);
     for chunk in order.chunks(batch_size) {
-        let batch = make_batch(split, chunk, size, &dataset.normalisation)?;
-        correct += model.count_correct(&batch)?;
+        let batch = make_batch(&loader, chunk)?;
         progress.advance(chunk.len() as u64);
+        if !batch.labels.is_empty() {
+            correct += model.count_correct(&batch)?;
+            images += batch.labels.len();
+        }
     }
     progress.finish();
-    Ok(100.0 * correct as f64 / split.len() as f64)
+    Ok(100.0 * correct as f64 / images as f64)
 }
 
 fn describe(row: &EpochMetrics, epochs: usize) -> String {

@@ -70,7 +70,9 @@ pub struct ModelCard {
 pub struct UnderWay {
     /// Steps done.
     pub step: usize,
-    /// Sum of the losses of their images.
+    /// Their images.
+    pub images: usize,
+    /// Sum of the losses of these.
     pub loss_sum: f64,
     /// How many of them were classified right.
     pub correct: usize,
@@ -170,12 +172,22 @@ fn config_hash(pipeline: &Pipeline) -> String {
         eval_every: usual.eval_every,
         ..pipeline.train.clone()
     };
-    let mut text = serde_json::to_string(&(pipeline.seed, train)).expect("settings are JSON");
+    let mut text = format!("{} {}", pipeline.seed, differing(&train, &usual));
     let network = &pipeline.network;
     if !network.weights.as_os_str().is_empty() || network.freeze != Freeze::None {
         text += &format!("{} {:?}", network.weights.display(), network.freeze);
     }
     crate::hex(&Sha256::digest(text)[..8])
+}
+
+/// The settings that are not `usual`, as JSON: a key that is added later changes no earlier hash.
+fn differing(train: &TrainConfig, usual: &TrainConfig) -> serde_json::Value {
+    let [mut found, usual] =
+        [train, usual].map(|t| serde_json::to_value(t).expect("settings are JSON"));
+    if let Some(settings) = found.as_object_mut() {
+        settings.retain(|key, value| usual[key] != *value);
+    }
+    found
 }
 
 /// Loads the model that `pipeline` has trained.
@@ -252,4 +264,24 @@ pub(super) fn split_checkpoint(weights: Weights) -> (Weights, Weights) {
     let (state, model) = weights.tensors.into_iter().partition(|(name, _)| is_state(name));
     let of = |tensors| Weights { tensors, ..Weights::default() };
     (of(model), of(state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_of_the_settings_that_decide_the_weights() {
+        let mut pipeline = Pipeline::default();
+        let before = config_hash(&pipeline);
+        pipeline.train.eval_every = 3;
+        assert_eq!(config_hash(&pipeline), before);
+        pipeline.train.color_jitter = 0.4;
+        let jittered = config_hash(&pipeline);
+        pipeline.train.crop = crate::config::RandomCrop::Resized;
+        pipeline.seed = 1;
+        let other = config_hash(&pipeline);
+        assert!(jittered != before && other != before && other != jittered);
+        assert_eq!(differing(&TrainConfig::default(), &TrainConfig::default()).to_string(), "{}");
+    }
 }

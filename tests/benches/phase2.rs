@@ -110,7 +110,7 @@ fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<
         },
         feature_shape: shape,
         precision: Precision::F16,
-        views: ViewSettings { count: 1, seed: 0, crop_padding: 0, flip: false },
+        views: ViewSettings { count: 1, ..Default::default() },
         classifier_sha256: Weights::of_head(&head).sha256(),
         fitted_head: None,
         files,

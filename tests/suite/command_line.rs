@@ -134,6 +134,15 @@ fn wrong_settings_exit_with_2_and_bad_banks_with_3() {
 }
 
 #[test]
+fn a_share_of_images_to_leave_out_is_a_share() {
+    for command in ["train", "features"] {
+        fails(&[command, "p.toml", "--max-skipped", "5"], 2, &["such as 0.005 or 0.5%"]);
+        // The share is taken; the pipeline is looked for.
+        fails(&[command, "p.toml", "--max-skipped", "5%"], 2, &["p.toml: cannot be read"]);
+    }
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_named() {
     let (dir, shards) = bank();
     let file = dir.path().join("file");
@@ -196,7 +205,7 @@ fn bad_images_stop_training_with_3() {
     fails(
         &["-q", "train", str(&pipeline), "--device", "cpu", "--out", str(&out)],
         3,
-        &["001.png: not a readable JPEG or PNG"],
+        &["001.png: not a readable image"],
     );
     assert!(!out.join("model.safetensors").exists());
 }

@@ -140,6 +140,7 @@ impl BankSpec {
                 seed: 0,
                 crop_padding: 4,
                 flip: true,
+                ..Default::default()
             },
             classifier_sha256: Weights::of_head(&self.head()).sha256(),
             fitted_head: None,

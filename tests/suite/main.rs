@@ -14,6 +14,7 @@ mod finetune;
 mod fixtures;
 #[cfg(feature = "onnx")]
 mod hostile;
+mod images;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;

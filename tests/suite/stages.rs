@@ -24,14 +24,14 @@ fn engine_options() -> EngineOptions {
     EngineOptions { device, arithmetic, channels_last: false, threads: None }
 }
 
-struct Run {
-    dir: tempfile::TempDir,
-    loaded: LoadedPipeline,
-    dataset: Dataset,
+pub struct Run {
+    pub dir: tempfile::TempDir,
+    pub loaded: LoadedPipeline,
+    pub dataset: Dataset,
 }
 
 impl Run {
-    fn new(overrides: &[&str]) -> Self {
+    pub fn new(overrides: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         image_folder(&dir.path().join("images"), &[24, 12, 5, 2]);
         let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
@@ -40,11 +40,11 @@ impl Run {
         Self { dir, loaded, dataset }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    fn train(
+    pub fn train(
         &self,
         resume: bool,
         progress: &dyn Progress,
@@ -61,11 +61,11 @@ impl Run {
         train::run(&request, &FakeEngine, progress, stop)
     }
 
-    fn features(&self, stop: &Interrupt) -> Result<FeaturesOutcome, FeaturesError> {
+    pub fn features(&self, stop: &Interrupt) -> Result<FeaturesOutcome, FeaturesError> {
         self.features_with(None, &Silent, stop)
     }
 
-    fn features_with(
+    pub fn features_with(
         &self,
         head: Option<HeadSource>,
         progress: &dyn Progress,
@@ -95,10 +95,10 @@ impl Run {
 }
 
 /// Asks to stop once `after` units are done.
-struct StopAfter {
-    after: u64,
-    done: AtomicU64,
-    stop: Interrupt,
+pub struct StopAfter {
+    pub after: u64,
+    pub done: AtomicU64,
+    pub stop: Interrupt,
 }
 
 impl Progress for StopAfter {
@@ -317,7 +317,7 @@ fn another_model_or_setting_does_not_silently_reuse_what_is_there() {
 }
 
 /// Asks to stop as soon as a piece of work of this label begins.
-struct StopAt(&'static str, Interrupt);
+pub struct StopAt(pub &'static str, pub Interrupt);
 
 impl Progress for StopAt {
     fn start(&self, label: &str, _: u64, _: &'static str) {
@@ -331,7 +331,7 @@ impl Progress for StopAt {
     fn line(&self, _: &str) {}
 }
 
-fn shards(bank: &Path) -> Vec<(String, Vec<u8>)> {
+pub fn shards(bank: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(bank).unwrap().map(|e| e.unwrap().path());
     let mut files: Vec<_> =
         entries.filter(|p| p.extension().is_some_and(|e| e == "parquet")).collect();

@@ -10,7 +10,7 @@ use crate::cli::args::FeaturesArgs;
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
 use crate::config::{LoadedPipeline, Pipeline};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Skipped};
 use crate::domain::FitOptions;
 use crate::export::ExportError;
 use crate::features::{
@@ -28,7 +28,8 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> 
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
     };
-    let dataset = open_dataset(context, &loaded)?;
+    let mut dataset = open_dataset(context, &loaded)?;
+    dataset.skipped = Skipped::at_most(args.common.max_skipped);
     let head = head_source(args.head.as_deref(), &loaded)?;
     let folder = run_folder(&args.common, &loaded);
     let arithmetic = loaded.pipeline.features.arithmetic;
@@ -114,5 +115,6 @@ fn told(outcome: &FeaturesOutcome) -> String {
             "bare forward pass: {forward:.1} images a second; the whole reaches {share:.3} of it\n"
         );
     }
+    text += &outcome.skipped.told().map_or(String::new(), |text| text + "\n");
     text + &format!("Next: fsa-bank finetune {bank}\n")
 }

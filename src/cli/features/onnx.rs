@@ -15,6 +15,7 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs, path: &Path) -> anyhow
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
     use crate::cli::train::open_dataset;
+    use crate::dataset::Skipped;
     use crate::export::Description;
     use crate::features::FrozenModel;
     use crate::progress::Progress;
@@ -41,7 +42,8 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs, path: &Path) -> anyhow
         }
     ));
     let loaded = settings::loaded(args, &file, found.input.side)?;
-    let dataset = open_dataset(context, &loaded)?;
+    let mut dataset = open_dataset(context, &loaded)?;
+    dataset.skipped = Skipped::at_most(args.common.max_skipped);
     let head = super::head_source(args.head.as_deref(), &loaded)?;
     if head.is_none() {
         let described = Description::of_onnx(&file, found.input.side);

@@ -1,0 +1,88 @@
+//! Batches of network inputs: images of a split, decoded, transformed and normalised on all threads.
+
+use rayon::prelude::*;
+
+use super::transform::Transform;
+use super::{Dataset, DatasetError, Split};
+
+/// Makes inputs of the images of one split.
+#[derive(Clone, Copy)]
+pub struct Loader<'a> {
+    dataset: &'a Dataset,
+    name: &'static str,
+    split: &'a Split,
+}
+
+/// Inputs of some images.
+#[derive(Debug)]
+pub struct Inputs {
+    /// (n, 3, side, side).
+    pub values: Vec<f32>,
+    /// Which of the images asked for these are, in their order: all but those that cannot be decoded.
+    pub kept: Vec<usize>,
+}
+
+impl<'a> Loader<'a> {
+    /// For `split`, which is the dataset's `name` (`train`, `val` or `test`).
+    pub fn new(dataset: &'a Dataset, name: &'static str, split: &'a Split) -> Self {
+        Self { dataset, name, split }
+    }
+
+    /// The split.
+    pub fn split(&self) -> &'a Split {
+        self.split
+    }
+
+    /// Inputs of images with their transforms. Images that cannot be decoded are added to
+    /// [`Dataset::skipped`], and not tried again.
+    ///
+    /// # Errors
+    /// More images than allowed cannot be decoded: the error is that of the first one beyond.
+    ///
+    /// # Cost
+    /// Crops of the original image decode it each time; squares are kept decoded where all of them fit
+    /// into 4 GiB.
+    pub fn inputs(&self, images: &[(usize, Transform)]) -> Result<Inputs, DatasetError> {
+        let values_an_image = 3 * self.split.size * self.split.size;
+        let mut values = vec![0.0; images.len() * values_an_image];
+        let made: Vec<Option<Result<(), DatasetError>>> = values
+            .par_chunks_exact_mut(values_an_image)
+            .zip(images)
+            .map(|(input, (sample, how))| {
+                let known = self.dataset.skipped.contains(self.name, *sample);
+                (!known).then(|| self.one(*sample, how, input))
+            })
+            .collect();
+        let mut kept = Vec::with_capacity(images.len());
+        // In order of the images, so that the same ones are listed whatever the threads do.
+        for (place, made) in made.into_iter().enumerate() {
+            match made {
+                Some(Ok(())) => kept.push(place),
+                Some(Err(error)) => self.skip(images[place].0, error)?,
+                None => {}
+            }
+        }
+        if kept.len() < images.len() {
+            for (to, &from) in kept.iter().enumerate() {
+                let from = from * values_an_image;
+                values.copy_within(from..from + values_an_image, to * values_an_image);
+            }
+            values.truncate(kept.len() * values_an_image);
+        }
+        Ok(Inputs { values, kept })
+    }
+
+    fn one(&self, sample: usize, how: &Transform, input: &mut [f32]) -> Result<(), DatasetError> {
+        let pixels = match how.rectangle() {
+            Some(rectangle) => self.split.rectangle(sample, rectangle)?.into(),
+            None => self.split.image(sample)?,
+        };
+        how.apply(&pixels, self.split.size, &self.dataset.normalisation, input);
+        Ok(())
+    }
+
+    fn skip(&self, sample: usize, error: DatasetError) -> Result<(), DatasetError> {
+        let Dataset { skipped, class_names, .. } = self.dataset;
+        skipped.add(self.name, self.split, class_names, sample, error)
+    }
+}

@@ -1,0 +1,247 @@
+//! Images that cannot be decoded: they are left out, counted and listed, and an error where they are
+//! more than the user allows.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+use super::{DatasetError, Split};
+use crate::atomic_file::{self, WriteError};
+
+/// An image that was left out: a line of the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SkippedImage {
+    /// `train`, `val` or `test`.
+    pub split: &'static str,
+    /// Index in the split.
+    pub sample_id: usize,
+    /// What identifies it in its source.
+    pub path: String,
+    /// Name of its class.
+    pub class: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// How many images were left out, and where they are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct SkippedList {
+    /// Images of all splits.
+    pub images: usize,
+    /// The list, one image a line, as JSON; none where no image was left out.
+    pub file: Option<PathBuf>,
+}
+
+/// The images of a dataset that were left out so far.
+#[derive(Debug)]
+pub struct Skipped {
+    most: f64,
+    found: Mutex<BTreeMap<(&'static str, usize), SkippedImage>>,
+}
+
+impl Default for Skipped {
+    fn default() -> Self {
+        Self::at_most(Self::USUAL_SHARE)
+    }
+}
+
+impl Skipped {
+    /// Share of a split that may be left out where the user says nothing: one image in a thousand.
+    pub const USUAL_SHARE: f64 = 0.001;
+
+    /// Allows `share` of each split to be left out, in 0 to 1.
+    pub fn at_most(share: f64) -> Self {
+        Self { most: share, found: Mutex::default() }
+    }
+
+    /// Leaves image `sample_id` out, because of `error`.
+    ///
+    /// # Errors
+    /// More images of the split are left out than the share allows; none of them is left, or none of
+    /// the training images of the class.
+    pub(super) fn add(
+        &self,
+        name: &'static str,
+        split: &Split,
+        class_names: &[String],
+        sample_id: usize,
+        error: DatasetError,
+    ) -> Result<(), DatasetError> {
+        let (label, images) = (split.labels()[sample_id], split.len());
+        let class = class_names.get(label as usize).cloned().unwrap_or_default();
+        let path = split.path(sample_id).to_string();
+        let image = SkippedImage {
+            split: name,
+            sample_id,
+            path,
+            class: class.clone(),
+            reason: error.in_one_line(),
+        };
+        let mut found = self.found.lock().expect("no panic while held");
+        found.insert((name, sample_id), image);
+        let of_split = || found.range((name, 0)..=(name, usize::MAX)).map(|(&(_, i), _)| i);
+        let skipped = of_split().count();
+        // A share such as 0.07 is not exact in binary.
+        let allowed = (self.most * images as f64 + 1e-6) as usize;
+        if skipped > allowed || skipped == images {
+            let found = Box::new(error);
+            return Err(DatasetError::TooManySkipped {
+                found,
+                skipped,
+                allowed,
+                images,
+                split: name,
+            });
+        }
+        let in_class = |label_of: u32| label_of == label;
+        let lost = of_split().filter(|&i| in_class(split.labels()[i])).count();
+        let all = split.labels().iter().filter(|&&of| in_class(of)).count();
+        if name == "train" && lost == all {
+            return Err(DatasetError::ClassSkipped { found: Box::new(error), class });
+        }
+        Ok(())
+    }
+
+    /// Whether an image was left out.
+    pub fn contains(&self, split: &'static str, sample_id: usize) -> bool {
+        self.found.lock().expect("no panic while held").contains_key(&(split, sample_id))
+    }
+
+    /// The images, in order of their split and index.
+    pub fn images(&self) -> Vec<SkippedImage> {
+        self.found.lock().expect("no panic while held").values().cloned().collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.found.lock().expect("no panic while held").len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes the list, one image a line; where there are none, removes what an earlier run has left.
+    ///
+    /// # Errors
+    /// The file cannot be written or removed.
+    pub fn save(&self, file: &Path) -> Result<SkippedList, WriteError> {
+        let images = self.images();
+        if images.is_empty() {
+            return match std::fs::remove_file(file) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(WriteError::at(file)(e)),
+                _ => Ok(SkippedList::default()),
+            };
+        }
+        let line = |image| serde_json::to_string(image).expect("text is JSON") + "\n";
+        let text: String = images.iter().map(line).collect();
+        atomic_file::write(file, text.as_bytes())?;
+        Ok(SkippedList { images: images.len(), file: Some(file.into()) })
+    }
+}
+
+impl SkippedList {
+    /// The list that an earlier run has left.
+    pub fn of_earlier_run(file: &Path) -> Self {
+        match std::fs::read_to_string(file) {
+            Ok(text) => Self { images: text.lines().count(), file: Some(file.into()) },
+            Err(_) => Self::default(),
+        }
+    }
+
+    /// A line for the user, where images were left out.
+    pub fn told(&self) -> Option<String> {
+        let file = self.file.as_ref()?.display();
+        let images = if self.images == 1 { "image" } else { "images" };
+        Some(format!("{} {images} cannot be decoded and left out: {file}", self.images))
+    }
+}
+
+/// The smallest round share that allows `skipped` of `images`, as a flag's value.
+pub(super) fn share_that_allows(skipped: usize, images: usize) -> String {
+    let permille = (1000.0 * skipped as f64 / images.max(1) as f64).ceil();
+    format!("{}%", permille / 10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::Framing;
+    use super::*;
+    use crate::config::DatasetConfig;
+
+    /// 10 images of class a, 1 of class b.
+    fn split() -> Split {
+        let labels = [vec![0; 10], vec![1]].concat();
+        let paths = (0..11).map(|i| format!("{i}.png")).collect();
+        Split::files(Framing::of(&DatasetConfig::default()), Path::new("photos"), labels, paths)
+    }
+
+    fn add(skipped: &Skipped, name: &'static str, image: usize) -> Result<(), DatasetError> {
+        let path = PathBuf::from(format!("photos/{image}.png"));
+        let error = DatasetError::Image { path, message: "no image".into() };
+        let names = ["a".to_string(), "b".to_string()];
+        skipped.add(name, &split(), &names, image, error)
+    }
+
+    #[test]
+    fn images_are_listed_once_in_their_order() {
+        let skipped = Skipped::at_most(0.5);
+        for image in [7, 2, 7] {
+            add(&skipped, "test", image).unwrap();
+        }
+        add(&skipped, "train", 0).unwrap();
+        let found: Vec<_> = skipped.images().into_iter().map(|i| (i.split, i.sample_id)).collect();
+        assert_eq!(found, [("test", 2), ("test", 7), ("train", 0)]);
+        assert!(skipped.contains("test", 7) && !skipped.contains("train", 7));
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("skipped.jsonl");
+        let saved = skipped.save(&file).unwrap();
+        assert_eq!(saved, SkippedList::of_earlier_run(&file));
+        assert!(saved.told().unwrap().starts_with("3 images cannot be decoded"));
+        let text = std::fs::read_to_string(&file).unwrap();
+        let first = r#"{"split":"test","sample_id":2,"path":"2.png","class":"a","reason":"photos/2.png: not a readable image: no image"}"#;
+        assert_eq!(text.lines().next(), Some(first));
+        assert_eq!(Skipped::default().save(&file).unwrap(), SkippedList::default());
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn more_than_the_share_is_an_error_that_says_what_to_do() {
+        let skipped = Skipped::at_most(2.0 / 11.0);
+        add(&skipped, "test", 1).unwrap();
+        add(&skipped, "test", 2).unwrap();
+        let message = add(&skipped, "test", 3).unwrap_err().to_string();
+        assert!(message.starts_with("photos/3.png: not a readable image: no image\n"), "{message}");
+        assert!(message.contains("3 of 11 test images"), "{message}");
+        assert!(message.contains("--max-skipped allows 2"), "{message}");
+        assert!(message.ends_with("--max-skipped 27.3%"), "{message}");
+        let none = add(&Skipped::default(), "val", 3).unwrap_err().to_string();
+        assert!(none.contains("--max-skipped allows 0"), "{none}");
+    }
+
+    #[test]
+    fn a_class_keeps_a_training_image_and_a_split_an_image() {
+        let skipped = Skipped::at_most(1.0);
+        add(&skipped, "test", 10).unwrap();
+        let message = add(&skipped, "train", 10).unwrap_err().to_string();
+        assert!(message.contains("Class `b` has no other training image"), "{message}");
+        (0..9).for_each(|image| add(&skipped, "test", image).unwrap());
+        assert!(add(&skipped, "test", 9).is_err());
+    }
+
+    #[test]
+    fn the_share_that_is_advised_is_enough() {
+        for images in 1..400 {
+            for skipped in 1..=images {
+                let text = share_that_allows(skipped, images);
+                let percent: f64 = text.strip_suffix('%').unwrap().parse().unwrap();
+                let allowed = (percent / 100.0 * images as f64 + 1e-6) as usize;
+                assert!(allowed >= skipped, "{skipped} of {images}: {text}");
+            }
+        }
+    }
+}
