@@ -22,6 +22,21 @@ struct Row<'a> {
 /// Reads and decodes the whole file; rows keep their order within a split.
 pub(super) fn open(path: &Path, framing: Framing) -> Result<Parts, DatasetError> {
     let wrong = |found: String| DatasetError::Table { path: path.into(), found };
+    let batches = batches(path)?;
+    let mut rows = vec![];
+    for batch in &batches {
+        rows.extend(rows_of(batch).map_err(wrong)?);
+    }
+    let class_names = class_names(&rows).map_err(wrong)?;
+    let split =
+        |name: &str| decode_split(path, framing, rows.iter().filter(|r| r.split == name).collect());
+    let val = split("val")?;
+    let val = (!val.is_empty()).then_some(val);
+    Ok(Parts { train: split("train")?, val, test: Some(split("test")?), class_names })
+}
+
+fn batches(path: &Path) -> Result<Vec<RecordBatch>, DatasetError> {
+    let wrong = |e: String| DatasetError::Table { path: path.into(), found: e };
     if !path.is_file() {
         return Err(DatasetError::Missing {
             path: path.into(),
@@ -30,24 +45,37 @@ pub(super) fn open(path: &Path, framing: Framing) -> Result<Parts, DatasetError>
     }
     let file =
         File::open(path).map_err(|source| DatasetError::Read { path: path.into(), source })?;
-    let batches: Vec<RecordBatch> = ParquetRecordBatchReaderBuilder::try_new(file)
+    ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.build())
         .map_err(|e| wrong(e.to_string()))?
         .collect::<Result<_, _>>()
-        .map_err(|e| wrong(e.to_string()))?;
+        .map_err(|e| wrong(e.to_string()))
+}
+
+/// One image of a table, not decoded.
+pub(super) struct EncodedRow {
+    pub(super) split: String,
+    pub(super) label: u32,
+    pub(super) path: String,
+    pub(super) image: Vec<u8>,
+}
+
+/// Class names and rows of the whole file; no image is decoded, so none can be wrong.
+pub(super) fn encoded(path: &Path) -> Result<(Vec<String>, Vec<EncodedRow>), DatasetError> {
+    let wrong = |found: String| DatasetError::Table { path: path.into(), found };
+    let batches = batches(path)?;
     let mut rows = vec![];
     for batch in &batches {
         rows.extend(rows_of(batch).map_err(wrong)?);
     }
-    let class_names = class_names(&rows).map_err(wrong)?;
-    let split =
-        |name: &str| decode_split(path, framing, rows.iter().filter(|r| r.split == name).collect());
-    if let Some(row) = rows.iter().find(|r| !["train", "val", "test"].contains(&r.split)) {
-        return Err(wrong(format!("split `{}` in a row (known: train, val, test)", row.split)));
-    }
-    let val = split("val")?;
-    let val = (!val.is_empty()).then_some(val);
-    Ok(Parts { train: split("train")?, val, test: Some(split("test")?), class_names })
+    let names = class_names(&rows).map_err(wrong)?;
+    let encoded = |row: Row| EncodedRow {
+        split: row.split.into(),
+        label: row.label as u32,
+        path: row.path.into(),
+        image: row.image.to_vec(),
+    };
+    Ok((names, rows.into_iter().map(encoded).collect()))
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {
@@ -74,6 +102,10 @@ fn rows_of(batch: &RecordBatch) -> Result<Vec<Row<'_>>, String> {
         .map(|i| {
             let label = usize::try_from(labels.value(i))
                 .map_err(|_| format!("label {} in a row", labels.value(i)))?;
+            if !["train", "val", "test"].contains(&splits.value(i)) {
+                let split = splits.value(i);
+                return Err(format!("split `{split}` in a row (known: train, val, test)"));
+            }
             Ok(Row {
                 split: splits.value(i),
                 label,
