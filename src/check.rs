@@ -118,38 +118,17 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> Result<CheckReport, CheckError> {
     let gallery = Gallery::open(config)?;
-    let total = gallery.len();
-    progress.start("images", total as u64, "image");
-    let digests: Vec<Option<Result<[u8; 32], Fault>>> = (0..total)
-        .into_par_iter()
-        .map(|i| {
-            if interrupt.requested() {
-                return None;
-            }
-            let digest = gallery.digest(i).map_err(|e| fault(gallery.place(i), e));
-            progress.advance(1);
-            Some(digest)
-        })
-        .collect();
-    progress.finish();
-    let done = digests.iter().flatten().count();
-    if done < total {
-        return Err(CheckError::Interrupted { done, total });
-    }
     let (mut known, mut faults) = (vec![], vec![]);
-    for (i, digest) in digests.into_iter().flatten().enumerate() {
+    for (i, digest) in digests(&gallery, progress, interrupt)?.into_iter().enumerate() {
         match digest {
             Ok(digest) => known.push((digest, i)),
             Err(fault) => faults.push(fault),
         }
     }
+    let size = |(split, images)| SplitSize { split, images };
     let mut report = CheckReport {
         name: name.into(),
-        splits: gallery
-            .splits()
-            .into_iter()
-            .map(|(split, images)| SplitSize { split, images })
-            .collect(),
+        splits: gallery.splits().into_iter().map(size).collect(),
         classes: gallery.classes(),
         faults,
         leaks: vec![],
@@ -158,6 +137,33 @@ pub fn run(
     };
     sort_repeated(&gallery, known, &mut report);
     Ok(report)
+}
+
+type Digest = Result<[u8; 32], Fault>;
+
+/// What each image's content is, or what is wrong with it.
+fn digests(
+    gallery: &Gallery,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Vec<Digest>, CheckError> {
+    let total = gallery.len();
+    progress.start("images", total as u64, "image");
+    let look = |i| {
+        if interrupt.requested() {
+            return None;
+        }
+        let digest = gallery.digest(i).map_err(|e| fault(gallery.place(i), e));
+        progress.advance(1);
+        Some(digest)
+    };
+    let digests: Vec<Option<Digest>> = (0..total).into_par_iter().map(look).collect();
+    progress.finish();
+    let digests: Vec<Digest> = digests.into_iter().flatten().collect();
+    match digests.len() {
+        done if done < total => Err(CheckError::Interrupted { done, total }),
+        _ => Ok(digests),
+    }
 }
 
 fn fault(place: Place, error: DatasetError) -> Fault {

@@ -165,9 +165,9 @@ pub const ALL: [Known; 6] = [
         folder: "data/imagenet",
         source: Source::ByHand(
             "1. Register at https://image-net.org and download the two archives below (ILSVRC 2012).\n\
-             2. Unpack the first to train/, then each of the 1,000 archives in it to a folder of its name:\n   \
+             2. Unpack ILSVRC2012_img_train.tar to train/, then each of the 1,000 archives in it to a folder of its name:\n   \
              train/n01440764/n01440764_190.JPEG.\n\
-             3. Unpack the second to val/, and move each image to the folder of its class:\n   \
+             3. Unpack ILSVRC2012_img_val.tar to val/, and move each image to the folder of its class:\n   \
              val/n01440764/ILSVRC2012_val_00000293.JPEG.\n\
              4. Put ImageNet_LT_train.txt, ImageNet_LT_val.txt and ImageNet_LT_test.txt beside train/ and val/;\n   \
              https://github.com/zhmiao/OpenLongTailRecognition-OLTR says where they are.",

@@ -21,8 +21,8 @@ const TAIL: &str = "#d55e00";
 const MOST_BARS: usize = 40;
 /// Names are cut where they would leave the picture: to this many letters with the count after them, and
 /// to what fits to the left of their bar, a letter being so wide.
-const LONGEST_LABEL: usize = 24;
-const LETTER_WIDTH: f64 = 6.0;
+const LONGEST_LABEL: usize = 19;
+const LETTER_WIDTH: f64 = 7.0;
 
 /// Where everything is.
 struct Frame {
@@ -223,8 +223,8 @@ mod tests {
     #[test]
     fn a_label_keeps_its_count_and_fits() {
         assert_eq!(label("heron", 12, 700.0), "heron (12)");
-        assert_eq!(label("a heron of the northern lakes", 1234, 700.0), "a heron of the n… (1234)");
-        assert_eq!(label("a heron of the northern lakes", 12, 60.0), "a heron… (12)");
+        assert_eq!(label("a heron of the northern lakes", 1234, 700.0), "a heron of… (1234)");
+        assert_eq!(label("a heron of the northern lakes", 12, 60.0), "a her… (12)");
         assert_eq!(label("é".repeat(30).as_str(), 1, 700.0).chars().count(), LONGEST_LABEL);
     }
 }

@@ -316,7 +316,7 @@ pub fn fetched_text(known: &Known, folder: &Path, fetched: &[Fetched]) -> String
     if !unpacked.is_empty() {
         text += &format!("  unpacked, no longer needed: {}\n", unpacked.join(" "));
     }
-    text
+    text + &format!("  {}\n", known.terms)
 }
 
 /// How to get a dataset that this program does not fetch.

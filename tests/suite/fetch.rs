@@ -584,6 +584,9 @@ fn a_dataset_that_is_there_is_told_as_json() {
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["fetched"][2]["done"], "kept");
     assert!(json["dataset"]["terms"].as_str().unwrap().contains("non-commercial"));
+    let told = text(&call(&["-q", "dataset", "fetch", "inat2018", "--to", to]).stdout);
+    assert!(told.contains("train_val2018   was there"), "{told}");
+    assert!(told.contains("non-commercial"), "{told}");
 }
 
 /// The server itself, so that a test cannot pass by its fault.
