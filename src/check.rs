@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::config::DatasetConfig;
-use crate::dataset::{DatasetError, Gallery, Place};
+use crate::dataset::{DatasetError, Gallery, ImagePlace};
 use crate::progress::{Interrupt, Progress};
 
 /// What was found.
@@ -20,11 +20,11 @@ pub struct CheckReport {
     /// Images that cannot be used, in the order of the dataset.
     pub faults: Vec<Fault>,
     /// Images with the same content in more than one split.
-    pub leaks: Vec<Vec<Place>>,
+    pub leaks: Vec<Vec<ImagePlace>>,
     /// Images with the same content and different classes within one split.
-    pub conflicts: Vec<Vec<Place>>,
+    pub conflicts: Vec<Vec<ImagePlace>>,
     /// Images with the same content and class within one split.
-    pub repeats: Vec<Vec<Place>>,
+    pub repeats: Vec<Vec<ImagePlace>>,
 }
 
 /// Images of one split.
@@ -41,7 +41,7 @@ pub struct SplitSize {
 pub struct Fault {
     /// Where it is, or should be.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: ImagePlace,
     /// What is wrong with it.
     pub kind: FaultKind,
     /// What reading or decoding it said.
@@ -166,7 +166,7 @@ fn digests(
     }
 }
 
-fn fault(place: Place, error: DatasetError) -> Fault {
+fn fault(place: ImagePlace, error: DatasetError) -> Fault {
     match error {
         DatasetError::Read { source, .. } => {
             let missing = source.kind() == std::io::ErrorKind::NotFound;
@@ -189,7 +189,7 @@ fn sort_repeated(gallery: &Gallery, mut known: Vec<([u8; 32], usize)>, report: &
     // In the order of the dataset, not of the checksums.
     groups.sort_unstable();
     for group in groups {
-        let places: Vec<Place> = group.into_iter().map(|i| gallery.place(i)).collect();
+        let places: Vec<ImagePlace> = group.into_iter().map(|i| gallery.place(i)).collect();
         if places.iter().any(|place| place.split != places[0].split) {
             report.leaks.push(places.clone());
         }

@@ -11,7 +11,7 @@ use crate::config::{DatasetConfig, DatasetKind};
 
 /// Where an image is in a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct ImagePlace {
     /// `train`, `val` or `test`.
     pub split: String,
     /// What identifies it in its source, such as `train/heron/0012.jpg`.
@@ -87,7 +87,7 @@ impl Gallery {
     }
 
     /// Where image `i` is.
-    pub fn place(&self, i: usize) -> Place {
+    pub fn place(&self, i: usize) -> ImagePlace {
         let (split, label, path) = match &self.content {
             Content::Splits(splits) => {
                 let (name, split, at) = find(splits, i);
@@ -96,7 +96,7 @@ impl Gallery {
             Content::Rows { rows, .. } => (rows[i].split.as_str(), rows[i].label, &rows[i].path),
         };
         let class = self.class_names[label as usize].clone();
-        Place { split: split.into(), path: path.clone(), class }
+        ImagePlace { split: split.into(), path: path.clone(), class }
     }
 
     /// sha256 of the content of image `i` (of a file its bytes, of an archive the pixels), after the

@@ -22,7 +22,7 @@ use crate::config::{DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::{ClassCounts, FeatureShape};
 
 use decode::Framing;
-pub use examine::{Gallery, Place};
+pub use examine::{Gallery, ImagePlace};
 pub use hold_out::HeldOut;
 pub use transform::{CropFlip, Normalisation};
 

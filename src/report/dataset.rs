@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::table::Table;
 use crate::check::{CheckReport, Fault, FaultKind};
-use crate::dataset::Place;
+use crate::dataset::ImagePlace;
 use crate::dataset::known::{Known, Source, size_text};
 use crate::eval::ShotGroup;
 use crate::fetch::{Done, Fetched};
@@ -261,7 +261,7 @@ pub fn check_text(report: &CheckReport) -> String {
         ("the same image in different classes", &report.conflicts),
         ("repeated within a class", &report.repeats),
     ] {
-        let groups: Vec<&Vec<Place>> = groups.iter().collect();
+        let groups: Vec<&Vec<ImagePlace>> = groups.iter().collect();
         text += &listing(title, &groups, |same| {
             same.iter().map(place_text).collect::<Vec<_>>().join(" = ")
         });
@@ -272,7 +272,7 @@ pub fn check_text(report: &CheckReport) -> String {
     text
 }
 
-fn place_text(place: &Place) -> String {
+fn place_text(place: &ImagePlace) -> String {
     format!("{} {} ({})", place.split, place.path, place.class)
 }
 
