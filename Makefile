@@ -23,7 +23,7 @@ RUN := runs/$(DATASET)
 DATA_FLAG := $(if $(DATA),--data $(DATA))
 BANK_ONLY := --no-default-features
 
-.PHONY: help setup build demo train features finetune compare test test-networks lint bench bench-decode bench-features bench-train bench-large clean
+.PHONY: help setup build demo fetch train features finetune compare test test-networks lint bench bench-decode bench-features bench-train bench-large clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -37,6 +37,9 @@ demo: build ## the main job on a small set of real images: train, features, fine
 	$(BIN) train --resume pipelines/demo.toml
 	$(BIN) features pipelines/demo.toml
 	$(BIN) finetune runs/demo/shards --config pipelines/demo.toml
+
+fetch: build ## get the images of DATASET=NAME [TO=folder]: cifar10, cifar100, inat2017 or inat2018, or a pipeline of them
+	$(BIN) dataset fetch $(DATASET) $(if $(TO),--to $(TO))
 
 train: build ## Phase-I of DATASET=NAME [DATA=path]
 	$(BIN) train --resume $(PIPELINE) $(DATA_FLAG)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::settings::{SettingArgs, parse_bytes, parse_share};
 use crate::config::FinetuneConfig;
 use crate::dataset::Skipped;
+use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
 use clap::{Args, Parser, Subcommand};
 
@@ -19,7 +20,8 @@ Examples:
   fsa-bank sweep runs/demo/shards/ --grid head_ratio=0.7,0.8,0.9
   fsa-bank export runs/demo --onnx demo.onnx --classifier runs/demo/finetune/.../classifier.safetensors
   fsa-bank predict demo.onnx photos/         class and probability of each image
-  fsa-bank inspect runs/demo/shards/         see what the bank holds";
+  fsa-bank inspect runs/demo/shards/         see what the bank holds
+  fsa-bank dataset stats pipelines/demo.toml see how long the tail is";
 
 /// Feature banks for long-tailed image classification.
 ///
@@ -68,6 +70,77 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show what a bank is: model, classes, head and tail, confusing classes, masks, bytes
     Inspect(InspectArgs),
+    /// The images themselves: class sizes (stats), what is wrong with them (check), where they come
+    /// from (fetch)
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
+}
+
+/// `dataset`
+#[derive(Debug, Subcommand)]
+pub enum DatasetCommand {
+    /// Splits, class sizes, imbalance ratio, head and tail, shot groups; a picture of the long tail
+    Stats(StatsArgs),
+    /// Read and decode every image; list what is missing, undecodable or there twice
+    Check(CheckArgs),
+    /// Get a known dataset: cifar10, cifar100, inat2017 and inat2018 are downloaded, checked and
+    /// unpacked; of imagenet-lt and places-lt you are told what to get where
+    Fetch(FetchArgs),
+}
+
+/// The images that `dataset stats` and `dataset check` look at.
+#[derive(Debug, Args)]
+pub struct ImagesArgs {
+    /// Pipeline file, such as pipelines/demo.toml
+    pub pipeline: PathBuf,
+    /// Images, in place of the pipeline's dataset.path
+    #[arg(long, visible_alias = "images", value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Change a setting of the pipeline, such as dataset.imbalance_ratio=50; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `dataset stats`
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// The images.
+    #[command(flatten)]
+    pub images: ImagesArgs,
+    /// List every class
+    #[arg(long)]
+    pub per_class: bool,
+    /// Write the sorted class sizes as a picture (SVG)
+    #[arg(long, value_name = "FILE.svg")]
+    pub picture: Option<PathBuf>,
+}
+
+/// `dataset check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The images.
+    #[command(flatten)]
+    pub images: ImagesArgs,
+}
+
+/// `dataset fetch`
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// cifar10, cifar100, inat2017, inat2018, imagenet-lt or places-lt; the name of a pipeline that
+    /// begins with one of these does too
+    #[arg(value_parser = known)]
+    pub name: &'static Known,
+    /// Folder of its files [default: where its pipelines expect it, such as data/inat2018]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Address of a folder with the archives, in place of the publisher's
+    #[arg(long, value_name = "URL", hide = true)]
+    pub server: Option<String>,
+}
+
+fn known(name: &str) -> Result<&'static Known, String> {
+    let names = || known::ALL.map(|known| known.name).join(", ");
+    Known::named(name).ok_or_else(|| format!("no known dataset; known are {}", names()))
 }
 
 /// `init`

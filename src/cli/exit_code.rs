@@ -1,10 +1,12 @@
 //! From an error to the exit code that scripts see.
 
 use crate::bank::BankError;
+use crate::check::CheckError;
 use crate::config::ConfigError;
 use crate::dataset::DatasetError;
 use crate::export::ExportError;
 use crate::features::FeaturesError;
+use crate::fetch::FetchError;
 use crate::finetune::FinetuneError;
 use crate::proposal::ProposalError;
 use crate::train::TrainError;
@@ -39,6 +41,15 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
             ProposalError::Exists { .. } => USAGE,
             ProposalError::Backbone(_) | ProposalError::Write(_) => FAILED,
         };
+    }
+    if let Some(error) = error.downcast_ref::<CheckError>() {
+        return match error {
+            CheckError::Dataset(_) | CheckError::Faulty { .. } => INVALID_DATA,
+            CheckError::Interrupted { .. } => INTERRUPTED,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<FetchError>() {
+        return fetch(error);
     }
     #[cfg(feature = "onnx")]
     if let Some(error) = error.downcast_ref::<crate::predict::PredictError>() {
@@ -98,6 +109,23 @@ fn export(error: &ExportError) -> u8 {
         | ExportError::HeadFormat { .. }
         | ExportError::NoClassifier { .. } => USAGE,
         ExportError::Onnx(_) | ExportError::Backbone(_) | ExportError::Write(_) => FAILED,
+    }
+}
+
+fn fetch(error: &FetchError) -> u8 {
+    match error {
+        FetchError::Md5 { .. }
+        | FetchError::OtherFile { .. }
+        | FetchError::Unpack { .. }
+        | FetchError::Member { .. } => INVALID_DATA,
+        FetchError::Interrupted { .. } => INTERRUPTED,
+        FetchError::ByHand { .. }
+        | FetchError::Space { .. }
+        | FetchError::Connection { .. }
+        | FetchError::Status { .. }
+        | FetchError::Answer { .. }
+        | FetchError::Busy { .. }
+        | FetchError::File { .. } => FAILED,
     }
 }
 

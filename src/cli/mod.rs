@@ -4,6 +4,7 @@
 
 mod args;
 mod compare;
+mod dataset;
 mod doctor;
 mod engine_process;
 mod eval;
@@ -73,6 +74,7 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Inspect(args) => inspect::run(&context, &args),
+        Command::Dataset(args) => dataset::run(&context, &args),
     }
 }
 

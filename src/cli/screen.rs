@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::dataset::known::size_text;
 use crate::progress::Progress;
 
 /// Time between two plain lines of the same piece of work.
@@ -58,6 +59,9 @@ impl Screen {
     }
 }
 
+/// The unit that is shown with a prefix, as in `12.3 MB of 170 MB`.
+const BYTE: &str = "byte";
+
 fn plural(unit: &str, n: u64) -> String {
     if n == 1 { unit.into() } else { format!("{unit}s") }
 }
@@ -69,6 +73,16 @@ impl Plain {
         let left = (self.total - self.done.min(self.total)) as f64 / rate.max(1e-9);
         let status =
             if self.status.is_empty() { String::new() } else { format!(", {}", self.status) };
+        if self.unit == BYTE {
+            let size = size_text;
+            return format!(
+                "{}: {} of {}, {} a second, {left:.0} s left{status}",
+                self.label,
+                size(self.done),
+                size(self.total),
+                size(rate as u64)
+            );
+        }
         format!(
             "{}: {} of {} {}, {rate:.0} a second, {left:.0} s left{status}",
             self.label,
@@ -90,10 +104,14 @@ impl Progress for Screen {
                     Plain { label, unit, total, done: 0, begin: now, last: now, status };
             }
             Self::Bars(bar) => {
-                let template = format!(
-                    "{{prefix:<16}} {{bar:32}} {{pos}}/{{len}} {}, {{per_sec:.dim}}, {{eta}} left  {{msg:.dim}}",
-                    plural(unit, total)
-                );
+                let count = match unit {
+                    BYTE => {
+                        "{decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec:.dim}".into()
+                    }
+                    _ => format!("{{pos}}/{{len}} {}, {{per_sec:.dim}}", plural(unit, total)),
+                };
+                let template =
+                    format!("{{prefix:<16}} {{bar:32}} {count}, {{eta}} left  {{msg:.dim}}");
                 let style = ProgressStyle::with_template(&template)
                     .unwrap_or_else(|_| ProgressStyle::default_bar())
                     .with_key(
@@ -174,5 +192,9 @@ mod tests {
             line.starts_with("maps: 100 of 300 rows, ") && line.ends_with("4 s left, loss 0.5"),
             "{line}"
         );
+        let plain = Plain { unit: BYTE, total: 170_000_000, done: 85_000_000, ..plain };
+        let line = plain.describe();
+        assert!(line.starts_with("maps: 85 MB of 170 MB, 4"), "{line}");
+        assert!(line.contains(" MB a second, ") && line.ends_with(" s left, loss 0.5"), "{line}");
     }
 }

@@ -6,12 +6,13 @@ use super::args::{RunArgs, TrainArgs};
 use super::{Context, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
-use crate::dataset::{Cut, Dataset, Skipped, TEST_FRACTION};
+use crate::dataset::{Cut, Dataset, Skipped, TEST_FRACTION, known};
 use crate::progress::Progress;
 use crate::train::{self, TrainRequest};
 
 pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     let loaded = load(&args.pipeline, &args.common)?;
+    known::require(&loaded.name, &loaded.pipeline.dataset)?;
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
     };
@@ -62,7 +63,7 @@ pub(super) fn run_folder(args: &RunArgs, loaded: &LoadedPipeline) -> PathBuf {
 
 /// Opens the images, and says which ones they are.
 pub(super) fn open_dataset(context: &Context, loaded: &LoadedPipeline) -> anyhow::Result<Dataset> {
-    let dataset = Dataset::open(&loaded.pipeline.dataset)?;
+    let dataset = known::open(&loaded.name, &loaded.pipeline.dataset)?;
     let subset = dataset.train_fingerprint()?;
     context.screen.line(&format!(
         "{}: {} training and {} test images of {} classes, training set {subset}",

@@ -4,10 +4,12 @@
 mod cifar;
 mod cifar_python;
 mod decode;
+mod examine;
 mod folder;
 mod hold_out;
 mod jitter;
 mod loader;
+pub mod known;
 mod long_tail;
 mod overlay;
 mod pickle;
@@ -27,6 +29,7 @@ use crate::config::{DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::{ClassCounts, FeatureShape};
 
 use decode::Framing;
+pub use examine::{Gallery, ImagePlace};
 pub use hold_out::{HeldOut, held_of};
 pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
@@ -46,6 +49,14 @@ pub enum DatasetError {
         path: PathBuf,
         /// What should be there.
         expected: String,
+    },
+    /// Nothing at the path of a dataset that has a name, or not all of it.
+    #[error("{}: no such file or directory; {wanted}\n  Or point `dataset.path` or --data at it.", path.display())]
+    MissingKnown {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is missing, with sizes, and the command that gets it.
+        wanted: String,
     },
     /// A read failed.
     #[error("{}: cannot be read: {source}", path.display())]
@@ -450,7 +461,8 @@ pub struct Dataset {
     pub normalisation: Normalisation,
     /// Side of the images.
     pub image_size: usize,
-    /// Hash of classes, labels, paths and pixels (of a folder: file sizes in place of pixels).
+    /// Hash of classes, labels, paths and pixels (of a folder: file sizes in place of pixels); empty where
+    /// the dataset was only listed.
     pub fingerprint: String,
     /// Images that turned out not to be decodable, and how many may.
     pub skipped: Skipped,
@@ -467,6 +479,17 @@ impl Dataset {
     /// Archives and tables are held decoded in memory; a folder is listed, its images are decoded
     /// when they are asked for.
     pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
+        let mut dataset = Self::list(config)?;
+        dataset.fingerprint = dataset.compute_fingerprint(Framing::of(config))?;
+        Ok(dataset)
+    }
+
+    /// As [`Dataset::open`], but without a fingerprint and without a look at the files of images: one
+    /// that is missing is found when it is asked for.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn list(config: &DatasetConfig) -> Result<Self, DatasetError> {
         let (path, framing) = (config.path.as_path(), Framing::of(config));
         let parts = match config.kind {
             DatasetKind::Cifar10 => cifar::open(path, &cifar::CIFAR10)?,
@@ -531,15 +554,6 @@ impl Dataset {
                 expected: "test images, to measure accuracy on",
             });
         }
-        let mut hash = Sha256::new();
-        class_names.iter().for_each(|name| hash.update(format!("{name}\n")));
-        if (framing.crop_fraction, framing.interpolation) != (1.0, Interpolation::Bilinear) {
-            hash.update(format!("{} {:?}\n", framing.crop_fraction, framing.interpolation));
-        }
-        for split in [Some(&train), val.as_ref(), Some(&test)].into_iter().flatten() {
-            split.hash_into(&mut hash)?;
-        }
-        let fingerprint = crate::hex(&hash.finalize()[..16]);
         let normalisation = Normalisation::new(config);
         Ok(Self {
             class_names,
@@ -551,9 +565,22 @@ impl Dataset {
             test_held_out,
             normalisation,
             image_size: framing.size,
-            fingerprint,
+            fingerprint: String::new(),
             skipped: Skipped::default(),
         })
+    }
+
+    fn compute_fingerprint(&self, framing: Framing) -> Result<String, DatasetError> {
+        let mut hash = Sha256::new();
+        self.class_names.iter().for_each(|name| hash.update(format!("{name}\n")));
+        if (framing.crop_fraction, framing.interpolation) != (1.0, Interpolation::Bilinear) {
+            hash.update(format!("{} {:?}\n", framing.crop_fraction, framing.interpolation));
+        }
+        for split in [Some(&self.train), self.val.as_ref(), Some(&self.test)].into_iter().flatten()
+        {
+            split.hash_into(&mut hash)?;
+        }
+        Ok(crate::hex(&hash.finalize()[..16]))
     }
 
     /// Training images of each class.

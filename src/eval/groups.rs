@@ -65,15 +65,20 @@ impl Groups {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ShotGroup {
+/// How many training images a class has, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShotGroup {
+    /// Many-shot.
     Many,
+    /// Medium-shot.
     Medium,
+    /// Few-shot.
     Few,
 }
 
 /// The group of a class with `n` training images; the paper's rule has none for exactly 20.
-fn shot_group(rule: ShotRule, n: u64) -> Option<ShotGroup> {
+pub fn shot_group(rule: ShotRule, n: u64) -> Option<ShotGroup> {
     let (many, medium, few) = match rule {
         ShotRule::Standard => (n > 100, n >= 20, n < 20),
         ShotRule::Oltr => (n >= 100, n > 20, n <= 20),

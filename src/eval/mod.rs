@@ -10,7 +10,7 @@ use crate::domain::ClassCounts;
 
 pub use classifier::{Classifier, Input, Prediction};
 pub(crate) use classifier::{SHORTEST, length, normalise};
-pub use groups::{GroupAccuracy, Groups};
+pub use groups::{GroupAccuracy, Groups, ShotGroup, shot_group};
 pub(crate) use scores::argmax;
 pub use scores::{LogitChunks, logits, logits_into, predict, softmax};
 

@@ -1,13 +1,17 @@
 //! Results as people read them: tables in text, a picture in SVG.
 
+mod class_sizes;
 mod comparison;
+mod dataset;
 mod picture;
 #[cfg(feature = "onnx")]
 mod predictions;
 mod table;
 mod text;
 
+pub use class_sizes::class_sizes_svg;
 pub use comparison::{compare_csv, compare_markdown, compare_text, sweep_csv, sweep_text};
+pub use dataset::{by_hand_text, check_text, fetched_text, statistics_text};
 pub use picture::accuracy_svg;
 #[cfg(feature = "onnx")]
 pub use predictions::{predictions_csv, predictions_parquet, predictions_text};

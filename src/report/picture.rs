@@ -114,6 +114,6 @@ fn pairs(report: &Report) -> Vec<Pair> {
     known.chunks(size).map(pair).collect()
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

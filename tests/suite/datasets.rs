@@ -12,7 +12,7 @@ use crate::fixtures::image_folder;
 const RECORD: usize = 3073;
 
 /// Two records a class and file: class c, pixel value c in red, 2c in green, 3c in blue.
-fn cifar10(dir: &Path) {
+pub fn cifar10(dir: &Path) {
     let record = |class: u8| {
         let planes = [1u8, 2, 3].iter().flat_map(move |k| std::iter::repeat_n(class * k, 1024));
         std::iter::once(class).chain(planes)

@@ -4,12 +4,14 @@ mod bad_input;
 mod bank_format;
 mod cifar_python;
 mod command_line;
+mod dataset_tools;
 mod datasets;
 #[cfg(feature = "torch")]
 mod engine;
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod exported;
 mod fake_engine;
+mod fetch;
 mod finetune;
 mod fixtures;
 #[cfg(feature = "onnx")]

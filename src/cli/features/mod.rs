@@ -10,7 +10,7 @@ use crate::cli::args::FeaturesArgs;
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
 use crate::config::{LoadedPipeline, Pipeline};
-use crate::dataset::{Dataset, Skipped};
+use crate::dataset::{Dataset, Skipped, known};
 use crate::domain::FitOptions;
 use crate::export::ExportError;
 use crate::features::{
@@ -25,6 +25,7 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> 
     }
     let pipeline = args.pipeline.as_deref().context("a pipeline, or --onnx and --images")?;
     let loaded = load(pipeline, &args.common)?;
+    known::require(&loaded.name, &loaded.pipeline.dataset)?;
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
     };
