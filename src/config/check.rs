@@ -199,6 +199,7 @@ fn line_of(text: &str, section: &str, key: &str) -> usize {
 fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
     let (d, n, t, f) = (&p.dataset, &p.network, &p.train, &p.features);
     let triple = |v: &[f32]| v.is_empty() || v.len() == 3;
+    check_all(file, &super::lists::rules(d))?;
     check_all(
         file,
         &[
@@ -503,7 +504,7 @@ pub(super) fn finetune_ranges(file: &Path, c: &FinetuneConfig) -> Result<(), Con
 }
 
 /// (violated, key, value, what it may be)
-type Rule = (bool, &'static str, String, &'static str);
+pub(super) type Rule = (bool, &'static str, String, &'static str);
 
 fn check_all(file: &Path, rules: &[Rule]) -> Result<(), ConfigError> {
     match rules.iter().find(|(violated, ..)| *violated) {
