@@ -5,6 +5,7 @@ mod cifar;
 mod decode;
 mod folder;
 mod hold_out;
+mod list;
 mod long_tail;
 mod overlay;
 mod table;
@@ -14,6 +15,8 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use bytes::Bytes;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::config::{DatasetConfig, DatasetKind, Interpolation};
@@ -21,6 +24,7 @@ use crate::domain::{ClassCounts, FeatureShape};
 
 use decode::Framing;
 pub use hold_out::HeldOut;
+pub use list::{ListError, Listed, ListedSplit, Place, read as read_lists};
 pub use transform::{CropFlip, Normalisation};
 
 /// What can be wrong with a dataset. Each message says where, what was expected, what was found
@@ -131,15 +135,15 @@ pub enum DatasetError {
         /// The decoder's message.
         message: String,
     },
-    /// A line of a list of images that cannot be used.
-    #[error("{}, line {line}: {found}; expected PATH CLASS, the path relative to the list's folder", path.display())]
-    ListLine {
+    /// A list of images that cannot be used.
+    #[error("{}{place}: {wrong}", path.display())]
+    List {
         /// The list.
         path: PathBuf,
-        /// From 1.
-        line: usize,
-        /// What is wrong.
-        found: &'static str,
+        /// The line, where it is one.
+        place: Place,
+        /// What is wrong there.
+        wrong: Box<ListError>,
     },
     /// A path that is not text.
     #[error("{}: the name is not UTF-8\n  Rename it.", path.display())]
@@ -148,7 +152,7 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// A Parquet file of images with other columns or values than expected.
-    #[error("{}: {found}; expected the columns split, label, class_name, path and image (PNG or JPEG bytes)", path.display())]
+    #[error("{}: {found}\n  A table of images has a column label and a column image (PNG or JPEG bytes, or a struct of bytes and path); one of paths is read with dataset.kind = \"list\".", path.display())]
     Table {
         /// The file.
         path: PathBuf,
@@ -169,10 +173,36 @@ enum Pixels {
     /// All images, decoded.
     Decoded(Vec<u8>),
     /// Files below `root`, decoded when asked for and kept where all of them fit.
-    Files { root: PathBuf, framing: Framing, kept: Option<Vec<OnceLock<Box<[u8]>>>> },
+    Files { root: PathBuf, framing: Framing, kept: Kept },
+    /// Encoded images of the file or folder `origin`, decoded as files are.
+    Encoded { origin: PathBuf, images: Vec<Bytes>, framing: Framing, kept: Kept },
 }
 
-/// Decoded images of a folder stay in memory up to this size.
+/// Decoded images, where all of them fit into memory.
+type Kept = Option<Vec<OnceLock<Box<[u8]>>>>;
+
+fn kept(images: usize, size: usize) -> Kept {
+    let fits = images.saturating_mul(size * size * 3) <= KEEP_DECODED_BYTES;
+    fits.then(|| (0..images).map(|_| OnceLock::new()).collect())
+}
+
+/// Image `i`, kept or decoded now.
+fn decoded_once(
+    kept: &Kept,
+    i: usize,
+    decode: impl FnOnce() -> Result<Vec<u8>, DatasetError>,
+) -> Result<Cow<'_, [u8]>, DatasetError> {
+    let Some(kept) = kept else {
+        return decode().map(Cow::Owned);
+    };
+    if let Some(bytes) = kept[i].get() {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let bytes = decode()?;
+    Ok(Cow::Borrowed(kept[i].get_or_init(|| bytes.into_boxed_slice())))
+}
+
+/// Decoded images of files and tables stay in memory up to this size.
 const KEEP_DECODED_BYTES: usize = 4 << 30;
 
 impl Split {
@@ -183,9 +213,21 @@ impl Split {
 
     fn files(framing: Framing, root: &Path, labels: Vec<u32>, paths: Vec<String>) -> Self {
         let size = framing.size;
-        let fits = labels.len().saturating_mul(size * size * 3) <= KEEP_DECODED_BYTES;
-        let kept = fits.then(|| labels.iter().map(|_| OnceLock::new()).collect());
+        let kept = kept(labels.len(), size);
         Self { labels, paths, size, pixels: Pixels::Files { root: root.into(), framing, kept } }
+    }
+
+    fn encoded(
+        framing: Framing,
+        origin: &Path,
+        labels: Vec<u32>,
+        paths: Vec<String>,
+        images: Vec<Bytes>,
+    ) -> Self {
+        let size = framing.size;
+        let kept = kept(labels.len(), size);
+        let pixels = Pixels::Encoded { origin: origin.into(), images, framing, kept };
+        Self { labels, paths, size, pixels }
     }
 
     /// Images.
@@ -217,20 +259,16 @@ impl Split {
         match &self.pixels {
             Pixels::Decoded(bytes) => Ok(Cow::Borrowed(&bytes[i * image_bytes..][..image_bytes])),
             Pixels::Files { root, framing, kept } => {
-                let decode = || decode::file(&root.join(&self.paths[i]), *framing);
-                let Some(kept) = kept else {
-                    return decode().map(Cow::Owned);
-                };
-                if let Some(bytes) = kept[i].get() {
-                    return Ok(Cow::Borrowed(bytes));
-                }
-                let bytes = decode()?;
-                Ok(Cow::Borrowed(kept[i].get_or_init(|| bytes.into_boxed_slice())))
+                decoded_once(kept, i, || decode::file(&root.join(&self.paths[i]), *framing))
+            }
+            Pixels::Encoded { origin, images, framing, kept } => {
+                let place = || origin.join(&self.paths[i]);
+                decoded_once(kept, i, || decode::bytes(&images[i], &place(), *framing))
             }
         }
     }
 
-    /// Some of the images; those of a folder are decoded anew.
+    /// Some of the images; those of files and tables are decoded anew.
     fn subset(&self, keep: &[usize]) -> Self {
         let image_bytes = self.size * self.size * 3;
         let labels = keep.iter().map(|&i| self.labels[i]).collect();
@@ -242,6 +280,10 @@ impl Split {
                 Self::decoded(self.size, labels, paths, pixels.collect())
             }
             Pixels::Files { root, framing, .. } => Self::files(*framing, root, labels, paths),
+            Pixels::Encoded { origin, images, framing, .. } => {
+                let images = keep.iter().map(|&i| images[i].clone()).collect();
+                Self::encoded(*framing, origin, labels, paths, images)
+            }
         }
     }
 
@@ -253,12 +295,24 @@ impl Split {
         }
         match &self.pixels {
             Pixels::Decoded(bytes) => hash.update(bytes),
+            Pixels::Encoded { images, .. } => {
+                for image in images {
+                    hash.update((image.len() as u64).to_le_bytes());
+                    hash.update(image);
+                }
+            }
             Pixels::Files { root, .. } => {
-                for path in &self.paths {
+                // One look at each of hundreds of thousands of files, more than one at a time.
+                let size = |path: &String| {
                     let path = root.join(path);
-                    let meta = std::fs::metadata(&path)
-                        .map_err(|source| DatasetError::Read { path, source })?;
-                    hash.update(meta.len().to_le_bytes());
+                    let meta = std::fs::metadata(&path);
+                    meta.map(|meta| meta.len())
+                        .map_err(|source| DatasetError::Read { path, source })
+                };
+                let sizes: Vec<Result<u64, DatasetError>> =
+                    self.paths.par_iter().map(size).collect();
+                for size in sizes {
+                    hash.update(size?.to_le_bytes());
                 }
             }
         }
@@ -284,7 +338,7 @@ pub struct Dataset {
     pub normalisation: Normalisation,
     /// Side of the images.
     pub image_size: usize,
-    /// Hash of classes, labels, paths and pixels (of a folder: file sizes in place of pixels).
+    /// Hash of classes, labels, paths and pixels (of files: their sizes, of tables: the encoded images).
     pub fingerprint: String,
 }
 
@@ -295,16 +349,17 @@ impl Dataset {
     /// See [`DatasetError`]; nothing is skipped silently.
     ///
     /// # Cost
-    /// Archives and tables are held decoded in memory; a folder is listed, its images are decoded
-    /// when they are asked for.
+    /// Archives are held decoded in memory, tables encoded; a folder is listed, its images are decoded
+    /// when they are asked for. Every file is looked at once for its size, and those of training once
+    /// more by [`Dataset::train_fingerprint`].
     pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
         let (path, framing) = (config.path.as_path(), Framing::of(config));
         let parts = match config.kind {
             DatasetKind::Cifar10 => cifar::open(path, &cifar::CIFAR10)?,
             DatasetKind::Cifar100 => cifar::open(path, &cifar::CIFAR100)?,
             DatasetKind::Folder => folder::open(path, framing)?,
-            DatasetKind::List => folder::open_list(path, framing)?,
-            DatasetKind::Parquet => table::open(path, framing)?,
+            DatasetKind::List => list::open(config, framing)?,
+            DatasetKind::Parquet => table::open(config, framing)?,
         };
         let Parts { class_names, mut train, mut val, test } = parts;
         if class_names.len() < 2 {
@@ -439,6 +494,11 @@ impl Preprocessing {
 /// Whether a file's name is that of a JPEG or PNG image.
 pub fn has_image_extension(path: &Path) -> bool {
     folder::is_image(path)
+}
+
+/// Whether a folder has Parquet files, itself or below `data/`.
+pub fn has_tables(folder: &Path) -> bool {
+    table::has_any(folder)
 }
 
 /// Share of each class's images that becomes the test split of data without splits.
