@@ -13,6 +13,8 @@ mod finetune;
 mod fixtures;
 #[cfg(feature = "onnx")]
 mod hostile;
+mod inaturalist;
+mod lists;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
@@ -21,3 +23,4 @@ mod project;
 mod references;
 mod stages;
 mod studies;
+mod tables;
