@@ -5,7 +5,9 @@
 
 mod check;
 mod finetune;
+mod lists;
 mod method;
+mod ranges;
 mod variants;
 
 use std::path::{Path, PathBuf};
@@ -48,9 +50,11 @@ pub enum DatasetKind {
     /// `train/CLASS/*`, `test/CLASS/*` and, where there is one, `val/CLASS/*`; or `CLASS/*`
     /// alone, of which a fifth becomes the test split.
     Folder,
-    /// A text file of `PATH CLASS` lines; a fifth of each class becomes the test split.
+    /// Lists of image files: `.txt` (`PATH CLASS` lines), `.csv`, `.tsv`, `.parquet`, or `.json` as
+    /// iNaturalist's; where none is for testing, a fifth of each class becomes the test split.
     List,
-    /// One Parquet file with the columns split, label, class_name, path, image.
+    /// A Parquet file, or a folder of them, with the columns image and label, and where there are such,
+    /// split, class_name and path.
     Parquet,
 }
 
@@ -96,6 +100,23 @@ pub struct DatasetConfig {
     pub kind: DatasetKind,
     /// File or directory; relative to the folder of the pipeline file.
     pub path: PathBuf,
+    /// List of the images to train on, with `path` the folder of the images: relative to the folder of
+    /// the pipeline file or, where nothing is there, inside `path`.
+    pub train_list: PathBuf,
+    /// List of the images to test on.
+    pub test_list: PathBuf,
+    /// List of the images to make choices on.
+    pub val_list: PathBuf,
+    /// Column of a list that has the paths; empty: the first of the usual names.
+    pub path_column: String,
+    /// Column of a list or table that has the labels; empty: the first of the usual names.
+    pub label_column: String,
+    /// Column of a list or table that has the splits; empty: the first of the usual names, if there.
+    pub split_column: String,
+    /// Beginnings of listed paths with what replaces them; the first that a path has is used.
+    pub path_rewrites: Vec<[String; 2]>,
+    /// At most so many classes, evenly spaced from the largest to the smallest; 0 takes all.
+    pub max_classes: usize,
     /// Largest over smallest class to cut the training set to; 1 keeps all images. A class that has fewer
     /// images than the cut would keep keeps all of them, and the ratio may then be larger.
     pub imbalance_ratio: f64,
@@ -126,6 +147,14 @@ impl Default for DatasetConfig {
         Self {
             kind: DatasetKind::Folder,
             path: PathBuf::new(),
+            train_list: PathBuf::new(),
+            test_list: PathBuf::new(),
+            val_list: PathBuf::new(),
+            path_column: String::new(),
+            label_column: String::new(),
+            split_column: String::new(),
+            path_rewrites: vec![],
+            max_classes: 0,
             imbalance_ratio: 1.0,
             imbalance: Imbalance::Exponential,
             selection: Selection::Ldam,
@@ -536,6 +565,7 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigE
     let (mut pipeline, finetune_keys) = check::parse(&written, &text, &variants, overrides)?;
     let folder = file.parent().unwrap_or(Path::new(""));
     pipeline.dataset.path = folder.join(&pipeline.dataset.path);
+    pipeline.dataset.find_lists(folder);
     if !pipeline.network.weights.as_os_str().is_empty() {
         pipeline.network.weights = folder.join(&pipeline.network.weights);
     }
@@ -557,7 +587,8 @@ pub fn with_overrides(
     // Methods bring settings of their own, which explicit defaults would hide.
     sections.remove("finetune");
     let text = toml::to_string(&sections).expect("settings are TOML");
-    let (pipeline, finetune_keys) = check::parse(place, &text, "", overrides)?;
+    let (mut pipeline, finetune_keys) = check::parse(place, &text, "", overrides)?;
+    pipeline.dataset.find_lists(Path::new(""));
     Ok(LoadedPipeline { name, file: place.into(), pipeline, finetune_keys })
 }
 

@@ -40,13 +40,14 @@ pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetErro
     bytes(&super::read_file(path)?, path, framing)
 }
 
-/// Width and height of the image in a file as it is stored, from its header alone.
-pub(super) fn stored_size(path: &Path) -> Result<[u32; 2], DatasetError> {
-    let read = |source| DatasetError::Read { path: path.into(), source };
-    let reader = ImageReader::open(path).map_err(read)?.with_guessed_format().map_err(read)?;
-    let (width, height) = reader
-        .into_dimensions()
-        .map_err(|e| DatasetError::Image { path: path.into(), message: e.to_string() })?;
+/// Width and height of an image as it is stored, from its header alone.
+pub(super) fn stored_size(encoded: &[u8], path: &Path) -> Result<[u32; 2], DatasetError> {
+    let reader = ImageReader::new(Cursor::new(encoded)).with_guessed_format();
+    let (width, height) =
+        reader
+            .map_err(ImageError::from)
+            .and_then(ImageReader::into_dimensions)
+            .map_err(|e| DatasetError::Image { path: path.into(), message: e.to_string() })?;
     Ok([width, height])
 }
 
@@ -136,11 +137,12 @@ pub(super) fn bytes(
 /// Decodes an image, upright, and scales a rectangle of it that `choose` takes of its width and height:
 /// (size, size, 3) bytes.
 pub(super) fn part(
+    encoded: &[u8],
     path: &Path,
     framing: Framing,
     choose: impl FnOnce(u32, u32) -> Rectangle,
 ) -> Result<Vec<u8>, DatasetError> {
-    let image = upright(&super::read_file(path)?, path)?;
+    let image = upright(encoded, path)?;
     let (width, height) = image.dimensions();
     let rectangle = choose(width, height);
     rectangle_of(image.as_raw(), (width, height), rectangle, framing.size, framing.interpolation)
@@ -218,7 +220,8 @@ mod tests {
         let framing =
             Framing { size: 20, crop_fraction: 1.0, interpolation: Interpolation::Bilinear };
         for name in ["png-rgb.png", "webp-lossless.webp", "tiff-lzw.tif", "gif.gif"] {
-            let found = part(&corpus.join(name), framing, |width, height| {
+            let path = corpus.join(name);
+            let found = part(&std::fs::read(&path).unwrap(), &path, framing, |width, height| {
                 assert_eq!((width, height), (48, 48));
                 rectangle
             });

@@ -1,13 +1,12 @@
 //! Every image of a dataset one by one, whatever is wrong with it: what `dataset check` goes through.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::table::EncodedRow;
-use super::{Dataset, DatasetError, Pixels, Split, decode, table};
-use crate::config::{DatasetConfig, DatasetKind};
+use super::{Dataset, DatasetError, Pixels, Split, decode};
+use crate::config::DatasetConfig;
 
 /// Where an image is in a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -23,27 +22,16 @@ pub struct ImagePlace {
 /// All images of a dataset, in the splits that its pipeline sees; none was looked at yet.
 pub struct Gallery {
     class_names: Vec<String>,
-    content: Content,
-}
-
-enum Content {
     /// Each split with its name, and the index of its first image.
-    Splits(Vec<(&'static str, usize, Split)>),
-    /// The rows of a table, still encoded.
-    Rows { file: PathBuf, rows: Vec<EncodedRow> },
+    splits: Vec<(&'static str, usize, Split)>,
 }
 
 impl Gallery {
-    /// Lists the images that `config` describes; of a Parquet table, all of them.
+    /// Lists the images that `config` describes.
     ///
     /// # Errors
     /// The dataset cannot be listed. An image that is missing or cannot be decoded is no error here.
     pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
-        if config.kind == DatasetKind::Parquet {
-            let (class_names, rows) = table::encoded(&config.path)?;
-            let content = Content::Rows { file: config.path.clone(), rows };
-            return Ok(Self { class_names, content });
-        }
         let Dataset { class_names, train, val, test, .. } = Dataset::list(config)?;
         let named = [("train", Some(train)), ("val", val), ("test", Some(test))];
         let mut first = 0;
@@ -53,7 +41,7 @@ impl Gallery {
             splits.push((name, first, split));
             first += images;
         }
-        Ok(Self { class_names, content: Content::Splits(splits) })
+        Ok(Self { class_names, splits })
     }
 
     /// Classes.
@@ -63,10 +51,7 @@ impl Gallery {
 
     /// Images of all splits.
     pub fn len(&self) -> usize {
-        match &self.content {
-            Content::Splits(splits) => splits.iter().map(|(.., split)| split.len()).sum(),
-            Content::Rows { rows, .. } => rows.len(),
-        }
+        self.splits.iter().map(|(.., split)| split.len()).sum()
     }
 
     /// Whether there are none.
@@ -76,27 +61,15 @@ impl Gallery {
 
     /// Images of each split that has some, in the order train, val, test.
     pub fn splits(&self) -> Vec<(String, usize)> {
-        let count = |name: &str| match &self.content {
-            Content::Splits(splits) => {
-                splits.iter().filter(|(of, ..)| *of == name).map(|(.., split)| split.len()).sum()
-            }
-            Content::Rows { rows, .. } => rows.iter().filter(|row| row.split == name).count(),
-        };
-        let sizes = ["train", "val", "test"].map(|name| (name.to_string(), count(name)));
-        sizes.into_iter().filter(|(_, images)| *images > 0).collect()
+        let sizes = self.splits.iter().map(|(name, _, split)| (name.to_string(), split.len()));
+        sizes.filter(|(_, images)| *images > 0).collect()
     }
 
     /// Where image `i` is.
     pub fn place(&self, i: usize) -> ImagePlace {
-        let (split, label, path) = match &self.content {
-            Content::Splits(splits) => {
-                let (name, split, at) = find(splits, i);
-                (name, split.labels[at], &split.paths[at])
-            }
-            Content::Rows { rows, .. } => (rows[i].split.as_str(), rows[i].label, &rows[i].path),
-        };
-        let class = self.class_names[label as usize].clone();
-        ImagePlace { split: split.into(), path: path.clone(), class }
+        let (name, split, at) = find(&self.splits, i);
+        let class = self.class_names[split.labels[at] as usize].clone();
+        ImagePlace { split: name.into(), path: split.paths[at].clone(), class }
     }
 
     /// sha256 of the content of image `i` (of a file its bytes, of an archive the pixels), after the
@@ -105,19 +78,15 @@ impl Gallery {
     /// # Errors
     /// The image is missing, or cannot be read or decoded.
     pub fn digest(&self, i: usize) -> Result<[u8; 32], DatasetError> {
-        match &self.content {
-            Content::Rows { file, rows } => {
-                digest_of_encoded(&rows[i].image, &file.join(&rows[i].path))
+        let (_, split, at) = find(&self.splits, i);
+        match &split.pixels {
+            Pixels::Decoded(_) => Ok(Sha256::digest(split.image(at)?).into()),
+            Pixels::Files { root, .. } => {
+                let path = root.join(&split.paths[at]);
+                digest_of_encoded(&super::read_file(&path)?, &path)
             }
-            Content::Splits(splits) => {
-                let (_, split, at) = find(splits, i);
-                match &split.pixels {
-                    Pixels::Decoded(_) => Ok(Sha256::digest(split.image(at)?).into()),
-                    Pixels::Files { root, .. } => {
-                        let path = root.join(&split.paths[at]);
-                        digest_of_encoded(&super::read_file(&path)?, &path)
-                    }
-                }
+            Pixels::Encoded { origin, images, .. } => {
+                digest_of_encoded(&images[at], &origin.join(&split.paths[at]))
             }
         }
     }

@@ -1,9 +1,8 @@
 //! A folder of one's own images: `train/CLASS/*`, `test/CLASS/*` and, if wanted, `val/CLASS/*`; or
-//! `CLASS/*` alone, of which a share becomes the test split; or a list of such images.
+//! `CLASS/*` alone, of which a share becomes the test split.
 
-use std::collections::HashMap;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::decode::Framing;
 use super::{DatasetError, Parts, Split};
@@ -42,44 +41,6 @@ fn open_flat(root: &Path, framing: Framing) -> Result<Parts, DatasetError> {
     Ok(Parts { class_names, train, val: None, test: None })
 }
 
-/// A text file of `PATH CLASS` lines (separated by a comma, a tab or, last on the line, a space); paths
-/// are relative to its folder and stay in it.
-pub(super) fn open_list(file: &Path, framing: Framing) -> Result<Parts, DatasetError> {
-    let bytes = super::read_file(file)?;
-    let text = String::from_utf8(bytes).map_err(|_| DatasetError::NotUtf8 { path: file.into() })?;
-    let mut entries = vec![];
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let wrong = |found: &'static str| DatasetError::ListLine {
-            path: file.into(),
-            line: number + 1,
-            found,
-        };
-        let parts = line.trim().rsplit_once(['\t', ',']).or_else(|| line.trim().rsplit_once(' '));
-        let (path, class) = parts.ok_or_else(|| wrong("has no class"))?;
-        let (path, class) = (path.trim(), class.trim());
-        let inside = |c| matches!(c, Component::Normal(_) | Component::CurDir);
-        if path.is_empty() || !Path::new(path).components().all(inside) {
-            return Err(wrong("leads out of the list's folder"));
-        }
-        entries.push((path.to_string(), class));
-    }
-    let mut class_names: Vec<String> = entries.iter().map(|(_, class)| class.to_string()).collect();
-    // Classes that are numbers are in their order, not that of their digits.
-    class_names.sort_by_key(|name| (name.parse::<u64>().ok(), name.clone()));
-    class_names.dedup();
-    let ids: HashMap<&str, u32> =
-        class_names.iter().enumerate().map(|(i, name)| (name.as_str(), i as u32)).collect();
-    let labels = entries.iter().map(|(_, class)| ids[class]).collect();
-    let paths = entries.into_iter().map(|(path, _)| path).collect();
-    let root = file.parent().unwrap_or(Path::new(""));
-    Ok(Parts {
-        train: Split::files(framing, root, labels, paths),
-        val: None,
-        test: None,
-        class_names,
-    })
-}
-
 /// Whether a file's name is that of an image.
 pub(super) fn is_image(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
@@ -87,7 +48,7 @@ pub(super) fn is_image(path: &Path) -> bool {
 }
 
 /// Names in a directory, sorted; hidden ones are left out.
-fn names(dir: &Path) -> Result<Vec<String>, DatasetError> {
+pub(super) fn names(dir: &Path) -> Result<Vec<String>, DatasetError> {
     let read = |source| DatasetError::Read { path: dir.into(), source };
     let mut names = vec![];
     for entry in fs::read_dir(dir).map_err(read)? {

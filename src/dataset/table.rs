@@ -1,128 +1,185 @@
-//! One Parquet file of encoded images with the columns split, label, class_name, path and image.
+//! Parquet tables: images in the file itself, as the demo's or in the layout of Hugging Face, and lists
+//! of image files.
 
-use std::collections::BTreeMap;
+mod columns;
+mod shards;
+
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::Int32Type;
+use arrow::array::RecordBatch;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use rayon::prelude::*;
+use serde_json::Value;
 
-use super::decode::{self, Framing};
+use self::columns::{Texts, Wrong};
+pub(super) use self::shards::has_any;
+use super::decode::Framing;
+use super::list::{
+    Classes, Columns, Entry, List, Numbering, Place, SplitName, find, in_list, no_path,
+};
 use super::{DatasetError, Parts, Split};
+use crate::config::DatasetConfig;
 
-struct Row<'a> {
-    split: &'a str,
-    label: usize,
-    class: &'a str,
-    path: &'a str,
-    image: &'a [u8],
+/// Rows read at a time: images may be large, and what is kept of them is copied.
+const BATCH_ROWS: usize = 256;
+/// Where Hugging Face's `datasets` says what the columns are.
+const FEATURES_KEY: &str = "huggingface";
+
+/// Reads the images of one file or of a folder of shards, encoded; rows keep their order within a split.
+pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, DatasetError> {
+    let path = config.path.as_path();
+    let [mut train, mut val, mut test] = [vec![], vec![], vec![]];
+    for (split, file) in shards::of(path)? {
+        let parts = read_images(&file, config, split)?.divided(split.unwrap_or(SplitName::Train));
+        let splits = [&mut train, &mut val, &mut test];
+        splits.into_iter().zip(parts).for_each(|(split, part)| split.extend(part));
+    }
+    if train.is_empty() {
+        let found = "no image of the split train".into();
+        return Err(DatasetError::Table { path: path.into(), found });
+    }
+    let classes = Classes::of(&train)?;
+    let joined = |lists| join(path, framing, &classes, lists);
+    let present = |lists: Vec<List>| (!lists.is_empty()).then(|| joined(lists)).transpose();
+    let (val, test) = (present(val)?, present(test)?);
+    Ok(Parts { train: joined(train)?, val, test, class_names: classes.names })
 }
 
-/// Reads and decodes the whole file; rows keep their order within a split.
-pub(super) fn open(path: &Path, framing: Framing) -> Result<Parts, DatasetError> {
-    let wrong = |found: String| DatasetError::Table { path: path.into(), found };
-    if !path.is_file() {
-        return Err(DatasetError::Missing {
-            path: path.into(),
-            expected: "a Parquet file of images".into(),
-        });
+fn join(
+    path: &Path,
+    framing: Framing,
+    classes: &Classes,
+    lists: Vec<List>,
+) -> Result<Split, DatasetError> {
+    let (mut labels, mut paths, mut images) = (vec![], vec![], vec![]);
+    for list in lists {
+        labels.extend(classes.labels(&list)?);
+        paths.extend(list.paths);
+        images.extend(list.encoded);
     }
-    let file =
-        File::open(path).map_err(|source| DatasetError::Read { path: path.into(), source })?;
-    let batches: Vec<RecordBatch> = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.build())
-        .map_err(|e| wrong(e.to_string()))?
-        .collect::<Result<_, _>>()
-        .map_err(|e| wrong(e.to_string()))?;
-    let mut rows = vec![];
-    for batch in &batches {
-        rows.extend(rows_of(batch).map_err(wrong)?);
-    }
-    let class_names = class_names(&rows).map_err(wrong)?;
-    let split =
-        |name: &str| decode_split(path, framing, rows.iter().filter(|r| r.split == name).collect());
-    if let Some(row) = rows.iter().find(|r| !["train", "val", "test"].contains(&r.split)) {
-        return Err(wrong(format!("split `{}` in a row (known: train, val, test)", row.split)));
-    }
-    let val = split("val");
-    let val = (!val.is_empty()).then_some(val);
-    Ok(Parts { train: split("train"), val, test: Some(split("test")), class_names })
+    Ok(Split::encoded(framing, path, labels, paths, images))
 }
 
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {
-    let column = batch.column_by_name(name).ok_or_else(|| format!("no column `{name}`"))?;
-    if column.null_count() > 0 {
-        return Err(format!("a null in column `{name}`"));
+/// Reads a list of image files.
+pub(super) fn read_list(file: &Path, config: &DatasetConfig) -> Result<List, DatasetError> {
+    let table = Table::open(file, config)?;
+    let mut list = List::new(file, Numbering::Ids, Place::Row);
+    if table.columns.path.is_none() {
+        let names: Vec<&str> = table.names.iter().map(String::as_str).collect();
+        return Err(list.wrong(Place::Whole, no_path(&names)));
     }
-    Ok(column)
-}
-
-fn rows_of(batch: &RecordBatch) -> Result<Vec<Row<'_>>, String> {
-    let text = |name| {
-        column(batch, name)?
-            .as_string_opt::<i32>()
-            .ok_or_else(|| format!("column `{name}` is not text"))
-    };
-    let (splits, classes, paths) = (text("split")?, text("class_name")?, text("path")?);
-    let labels = column(batch, "label")?
-        .as_primitive_opt::<Int32Type>()
-        .ok_or("column `label` is not 32-bit integers")?;
-    let images =
-        column(batch, "image")?.as_binary_opt::<i32>().ok_or("column `image` is not binary")?;
-    (0..batch.num_rows())
-        .map(|i| {
-            let label = usize::try_from(labels.value(i))
-                .map_err(|_| format!("label {} in a row", labels.value(i)))?;
-            Ok(Row {
-                split: splits.value(i),
-                label,
-                class: classes.value(i),
-                path: paths.value(i),
-                image: images.value(i),
-            })
-        })
-        .collect()
-}
-
-/// The name of each label; labels must be 0..C with one name each.
-fn class_names(rows: &[Row]) -> Result<Vec<String>, String> {
-    let classes = rows.iter().map(|r| r.label + 1).max().unwrap_or(0);
-    if classes > rows.len() {
-        return Err(format!("label {} among {} rows", classes - 1, rows.len()));
-    }
-    let mut names = vec![None; classes];
-    for row in rows {
-        let name = names[row.label].get_or_insert(row.class);
-        if *name != row.class {
-            return Err(format!("label {} is both `{name}` and `{}`", row.label, row.class));
+    let Table { builder, names, columns } = table;
+    for batch in batches(file, builder, &columns, None)? {
+        let batch = batch?;
+        let before = list.paths.len() as u64;
+        let texts = Texts::of(&batch, &names, &columns).map_err(|e| wrong_row(file, before, e))?;
+        for i in 0..batch.num_rows() {
+            list.push(&texts.entry(i, before))?;
         }
     }
-    let name = |(label, name): (usize, Option<&str>)| {
-        name.map(String::from).ok_or_else(|| format!("no row with label {label}"))
-    };
-    names.into_iter().enumerate().map(name).collect()
+    Ok(list)
 }
 
-/// Rows whose image cannot be decoded are left out when they are asked for, if that is allowed.
-fn decode_split(path: &Path, framing: Framing, rows: Vec<&Row>) -> Split {
-    let decoded: Vec<Result<Vec<u8>, DatasetError>> = rows
-        .par_iter()
-        .map(|row| decode::bytes(row.image, &path.join(row.path), framing))
-        .collect();
-    let mut broken = BTreeMap::new();
-    let mut pixels = Vec::with_capacity(rows.len() * 3 * framing.size * framing.size);
-    for (i, image) in decoded.into_iter().enumerate() {
-        match image {
-            Ok(image) => pixels.extend(image),
-            Err(error) => {
-                broken.insert(i, error.in_one_line());
-                pixels.resize(pixels.len() + 3 * framing.size * framing.size, 0);
-            }
+/// Reads a table of images; `split` is what the file's name says.
+fn read_images(
+    file: &Path,
+    config: &DatasetConfig,
+    split: Option<SplitName>,
+) -> Result<List, DatasetError> {
+    let Table { builder, names, mut columns } = Table::open(file, config)?;
+    let table = |found| DatasetError::Table { path: file.into(), found };
+    let image = columns::image(builder.schema()).map_err(table)?;
+    columns.path = columns.path.filter(|&path| path != image);
+    columns.split = columns.split.filter(|_| split.is_none());
+    let mut list = match declared_classes(&builder, &columns) {
+        Some(classes) => List::declared(file, classes, Place::Row),
+        None => List::new(file, Numbering::Dense, Place::Row),
+    };
+    let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for batch in batches(file, builder, &columns, Some(image))? {
+        let batch = batch?;
+        let before = list.paths.len() as u64;
+        let wrong = |e| wrong_row(file, before, e);
+        let texts = Texts::of(&batch, &names, &columns).map_err(wrong)?;
+        let images = columns::images(&batch, &names[image]).map_err(wrong)?;
+        for (i, (bytes, path)) in images.into_iter().enumerate() {
+            let entry = texts.entry(i, before);
+            let made = || format!("{file_name}#{}", before + i as u64);
+            let path = match entry.path {
+                "" => path.filter(|path| !path.is_empty()).unwrap_or_else(made),
+                path => path.into(),
+            };
+            list.push(&Entry { path: &path, ..entry })?;
+            list.encoded.push(bytes);
         }
     }
-    let labels = rows.iter().map(|r| r.label as u32).collect();
-    let paths = rows.iter().map(|r| r.path.to_string()).collect();
-    Split::decoded(framing.size, labels, paths, pixels).with_broken(broken)
+    Ok(list)
+}
+
+/// A Parquet file whose columns were found.
+struct Table {
+    builder: ParquetRecordBatchReaderBuilder<File>,
+    names: Vec<String>,
+    columns: Columns,
+}
+
+impl Table {
+    fn open(file: &Path, config: &DatasetConfig) -> Result<Self, DatasetError> {
+        let path = file.into();
+        let opened = match File::open(file) {
+            Ok(opened) => opened,
+            Err(source) => return Err(DatasetError::Read { path, source }),
+        };
+        let builder = match ParquetRecordBatchReaderBuilder::try_new(opened) {
+            Ok(builder) => builder.with_batch_size(BATCH_ROWS),
+            Err(e) => return Err(DatasetError::Table { path, found: e.to_string() }),
+        };
+        let names: Vec<String> =
+            builder.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let header: Vec<&str> = names.iter().map(String::as_str).collect();
+        match find(config, &header) {
+            Ok(columns) => Ok(Self { builder, names, columns }),
+            Err(wrong) => Err(in_list(file, Place::Whole, wrong)),
+        }
+    }
+}
+
+/// The rows of the columns that are used.
+fn batches(
+    file: &Path,
+    builder: ParquetRecordBatchReaderBuilder<File>,
+    columns: &Columns,
+    image: Option<usize>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, DatasetError>>, DatasetError> {
+    let path = file.to_path_buf();
+    let unreadable = move |found: String| DatasetError::Table { path: path.clone(), found };
+    let used = [Some(columns.label), columns.path, columns.name, columns.split, image];
+    let mask = ProjectionMask::roots(builder.parquet_schema(), used.into_iter().flatten());
+    let reader = builder.with_projection(mask).build().map_err(|e| unreadable(e.to_string()))?;
+    Ok(reader.map(move |batch| batch.map_err(|e| unreadable(e.to_string()))))
+}
+
+fn wrong_row(file: &Path, before: u64, wrong: Wrong) -> DatasetError {
+    let found = match wrong.row {
+        Some(row) => format!("row {}: {}", before + row as u64 + 1, wrong.found),
+        None => wrong.found,
+    };
+    DatasetError::Table { path: file.into(), found }
+}
+
+/// Names of the classes 0 to C - 1, where Hugging Face's metadata has them and labels are numbers.
+fn declared_classes(
+    builder: &ParquetRecordBatchReaderBuilder<File>,
+    columns: &Columns,
+) -> Option<Vec<String>> {
+    let field = builder.schema().field(columns.label);
+    if !field.data_type().is_integer() {
+        return None;
+    }
+    let metadata = builder.metadata().file_metadata().key_value_metadata()?;
+    let features = metadata.iter().find(|entry| entry.key == FEATURES_KEY)?.value.as_ref()?;
+    let features: Value = serde_json::from_str(features).ok()?;
+    let names = features["info"]["features"][field.name().as_str()]["names"].as_array()?;
+    names.iter().map(|name| name.as_str().map(String::from)).collect()
 }

@@ -175,6 +175,20 @@ pub fn image_folder(root: &Path, counts: &[usize]) {
     }
 }
 
+/// A PNG of one grey.
+pub fn encoded_photograph(grey: u8) -> Vec<u8> {
+    let mut encoded = std::io::Cursor::new(vec![]);
+    let image = image::RgbImage::from_pixel(12, 9, image::Rgb([grey; 3]));
+    image.write_to(&mut encoded, image::ImageFormat::Png).unwrap();
+    encoded.into_inner()
+}
+
+/// [`encoded_photograph`] as a file, with the folders it is in.
+pub fn photograph(path: &Path, grey: u8) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, encoded_photograph(grey)).unwrap();
+}
+
 /// A pipeline over [`image_folder`], small enough for any engine.
 pub fn folder_pipeline(dir: &Path) -> PathBuf {
     let text = "[dataset]\nkind = \"folder\"\npath = \"images\"\nimage_size = 16\n\

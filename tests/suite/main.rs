@@ -17,6 +17,8 @@ mod fixtures;
 #[cfg(feature = "onnx")]
 mod hostile;
 mod images;
+mod inaturalist;
+mod lists;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
@@ -26,3 +28,4 @@ mod proposal;
 mod references;
 mod stages;
 mod studies;
+mod tables;

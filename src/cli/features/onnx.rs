@@ -100,6 +100,7 @@ mod settings {
                 let kind = match path.extension() {
                     Some(extension) if extension == "parquet" => DatasetKind::Parquet,
                     _ if path.is_file() => DatasetKind::List,
+                    _ if crate::dataset::has_tables(&path) => DatasetKind::Parquet,
                     _ => DatasetKind::Folder,
                 };
                 let described = Description::of_onnx(onnx, fixed_side).dataset_config();

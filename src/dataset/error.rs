@@ -1,0 +1,256 @@
+//! What can be wrong with a dataset.
+
+use std::path::PathBuf;
+
+use super::list::{ListError, Place};
+use super::pickle::PickleError;
+use super::skipped;
+
+/// What can be wrong with a dataset. Each message says where, what was expected, what was found
+/// and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// Nothing at the dataset's path.
+    #[error("{}: no such file or directory; expected {expected}\n  Point `dataset.path` or --data at it.", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+    },
+    /// Nothing at the path of a dataset that has a name, or not all of it.
+    #[error("{}: no such file or directory; {wanted}\n  Or point `dataset.path` or --data at it.", path.display())]
+    MissingKnown {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is missing, with sizes, and the command that gets it.
+        wanted: String,
+    },
+    /// A read failed.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that ends inside a record, or holds none.
+    #[error("{}: {bytes} bytes is not a whole number of {record_bytes}-byte records; the file is cut short or is not {kind}\n  Fetch the archive again.", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+        /// The length of a record.
+        record_bytes: usize,
+        /// What it should be.
+        kind: &'static str,
+    },
+    /// Files larger than those of any archive of their kind.
+    #[error("{}: {bytes} bytes; expected a file of {kind}, {most} bytes at most in all\n  The file is damaged or of another dataset.", path.display())]
+    Oversized {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// Bytes of all files together at most.
+        most: u64,
+        /// What it should be.
+        kind: &'static str,
+    },
+    /// A Python pickle that cannot be read, or that asks for code to be run.
+    #[error("{}: {source}", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: PickleError,
+    },
+    /// A batch of CIFAR's Python version with other content than expected.
+    #[error("{}: {found}; expected a dictionary with `data`, unsigned bytes of images x {image_bytes}, and `{labels}`, a number each\n  The file is damaged or of another dataset.", path.display())]
+    Batch {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: String,
+        /// The key of the labels.
+        labels: &'static str,
+        /// The length of an image.
+        image_bytes: usize,
+    },
+    /// A file of class names of CIFAR's Python version without them.
+    #[error("{}: {found}; expected a dictionary with `{key}`, a list of names\n  The file is damaged or of another dataset.", path.display())]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+        /// The key of the names.
+        key: &'static str,
+    },
+    /// A label beyond the classes.
+    #[error("{}: record {record} has label {label}; expected 0 to {}\n  The file is damaged or of another dataset.", path.display(), classes - 1)]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// Record, from 0.
+        record: usize,
+        /// What it says.
+        label: i64,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// Class names do not match the number of classes.
+    #[error("{}: {found} class names; expected {expected}", path.display())]
+    ClassNames {
+        /// The file.
+        path: PathBuf,
+        /// Names in it.
+        found: usize,
+        /// Classes.
+        expected: usize,
+    },
+    /// A class with no training image.
+    #[error("{}: class `{class}` has no training image; expected at least one\n  Add images, or remove the class everywhere.", path.display())]
+    EmptyClass {
+        /// The dataset.
+        path: PathBuf,
+        /// Its name.
+        class: String,
+    },
+    /// Images to hold out of training where the data has held-out images already.
+    #[error("{}: this data has a val split of its own, so dataset.val_fraction would leave it unused\n  Remove dataset.val_fraction, or the val split.", path.display())]
+    HasValidation {
+        /// The dataset.
+        path: PathBuf,
+    },
+    /// A class of the test or val split that training does not have.
+    #[error("{}: class `{class}` is not in the training split\n  Add {class} to train/, or remove it here.", path.display())]
+    UnknownClass {
+        /// The directory.
+        path: PathBuf,
+        /// Its name.
+        class: String,
+    },
+    /// A split with no image at all, or too few classes to classify.
+    #[error("{}: {found}; expected {expected}", path.display())]
+    TooSmall {
+        /// The directory or file.
+        path: PathBuf,
+        /// What there is.
+        found: String,
+        /// What is needed.
+        expected: &'static str,
+    },
+    /// Fewer images in a class than the long-tailed subset takes.
+    #[error("{}: class `{class}` has {found} images; the subset takes {wanted}\n  {remedy}", path.display())]
+    TooFew {
+        /// The dataset.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// Its images.
+        found: usize,
+        /// Images that the subset takes.
+        wanted: usize,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A class that the cut to a long tail leaves nothing of.
+    #[error("{}: an imbalance ratio of {imbalance_ratio} leaves class `{class}` none of its {found} images; expected at least one\n  Use a smaller dataset.imbalance_ratio.", path.display())]
+    CutAway {
+        /// The dataset.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// Its images.
+        found: usize,
+        /// Largest over smallest class that was asked for.
+        imbalance_ratio: f64,
+    },
+    /// An image that cannot be decoded.
+    #[error("{}: not a readable image: {message}\n  Replace or remove it.", path.display())]
+    Image {
+        /// The image.
+        path: PathBuf,
+        /// The decoder's message.
+        message: String,
+    },
+    /// An image of more pixels than are decoded.
+    #[error("{}: an image of {width} x {height} pixels; at most {limit} pixels are decoded\n  Replace or remove it.", path.display())]
+    TooLarge {
+        /// The image.
+        path: PathBuf,
+        /// As the file says.
+        width: u32,
+        /// As the file says.
+        height: u32,
+        /// Pixels in all.
+        limit: u64,
+    },
+    /// More images that cannot be decoded than may be left out.
+    #[error("{found}\n  {skipped} of {images} {split} images cannot be decoded so far; --max-skipped allows {allowed}\n  {}", skipping_remedy(*skipped, *images))]
+    TooManySkipped {
+        /// What is wrong with the first one beyond.
+        found: Box<DatasetError>,
+        /// Images that cannot be decoded.
+        skipped: usize,
+        /// Images that may be left out.
+        allowed: usize,
+        /// Images of the split.
+        images: usize,
+        /// Its name.
+        split: &'static str,
+    },
+    /// An image that cannot be decoded, and was the last one of its class.
+    #[error(
+        "{found}\n  Class `{class}` has no other training image: add images, or remove the class everywhere."
+    )]
+    ClassSkipped {
+        /// What is wrong with the image.
+        found: Box<DatasetError>,
+        /// Its name.
+        class: String,
+    },
+    /// A list of images that cannot be used.
+    #[error("{}{place}: {wrong}", path.display())]
+    List {
+        /// The list.
+        path: PathBuf,
+        /// The line, where it is one.
+        place: Place,
+        /// What is wrong there.
+        wrong: Box<ListError>,
+    },
+    /// A path that is not text.
+    #[error("{}: the name is not UTF-8\n  Rename it.", path.display())]
+    NotUtf8 {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A Parquet file of images with other columns or values than expected.
+    #[error("{}: {found}\n  A table of images has a column label and a column image (encoded, such as PNG or JPEG, or a struct of bytes and path); one of paths is read with dataset.kind = \"list\".", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: String,
+    },
+}
+
+fn skipping_remedy(skipped: usize, images: usize) -> String {
+    match skipped == images {
+        true => "No image of the split is left.".into(),
+        false => format!(
+            "They are left out with, for example: --max-skipped {}",
+            skipped::share_that_allows(skipped, images)
+        ),
+    }
+}
+
+impl DatasetError {
+    /// What is wrong, without the remedy.
+    pub(super) fn in_one_line(&self) -> String {
+        self.to_string().lines().next().unwrap_or_default().into()
+    }
+}

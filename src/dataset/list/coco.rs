@@ -1,0 +1,180 @@
+//! Lists in the JSON of COCO and of iNaturalist 2017 and 2018: images, annotations and categories, each
+//! annotation joined to its image by the image's id.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::{List, ListError, Numbering, Place, in_list};
+use crate::dataset::DatasetError;
+
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Other fields are skipped without being kept.
+#[derive(Deserialize)]
+struct Content {
+    images: Vec<Image>,
+    annotations: Vec<Annotation>,
+    categories: Vec<Category>,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    id: Id,
+    file_name: String,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    id: Option<Id>,
+    image_id: Id,
+    category_id: Id,
+}
+
+#[derive(Deserialize)]
+struct Category {
+    id: Id,
+    name: String,
+}
+
+/// An integer, or text as in COCO Camera Traps.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Id {
+    Number(i64),
+    Text(Box<str>),
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Id;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an id, an integer or text")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Id, E> {
+                Ok(Id::Number(number))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Id, E> {
+                i64::try_from(number).map(Id::Number).map_err(E::custom)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Id, E> {
+                Ok(Id::Text(text.into()))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Reads the whole list; images keep their order, classes are all categories in order of their ids.
+pub(super) fn read(file: &Path) -> Result<List, DatasetError> {
+    let opened =
+        File::open(file).map_err(|source| DatasetError::Read { path: file.into(), source })?;
+    let content: Content = serde_json::from_reader(BufReader::with_capacity(BUFFER_BYTES, opened))
+        .map_err(|e| not_read(file, e))?;
+    let Content { images, annotations, mut categories } = content;
+    categories.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut list = List::new(file, Numbering::Declared(categories.len()), Place::Image);
+    list.label_of =
+        joined(&images, &annotations, &categories).map_err(|e| list.wrong(Place::Whole, e))?;
+    list.paths = images.into_iter().map(|image| image.file_name).collect();
+    list.labels = categories.iter().map(|category| category.id.to_string()).collect();
+    list.names = categories.into_iter().map(|category| Some(category.name)).collect();
+    Ok(list)
+}
+
+fn not_read(file: &Path, error: serde_json::Error) -> DatasetError {
+    if error.is_io() {
+        return DatasetError::Read { path: file.into(), source: error.into() };
+    }
+    in_list(file, Place::Whole, ListError::Syntax { message: error.to_string() })
+}
+
+/// Of each image, the place of its category.
+fn joined(
+    images: &[Image],
+    annotations: &[Annotation],
+    categories: &[Category],
+) -> Result<Vec<u32>, ListError> {
+    let image_of = places(images.iter().map(|image| &image.id), "images")?;
+    let category_of = places(categories.iter().map(|category| &category.id), "categories")?;
+    let named = |i: usize| match &annotations[i].id {
+        Some(id) => id.to_string(),
+        None => format!("annotations[{i}]"),
+    };
+    let mut annotation_of: Vec<Option<usize>> = vec![None; images.len()];
+    let mut labels = vec![0; images.len()];
+    for (i, Annotation { image_id, category_id, .. }) in annotations.iter().enumerate() {
+        let Some(&image) = image_of.get(image_id) else {
+            return Err(ListError::NoImage { annotation: named(i), image: image_id.to_string() });
+        };
+        let Some(&category) = category_of.get(category_id) else {
+            let (annotation, category) = (named(i), category_id.to_string());
+            return Err(ListError::NoCategory { annotation, category });
+        };
+        labels[image as usize] = category;
+        if let Some(first) = annotation_of[image as usize].replace(i) {
+            let (first, second) = (named(first), named(i));
+            return Err(ListError::TwoAnnotations { image: image_id.to_string(), first, second });
+        }
+    }
+    match annotation_of.iter().position(Option::is_none) {
+        None => Ok(labels),
+        Some(i) => Err(ListError::NoAnnotation {
+            image: images[i].id.to_string(),
+            file_name: images[i].file_name.clone(),
+        }),
+    }
+}
+
+/// The place of each id.
+fn places<'a>(
+    ids: impl ExactSizeIterator<Item = &'a Id>,
+    what: &'static str,
+) -> Result<HashMap<&'a Id, u32>, ListError> {
+    let mut places = HashMap::with_capacity(ids.len());
+    for (id, place) in ids.zip(0..) {
+        if places.insert(id, place).is_some() {
+            return Err(ListError::TwoIds { what, id: id.to_string() });
+        }
+    }
+    Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(text: &str) -> Result<Vec<u32>, ListError> {
+        let Content { images, annotations, mut categories } = serde_json::from_str(text).unwrap();
+        categories.sort_by(|a, b| a.id.cmp(&b.id));
+        joined(&images, &annotations, &categories)
+    }
+
+    #[test]
+    fn annotations_are_joined_by_the_images_id() {
+        let text = r#"{"annotations": [{"id": 1, "image_id": 20, "category_id": 7},
+            {"id": 2, "image_id": 10, "category_id": 300}, {"image_id": "x", "category_id": 7}],
+            "categories": [{"id": 300, "name": "b"}, {"id": 7, "name": "a"}], "info": {"year": 2018},
+            "images": [{"id": 10, "file_name": "1"}, {"id": 20, "file_name": "2", "width": 5},
+            {"id": "x", "file_name": "3"}]}"#;
+        assert_eq!(labels(text).unwrap(), [1, 0, 0]);
+    }
+}

@@ -1,0 +1,227 @@
+//! What can be wrong with a list of images, and where in it.
+
+use std::fmt;
+
+/// A part of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// All of it.
+    Whole,
+    /// A line, from 1.
+    Line(u64),
+    /// A row of a table, from 1, its header not counted.
+    Row(u64),
+    /// An element of a JSON file's `images`, from 0.
+    Image(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Line(line) => write!(f, ", line {line}"),
+            Self::Row(row) => write!(f, ", row {row}"),
+            Self::Image(image) => write!(f, ", images[{image}]"),
+        }
+    }
+}
+
+/// What is wrong there.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// No format has this extension.
+    #[error(
+        "the extension `{extension}` is that of no list; known: txt, csv, tsv, json, parquet, or none"
+    )]
+    UnknownFormat {
+        /// In lower case.
+        extension: String,
+    },
+    /// A folder without lists.
+    #[error(
+        "is a folder; expected a list, or lists of the images in it\n  Set dataset.train_list and dataset.test_list, or use dataset.kind = \"folder\"."
+    )]
+    NoTrainList,
+    /// A file where the images' folder should be.
+    #[error("is a file, but dataset.train_list is set; expected the folder of the images")]
+    RootIsFile,
+    /// No image.
+    #[error("has no image; expected at least one")]
+    Empty,
+    /// No image of a split.
+    #[error("has no image of the split {split}, though it names a split for each image")]
+    EmptySplit {
+        /// train, val or test.
+        split: &'static str,
+    },
+    /// Bytes that are not text.
+    #[error("not UTF-8 text\n  Save the list as UTF-8.")]
+    NotUtf8,
+    /// One field only.
+    #[error("has no class; expected PATH CLASS, the path relative to the folder of the images")]
+    NoLabel,
+    /// More than two fields.
+    #[error(
+        "has more than a path and a class; expected PATH CLASS\n  Give a list with more columns a header row, and the extension .csv or .tsv."
+    )]
+    MoreColumns,
+    /// A row with more or fewer fields than the header.
+    #[error("has {found} fields; expected {expected}, as in the header row")]
+    FieldCount {
+        /// In this row.
+        found: u64,
+        /// In the first.
+        expected: u64,
+    },
+    /// A quote that is never closed, or a path or label of several lines.
+    #[error("a quoted field goes over the end of the line\n  Close the quote.")]
+    LineBreak,
+    /// A field without content.
+    #[error("the {field} is empty")]
+    EmptyField {
+        /// path or label.
+        field: &'static str,
+    },
+    /// The columns have other names.
+    #[error("no column of {what} among {}; known names: {}\n  Rename the column or set dataset.{key}. A list without a header row is a .txt.", quoted(found), known.join(", "))]
+    NoColumn {
+        /// What the column would hold.
+        what: &'static str,
+        /// The columns that there are.
+        found: Vec<String>,
+        /// Names that are looked for.
+        known: Vec<String>,
+        /// The setting that names it.
+        key: &'static str,
+    },
+    /// Two columns of one name.
+    #[error("two columns are called `{name}`; expected one")]
+    TwoColumns {
+        /// The name.
+        name: String,
+    },
+    /// A split that none of the words stands for.
+    #[error(
+        "split `{split}`; expected train, val, validation or test\n  Where another column has the splits, name it in dataset.split_column; rename one that has none."
+    )]
+    UnknownSplit {
+        /// The word.
+        split: String,
+    },
+    /// A class with two names.
+    #[error("label {label} is both `{first}` and `{second}`; expected one name a label")]
+    TwoNames {
+        /// The label.
+        label: String,
+        /// Its name so far.
+        first: String,
+        /// Its name here.
+        second: String,
+    },
+    /// A number below 0.
+    #[error("label {label}; expected 0 or more\n  Remove images without a label.")]
+    NegativeLabel {
+        /// The label.
+        label: String,
+    },
+    /// Labels that leave a number out.
+    #[error(
+        "label {next}, but no training image has label {missing}; expected labels 0 to C - 1 without a gap\n  Renumber the classes, or write their names in place of numbers."
+    )]
+    LabelGap {
+        /// The smallest number that is missing.
+        missing: i64,
+        /// The smallest one beyond it.
+        next: i64,
+    },
+    /// A label beyond the classes of the training split.
+    #[error(
+        "label `{label}` is beyond the classes: none of the {classes} classes of the training split has it\n  Train on images of it, or remove them here."
+    )]
+    UnknownLabel {
+        /// The label.
+        label: String,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// Splits that do not agree on a class.
+    #[error(
+        "label {label} is `{name}`; in the training split it is `{train}`\n  The lists are of different data."
+    )]
+    OtherName {
+        /// The label.
+        label: String,
+        /// Here.
+        name: String,
+        /// There.
+        train: String,
+    },
+    /// A path that leads elsewhere.
+    #[error(
+        "`{image}` leads out of the folder of the images; expected a relative path without `..`"
+    )]
+    OutsideRoot {
+        /// The path.
+        image: String,
+    },
+    /// Images that are not there under any name.
+    #[error("the first images are not there: no {}\n  Check dataset.path, or set dataset.path_rewrites = [[\"from prefix\", \"to prefix\"]].", tried.join(", no "))]
+    NotFound {
+        /// Where the first was looked for.
+        tried: Vec<String>,
+    },
+    /// Not the JSON of a list.
+    #[error(
+        "not a list of images: {message}; expected images (id, file_name), annotations (image_id, category_id) and categories (id, name)"
+    )]
+    Syntax {
+        /// The parser's message, with line and column.
+        message: String,
+    },
+    /// Two elements of one id.
+    #[error("two elements of {what} have the id {id}; expected different ids")]
+    TwoIds {
+        /// images or categories.
+        what: &'static str,
+        /// Their id.
+        id: String,
+    },
+    /// An annotation of an image that is not there.
+    #[error("annotation {annotation} has image_id {image}; no image has that id")]
+    NoImage {
+        /// Its id, or its place.
+        annotation: String,
+        /// The image's.
+        image: String,
+    },
+    /// An annotation of a category that is not there.
+    #[error("annotation {annotation} has category_id {category}; no category has that id")]
+    NoCategory {
+        /// Its id, or its place.
+        annotation: String,
+        /// The category's.
+        category: String,
+    },
+    /// An image of unknown class.
+    #[error("image {image} (`{file_name}`) has no annotation; expected one an image")]
+    NoAnnotation {
+        /// Its id.
+        image: String,
+        /// Its file.
+        file_name: String,
+    },
+    /// An image of two classes.
+    #[error("image {image} has the annotations {first} and {second}; expected one an image")]
+    TwoAnnotations {
+        /// Its id.
+        image: String,
+        /// One annotation.
+        first: String,
+        /// The other.
+        second: String,
+    },
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

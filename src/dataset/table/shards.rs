@@ -1,0 +1,105 @@
+//! Which Parquet files of a folder hold which split, as Hugging Face names them:
+//! `train-00000-of-00002.parquet`, `test.parquet`, `validation/0000.parquet`, also below `data/`.
+
+use std::path::{Path, PathBuf};
+
+use crate::dataset::list::SplitName;
+use crate::dataset::{DatasetError, folder};
+
+/// One file, whose rows say their split, or the files of a folder, in order of their names.
+pub(super) fn of(path: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError> {
+    if path.is_file() {
+        return Ok(vec![(None, path.into())]);
+    }
+    for folder in [path.to_path_buf(), path.join("data")] {
+        if folder.is_dir() {
+            let shards = in_folder(&folder)?;
+            if !shards.is_empty() {
+                return Ok(shards);
+            }
+        }
+    }
+    let expected =
+        "a Parquet file of images, or a folder of train-*.parquet and test-*.parquet".into();
+    Err(DatasetError::Missing { path: path.into(), expected })
+}
+
+/// Whether a folder has Parquet files, itself or below `data/`.
+pub(in crate::dataset) fn has_any(folder: &Path) -> bool {
+    [folder.to_path_buf(), folder.join("data")].iter().any(|folder| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| is_parquet(&entry.path()))
+    })
+}
+
+fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError> {
+    let mut shards = vec![];
+    for name in folder::names(folder)? {
+        let path = folder.join(&name);
+        if path.is_dir() {
+            if let Some(split) = SplitName::of(&name) {
+                let files = folder::names(&path)?.into_iter().map(|name| path.join(name));
+                shards.extend(files.filter(|file| is_parquet(file)).map(|file| (split, file)));
+            }
+        } else if is_parquet(&path) {
+            shards.push((split_of(&path, &name)?, path));
+        }
+    }
+    for split in [SplitName::Train, SplitName::Val, SplitName::Test] {
+        let files: Vec<&PathBuf> =
+            shards.iter().filter(|(of, _)| *of == split).map(|(_, file)| file).collect();
+        whole(folder, &files)?;
+    }
+    Ok(shards.into_iter().map(|(split, file)| (Some(split), file)).collect())
+}
+
+fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
+}
+
+fn split_of(path: &Path, name: &str) -> Result<SplitName, DatasetError> {
+    let word = name.split(['-', '_', '.']).next().unwrap_or_default();
+    SplitName::of(word).ok_or_else(|| DatasetError::Table {
+        path: path.into(),
+        found: format!(
+            "its name begins with `{word}`, which is no split (train, validation, test)"
+        ),
+    })
+}
+
+/// Refuses a split of which a shard is missing.
+fn whole(folder: &Path, files: &[&PathBuf]) -> Result<(), DatasetError> {
+    let mut numbered: Vec<(u64, u64, &PathBuf)> = files
+        .iter()
+        .filter_map(|file| shard_number(file).map(|(number, total)| (total, number, *file)))
+        .collect();
+    numbered.sort_unstable();
+    let wrong = |found| Err(DatasetError::Table { path: folder.into(), found });
+    for (&(total, number, file), expected) in numbered.iter().zip(0..) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if total != numbered[0].0 || number < expected {
+            return wrong(format!("{name} is a shard of another export than the files before it"));
+        }
+        if number > expected {
+            return wrong(format!(
+                "shard {expected} of {total} is missing; the next one is {name}"
+            ));
+        }
+    }
+    match numbered.last() {
+        Some((total, number, file)) if number + 1 != *total => {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            wrong(format!("{name} is the last shard; expected {total}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// 1 and 5 of `train-00001-of-00005-0a1b2c.parquet`.
+fn shard_number(file: &Path) -> Option<(u64, u64)> {
+    let stem = file.file_stem()?.to_str()?;
+    let parts: Vec<&str> = stem.split('-').collect();
+    let at = parts.iter().position(|part| *part == "of")?;
+    let number = |at: usize| parts.get(at)?.parse().ok();
+    Some((number(at.checked_sub(1)?)?, number(at + 1)?))
+}

@@ -1,0 +1,281 @@
+//! Parquet tables of encoded images: Hugging Face's layout as one file and as shards, and what is wrong
+//! with bad ones.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, Int32Array, Int64Array, LargeBinaryArray, RecordBatch,
+    StringArray, StructArray,
+};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, Field, Fields};
+use fsa_bank::config::{DatasetConfig, DatasetKind};
+use fsa_bank::dataset::{Dataset, Split, has_tables};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+
+use crate::fixtures::encoded_photograph;
+
+const NAMES: [&str; 3] = ["heron", "gull", "coot"];
+
+fn config(path: &Path) -> DatasetConfig {
+    DatasetConfig {
+        kind: DatasetKind::Parquet,
+        path: path.into(),
+        image_size: 8,
+        ..Default::default()
+    }
+}
+
+fn opened(config: &DatasetConfig) -> Dataset {
+    Dataset::open(config).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn error(config: &DatasetConfig) -> String {
+    Dataset::open(config).err().expect("an error").to_string()
+}
+
+fn content(split: &Split) -> Vec<(String, u32, u8)> {
+    (0..split.len())
+        .map(|i| {
+            let image = split.image(i).unwrap();
+            assert!(image.iter().all(|&v| v == image[0]), "{}", split.path(i));
+            (split.path(i).to_string(), split.labels()[i], image[0])
+        })
+        .collect()
+}
+
+/// `image` as `datasets` writes it: bytes, and a path or none.
+fn images(colours: &[u8], paths: &[Option<&str>]) -> ArrayRef {
+    let encoded: Vec<Vec<u8>> = colours.iter().map(|&colour| encoded_photograph(colour)).collect();
+    let fields = Fields::from(vec![
+        Field::new("bytes", DataType::Binary, true),
+        Field::new("path", DataType::Utf8, true),
+    ]);
+    let bytes = BinaryArray::from_iter_values(encoded);
+    let paths = StringArray::from(paths.to_vec());
+    Arc::new(StructArray::new(fields, vec![Arc::new(bytes), Arc::new(paths)], None))
+}
+
+fn labels(labels: &[i64]) -> ArrayRef {
+    Arc::new(Int64Array::from(labels.to_vec()))
+}
+
+fn text(values: &[&str]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+fn features(names: &[&str]) -> String {
+    serde_json::json!({"info": {"features": {
+        "image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}}})
+    .to_string()
+}
+
+fn save(path: &Path, features: Option<String>, columns: &[(&str, ArrayRef)]) {
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        columns.iter().map(|(name, column)| (*name, column.clone(), true)),
+    )
+    .unwrap();
+    let metadata = features.map(|text| vec![KeyValue::new("huggingface".into(), text)]);
+    // pyarrow's and `datasets`' compression.
+    let properties = WriterProperties::builder()
+        .set_key_value_metadata(metadata)
+        .set_compression(Compression::SNAPPY)
+        .build();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let file = fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+fn shard(path: &Path, colours: &[u8], labels_of: &[i64]) {
+    let none = vec![None; colours.len()];
+    let columns = [("image", images(colours, &none)), ("label", labels(labels_of))];
+    save(path, Some(features(&NAMES)), &columns);
+}
+
+#[test]
+fn shards_of_hugging_face_are_read_by_the_split_in_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::write(dir.path().join("README.md"), "").unwrap();
+    shard(&data.join("train-00000-of-00002-0a1b.parquet"), &[10, 20], &[2, 0]);
+    shard(&data.join("train-00001-of-00002-0a1b.parquet"), &[30, 40], &[1, 0]);
+    shard(&data.join("test-00000-of-00001.parquet"), &[50], &[1]);
+    shard(&data.join("validation.parquet"), &[60], &[2]);
+    let dataset = opened(&config(dir.path()));
+    assert_eq!(dataset.class_names, NAMES);
+    assert_eq!(dataset.class_counts().0, [2, 1, 1]);
+    let named = |file: &str, row: usize| format!("{file}.parquet#{row}");
+    let [first, second] = ["train-00000-of-00002-0a1b", "train-00001-of-00002-0a1b"];
+    assert_eq!(
+        content(&dataset.train),
+        [
+            (named(first, 0), 2, 10),
+            (named(first, 1), 0, 20),
+            (named(second, 0), 1, 30),
+            (named(second, 1), 0, 40)
+        ]
+    );
+    assert_eq!(content(&dataset.test), [(named("test-00000-of-00001", 0), 1, 50)]);
+    assert_eq!(content(dataset.val.as_ref().unwrap()), [(named("validation", 0), 2, 60)]);
+    assert!(!dataset.test_held_out);
+    assert!(has_tables(dir.path()) && has_tables(&data));
+    // The folder itself, and one folder a split.
+    assert_eq!(opened(&config(&data)).fingerprint, dataset.fingerprint);
+    let converted = tempfile::tempdir().unwrap();
+    for (split, from) in [("train", first), ("train", second), ("test", "test-00000-of-00001")] {
+        let to = converted.path().join(split);
+        fs::create_dir_all(&to).unwrap();
+        fs::copy(data.join(named(from, 0).replace("#0", "")), to.join(format!("{from}.parquet")))
+            .unwrap();
+    }
+    let same = opened(&config(converted.path()));
+    assert_eq!(content(&same.train), content(&dataset.train));
+    assert_eq!((same.test.len(), same.val.is_none()), (1, true));
+}
+
+#[test]
+fn one_file_has_a_split_column_or_is_divided() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("all.parquet");
+    let paths = [Some("a.jpg"), Some(""), None, Some("d.jpg")];
+    let pixels = images(&[10, 20, 30, 40], &paths);
+    let species = text(&["gull", "coot", "gull", "coot"]);
+    let columns = [
+        ("img", pixels.clone()),
+        ("species", species.clone()),
+        ("split", text(&["train", "train", "validation", "test"])),
+    ];
+    save(&path, None, &columns);
+    let dataset = opened(&config(&path));
+    assert_eq!(dataset.class_names, ["coot", "gull"]);
+    let train = [("a.jpg".to_string(), 1, 10), ("all.parquet#1".to_string(), 0, 20)];
+    assert_eq!(content(&dataset.train), train);
+    assert_eq!(content(&dataset.test), [("d.jpg".into(), 0, 40)]);
+    assert_eq!(content(dataset.val.as_ref().unwrap()), [("all.parquet#2".into(), 1, 30)]);
+
+    // Plain bytes of either width, dense numbers without names, no split.
+    let encoded: Vec<Vec<u8>> = (0..10).map(|i| encoded_photograph(10 * i)).collect();
+    let wide: ArrayRef = Arc::new(LargeBinaryArray::from_iter_values(&encoded));
+    let narrow: ArrayRef = Arc::new(BinaryArray::from_iter_values(&encoded));
+    for (name, pixels) in [("wide.parquet", wide), ("narrow.parquet", narrow)] {
+        let path = dir.path().join(name);
+        let target: ArrayRef = Arc::new(Int32Array::from_iter_values((0..10).map(|i| i % 2)));
+        save(&path, None, &[("jpg", pixels), ("y", target)]);
+        let dataset = opened(&config(&path));
+        assert!(dataset.test_held_out, "{name}");
+        assert_eq!(dataset.class_names, ["0", "1"]);
+        assert_eq!((dataset.train.len(), dataset.test.len()), (8, 2));
+        for (path, label, colour) in content(&dataset.train).iter().chain(&content(&dataset.test)) {
+            assert_eq!(*path, format!("{name}#{}", colour / 10));
+            assert_eq!(*label, u32::from(colour / 10 % 2));
+        }
+    }
+}
+
+#[test]
+fn images_are_decoded_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("all.parquet");
+    let good = encoded_photograph(7);
+    let pixels = BinaryArray::from_iter_values([&good[..], b"no image", &good, &good]);
+    let columns = [
+        ("image", Arc::new(pixels) as ArrayRef),
+        ("label", labels(&[0, 1, 0, 1])),
+        ("split", text(&["train", "train", "train", "test"])),
+        ("path", text(&["a", "b", "c", "d"])),
+    ];
+    save(&path, None, &columns);
+    let dataset = opened(&config(&path));
+    assert_eq!(dataset.train.image(0).unwrap()[0], 7);
+    let text = dataset.train.image(1).unwrap_err().to_string();
+    assert!(text.contains("all.parquet/b: not a readable"), "{text}");
+    // The content is part of what the dataset is.
+    let mut columns = columns;
+    let pixels = BinaryArray::from_iter_values([&good[..], b"n0 image", &good, &good]);
+    columns[0].1 = Arc::new(pixels);
+    save(&path, None, &columns);
+    assert_ne!(opened(&config(&path)).fingerprint, dataset.fingerprint);
+}
+
+#[test]
+fn bad_tables_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.parquet");
+    let pixels = || images(&[10, 20], &[None, None]);
+    let refused = |features: Option<String>, columns: &[(&str, ArrayRef)], message: &str| {
+        save(&path, features, columns);
+        let text = error(&config(&path));
+        assert!(text.contains(message), "{text} / {message}");
+    };
+    refused(
+        None,
+        &[("image", pixels()), ("x", labels(&[0, 1]))],
+        "no column of labels among `image`, `x`",
+    );
+    refused(None, &[("image", text(&["a", "b"])), ("label", labels(&[0, 1]))], "no column `image`");
+    let two = [("a", pixels()), ("b", pixels()), ("label", labels(&[0, 1]))];
+    refused(None, &two, "several columns of bytes, none of them called `image`");
+    let floats: ArrayRef = Arc::new(arrow::array::Float32Array::from(vec![0.5, 1.0]));
+    refused(
+        None,
+        &[("image", pixels()), ("label", floats)],
+        "column `label` is Float32, not text or",
+    );
+    let null: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+    refused(None, &[("image", pixels()), ("label", null)], "row 2: a null in column `label`");
+    refused(
+        None,
+        &[("image", pixels()), ("label", labels(&[0, 2]))],
+        "row 2: label 2, but no training image has label 1",
+    );
+    let unlabelled = [("image", pixels()), ("label", labels(&[0, -1]))];
+    refused(None, &unlabelled, "row 2: label -1; expected 0 or more");
+    refused(Some(features(&NAMES)), &unlabelled, "row 2: label `-1` is beyond the classes");
+    let beyond = [("image", pixels()), ("label", labels(&[3, 0]))];
+    refused(
+        Some(features(&NAMES)),
+        &beyond,
+        "row 1: label `3` is beyond the classes: none of the 3",
+    );
+    let group = pixels().as_any().downcast_ref::<StructArray>().unwrap().clone();
+    let (fields, arrays, _) = group.into_parts();
+    let absent = StructArray::new(fields, arrays, Some(NullBuffer::from(vec![true, false])));
+    let absent = [("image", Arc::new(absent) as ArrayRef), ("label", labels(&[0, 1]))];
+    refused(None, &absent, "row 2: no bytes in column `image`");
+    let split =
+        [("image", pixels()), ("label", labels(&[0, 1])), ("split", text(&["test", "test"]))];
+    refused(None, &split, "no image of the split train");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+    assert!(error(&config(&path)).contains("x.parquet: "));
+}
+
+#[test]
+fn missing_and_stray_shards_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |message: &str| {
+        let text = error(&config(dir.path()));
+        assert!(text.contains(message), "{text} / {message}");
+    };
+    assert!(!has_tables(dir.path()));
+    refused("expected a Parquet file of images, or a folder of train-*.parquet");
+    let shard = |name: &str| shard(&dir.path().join(name), &[10, 20, 30], &[0, 1, 2]);
+    shard("train-00001-of-00003.parquet");
+    refused("shard 0 of 3 is missing; the next one is train-00001-of-00003.parquet");
+    shard("train-00000-of-00003.parquet");
+    refused("train-00001-of-00003.parquet is the last shard; expected 3");
+    shard("train-00002-of-00003.parquet");
+    assert_eq!(opened(&config(dir.path())).train.len(), 6);
+    shard("train-00000-of-00001.parquet");
+    refused("is a shard of another export");
+    fs::remove_file(dir.path().join("train-00000-of-00001.parquet")).unwrap();
+    shard("unsupervised-00000-of-00001.parquet");
+    refused("its name begins with `unsupervised`, which is no split");
+}
