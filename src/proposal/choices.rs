@@ -319,8 +319,15 @@ fn train_section(figures: &Figures) -> Section {
             "random crops, moved by up to an eighth of image_size",
         ),
     ];
-    let advice =
+    let mut advice =
         vec!["flip = false   # where a mirrored image is of another class, as with text".into()];
+    if is_photograph(image_size) {
+        advice.push(
+            "crop = \"resized\"   # in place of crop_padding: random sizes and shapes, usual for ImageNet"
+                .into(),
+        );
+        advice.push("color_jitter = 0.4   # random brightness, contrast and saturation".into());
+    }
     Section { advice, ..section("train", settings) }
 }
 

@@ -251,7 +251,7 @@ impl Trainable for TorchTrainable {
     fn swap_average(&mut self) -> Result<(), BackboneError> {
         let swap = || {
             for (_, tensor, average) in &mut self.averaged {
-                let kept = tensor.f_detach()?.f_copy()?;
+                let kept = tensor.f_detach_copy()?;
                 tensor.f_copy_(average)?;
                 average.f_copy_(&kept)?;
             }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fsa_bank::config::{self, FinetuneConfig};
+use fsa_bank::config::{self, FinetuneConfig, Pipeline};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -139,6 +139,37 @@ fn the_symbol_table_has_every_setting() {
             "docs/method.md has no row with `{key}` and {flag}"
         );
     }
+}
+
+/// Every key outside `[finetune]` has a row in docs/pipeline.md, with its default where it is a value.
+#[test]
+fn every_setting_is_documented_with_its_default() {
+    let docs = fs::read_to_string(root().join("docs/pipeline.md")).unwrap();
+    let defaults = toml::Table::try_from(Pipeline::default()).unwrap();
+    let mut seen = 0;
+    for (section, keys) in defaults.iter().filter(|(name, _)| *name != "finetune") {
+        let heading = format!("## `[{section}]`");
+        let part = docs.split(&heading).nth(1).unwrap_or_default().split("\n## ").next().unwrap();
+        for (key, default) in keys.as_table().into_iter().flatten() {
+            let row = part.lines().find(|line| {
+                let cell = line.split('|').nth(1).unwrap_or_default();
+                cell.contains(&format!("`{key}`"))
+            });
+            let row = row.unwrap_or_else(|| panic!("docs/pipeline.md: no row for {section}.{key}"));
+            let cell = row.split('|').nth(2).unwrap().trim().trim_matches('`');
+            let Ok(shown) = toml::from_str::<toml::Table>(&format!("v = {cell}")) else {
+                continue;
+            };
+            let number = |v: &toml::Value| v.as_float().or(v.as_integer().map(|i| i as f64));
+            // A default in f32 is the nearest to what the document says.
+            let close = number(&shown["v"])
+                .zip(number(default))
+                .is_some_and(|(a, b)| (a - b).abs() <= 1e-6 * a.abs());
+            assert!(close || shown["v"] == *default, "{section}.{key}: {cell}, {default}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen}");
 }
 
 #[test]
