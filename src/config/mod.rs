@@ -7,6 +7,7 @@ mod check;
 mod finetune;
 mod lists;
 mod method;
+mod network;
 mod ranges;
 mod variants;
 
@@ -18,6 +19,7 @@ use toml::Table;
 pub use check::ConfigError;
 pub use finetune::{FinetuneConfig, GenericClasses, MaskValues, RateSchedule, Sampling, ShotRule};
 pub use method::{Batches, Loss, Method};
+pub use network::{Arch, Freeze, NetworkConfig, Stem};
 pub use variants::of as variants_of;
 
 /// A whole pipeline: the data, the network and the settings of the three stages.
@@ -165,152 +167,6 @@ impl Default for DatasetConfig {
             interpolation: Interpolation::Bilinear,
             mean: vec![],
             std: vec![],
-        }
-    }
-}
-
-/// Networks that Phase-I trains: those of the paper, and the narrow ResNets of the CIFAR literature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Arch {
-    /// Basic blocks 1, 1, 1, 1.
-    Resnet10,
-    /// Basic blocks 2, 2, 2, 2 (He et al., CVPR 2016).
-    #[default]
-    Resnet18,
-    /// Basic blocks 3, 4, 6, 3.
-    Resnet34,
-    /// Bottleneck blocks 3, 4, 6, 3.
-    Resnet50,
-    /// Bottleneck blocks 3, 4, 23, 3.
-    Resnet101,
-    /// Bottleneck blocks 3, 8, 36, 3.
-    Resnet152,
-    /// Three stages of 3 basic blocks, for 32 x 32 images.
-    Resnet20,
-    /// Three stages of 5 basic blocks.
-    Resnet32,
-    /// Three stages of 7 basic blocks.
-    Resnet44,
-    /// Three stages of 9 basic blocks.
-    Resnet56,
-    /// Huang et al., CVPR 2017.
-    Densenet121,
-    /// Sandler et al., CVPR 2018.
-    MobilenetV2,
-    /// Tan and Le, ICML 2019.
-    EfficientnetB0,
-}
-
-impl Arch {
-    /// All of them.
-    pub const ALL: [Self; 13] = [
-        Self::Resnet10,
-        Self::Resnet18,
-        Self::Resnet34,
-        Self::Resnet50,
-        Self::Resnet101,
-        Self::Resnet152,
-        Self::Resnet20,
-        Self::Resnet32,
-        Self::Resnet44,
-        Self::Resnet56,
-        Self::Densenet121,
-        Self::MobilenetV2,
-        Self::EfficientnetB0,
-    ];
-
-    /// The name in a pipeline.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Resnet10 => "resnet10",
-            Self::Resnet18 => "resnet18",
-            Self::Resnet34 => "resnet34",
-            Self::Resnet50 => "resnet50",
-            Self::Resnet101 => "resnet101",
-            Self::Resnet152 => "resnet152",
-            Self::Resnet20 => "resnet20",
-            Self::Resnet32 => "resnet32",
-            Self::Resnet44 => "resnet44",
-            Self::Resnet56 => "resnet56",
-            Self::Densenet121 => "densenet121",
-            Self::MobilenetV2 => "mobilenet_v2",
-            Self::EfficientnetB0 => "efficientnet_b0",
-        }
-    }
-
-    /// Whether it has the three stages of the CIFAR literature.
-    pub fn is_cifar_resnet(self) -> bool {
-        matches!(self, Self::Resnet20 | Self::Resnet32 | Self::Resnet44 | Self::Resnet56)
-    }
-
-    /// Whether it is a ResNet, whose width and stem can be chosen.
-    pub fn is_resnet(self) -> bool {
-        !matches!(self, Self::Densenet121 | Self::MobilenetV2 | Self::EfficientnetB0)
-    }
-}
-
-/// What a ResNet does first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stem {
-    /// `cifar` for images below 64 pixels, else `imagenet`.
-    #[default]
-    Auto,
-    /// 3 x 3 convolution of stride 1.
-    Cifar,
-    /// 7 x 7 convolution of stride 2, then 3 x 3 max-pooling of stride 2.
-    Imagenet,
-}
-
-/// Which parameters Phase-I leaves as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Freeze {
-    /// It trains all of them.
-    #[default]
-    None,
-    /// All before the last block (of a ResNet: before its last stage), with their batch statistics.
-    AllButLastBlock,
-}
-
-/// `[network]`
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NetworkConfig {
-    /// The layout.
-    pub arch: Arch,
-    /// Channels of the first stage of a ResNet; 0: as published, 64 (16 of resnet20 to resnet56).
-    pub width: usize,
-    /// What a ResNet does first.
-    pub stem: Stem,
-    /// Weights that Phase-I begins with: a safetensors file of a torchvision or timm state dict;
-    /// empty: random weights. Relative to the folder of the pipeline file.
-    pub weights: PathBuf,
-    /// Which of the parameters Phase-I leaves as they are.
-    pub freeze: Freeze,
-}
-
-/// Images of fewer pixels a side get the CIFAR stem.
-const SMALLEST_IMAGENET_SIDE: usize = 64;
-
-impl NetworkConfig {
-    /// Channels of the first stage.
-    pub fn width(&self) -> usize {
-        match self.width {
-            0 if self.arch.is_cifar_resnet() => 16,
-            0 => 64,
-            width => width,
-        }
-    }
-
-    /// The stem for images of `side` pixels, never `auto`.
-    pub fn stem(&self, side: usize) -> Stem {
-        match self.stem {
-            Stem::Auto if self.arch.is_cifar_resnet() => Stem::Cifar,
-            Stem::Auto if self.arch.is_resnet() && side < SMALLEST_IMAGENET_SIDE => Stem::Cifar,
-            Stem::Auto => Stem::Imagenet,
-            stem => stem,
         }
     }
 }

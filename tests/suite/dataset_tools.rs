@@ -37,7 +37,7 @@ fn pipeline() -> (tempfile::TempDir, PathBuf) {
     (dir, pipeline)
 }
 
-/// Statistics of a list of images that are nowhere: only their numbers matter.
+/// Statistics of a list of files without content: only their numbers matter.
 fn statistics_of(counts: &[usize]) -> Statistics {
     let dir = tempfile::tempdir().unwrap();
     let list = dir.path().join("list.txt");
@@ -45,6 +45,11 @@ fn statistics_of(counts: &[usize]) -> Statistics {
         (0..*n).map(move |i| format!("{class}/{i}.jpg {class}\n")).collect::<String>()
     };
     fs::write(&list, counts.iter().enumerate().map(of_class).collect::<String>()).unwrap();
+    for (class, n) in counts.iter().enumerate() {
+        let folder = dir.path().join(class.to_string());
+        fs::create_dir(&folder).unwrap();
+        (0..*n).for_each(|i| fs::write(folder.join(format!("{i}.jpg")), "").unwrap());
+    }
     let config = DatasetConfig { kind: DatasetKind::List, path: list, ..Default::default() };
     statistics::of("tiny", &Dataset::list(&config).unwrap(), &FinetuneConfig::default())
 }
@@ -248,7 +253,6 @@ fn a_check_finds_every_missing_file_of_a_list() {
     let list = dir.path().join("list.txt");
     fs::write(&list, (0..2).flat_map(lines).collect::<String>()).unwrap();
     let config = DatasetConfig { kind: DatasetKind::List, path: list, ..Default::default() };
-    assert!(Dataset::open(&config).is_err(), "the stages refuse a list with missing files");
     let report = check::run("list", &config, &Silent, &Interrupt::default()).unwrap();
     let mut missing: Vec<&str> = report.faults.iter().map(|f| f.place.path.as_str()).collect();
     missing.sort();

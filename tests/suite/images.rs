@@ -123,7 +123,7 @@ fn refused(name: &str, content: &[u8]) -> DatasetError {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
     fs::write(&path, content).unwrap();
-    Preprocessing::new(&config(dir.path())).input(&path).err().expect(name)
+    Preprocessing::new(&config(dir.path())).input(&path).expect_err(name)
 }
 
 #[test]

@@ -507,7 +507,8 @@ fn an_image_that_is_missing_or_damaged_is_named() {
     let text = dataset.test.image(0).unwrap_err().to_string();
     assert!(text.contains("photos/gull/d.jpg: not a readable"), "{text}");
     fs::write(list, lines("test") + "photos/gone.jpg 0\n").unwrap();
-    let text = error(&with_lists(dir.path(), "train.txt", "test.txt"));
+    let test = opened(&with_lists(dir.path(), "train.txt", "test.txt")).test;
+    let text = test.image(test.len() - 1).unwrap_err().to_string();
     assert!(text.contains("photos/gone.jpg: cannot be read"), "{text}");
 }
 
