@@ -420,13 +420,24 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigE
         .map_err(|source| ConfigError::Read { file: file.into(), source })?;
     let (mut pipeline, finetune_keys) = check::parse(&written, &text, &variants, overrides)?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    pipeline.dataset.path = folder.join(&pipeline.dataset.path);
+    pipeline.dataset.path = beside(folder, &pipeline.dataset.path);
     pipeline.dataset.find_lists(folder);
     if !pipeline.network.weights.as_os_str().is_empty() {
-        pipeline.network.weights = folder.join(&pipeline.network.weights);
+        pipeline.network.weights = beside(folder, &pipeline.network.weights);
     }
     let name = file.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
     Ok(LoadedPipeline { name, file: file.into(), pipeline, finetune_keys })
+}
+
+/// `path` seen from `folder`, without `pipelines/..` in it where that is no link.
+fn beside(folder: &Path, path: &Path) -> PathBuf {
+    let above = path.strip_prefix("..").ok().zip(folder.parent());
+    match above {
+        Some((rest, parent)) if folder.file_name().is_some() && !folder.is_symlink() => {
+            beside(parent, rest)
+        }
+        _ => folder.join(path),
+    }
 }
 
 /// A pipeline that no file holds, with `overrides` applied and checked; `place` names it in messages.
@@ -463,4 +474,21 @@ pub fn resolve_finetune(file: &Table, flags: &Table) -> Result<FinetuneConfig, C
 /// A value in TOML syntax; a bare word is a string.
 pub fn value_of(text: &str) -> toml::Value {
     check::value_of(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_out_of_the_pipelines_folder() {
+        let of = |folder: &str, path: &str| beside(Path::new(folder), Path::new(path));
+        assert_eq!(of("a/pipelines", "../data"), Path::new("a/data"));
+        assert_eq!(of("a/pipelines", "../../data"), Path::new("data"));
+        assert_eq!(of("pipelines", "../data"), Path::new("data"));
+        assert_eq!(of("", "../data"), Path::new("../data"));
+        assert_eq!(of("a/..", "../data"), Path::new("a/../../data"));
+        assert_eq!(of("a", "/data"), Path::new("/data"));
+        assert_eq!(of("a", "data/x"), Path::new("a/data/x"));
+    }
 }

@@ -18,6 +18,7 @@ mod fixtures;
 mod hostile;
 mod images;
 mod inaturalist;
+mod layouts;
 mod lists;
 mod methods;
 #[cfg(feature = "onnx")]
