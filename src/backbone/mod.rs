@@ -74,21 +74,51 @@ pub struct EngineOptions {
 /// Images and their classes, as a network takes them.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// (n, 3, side, side), normalised.
+    /// (n, 3, side, side), normalised; empty where the engine holds the images.
     pub inputs: Vec<f32>,
+    /// Which of the images that the engine holds, in place of `inputs`.
+    pub held: Vec<HeldImage>,
     /// Class of each image.
     pub labels: Vec<i64>,
     /// Where the images are mixtures: of what else.
     pub mixed: Option<Mixed>,
 }
 
-/// The other part of mixed images (mixup).
+/// What the images of a batch are to be mixed with (mixup).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mixed {
-    /// Class of each image's other part.
+    /// The other image, by its place in the batch, of each.
+    pub partners: Vec<i64>,
+    /// Its class.
     pub labels: Vec<i64>,
-    /// Share of the first part, in [0, 1].
+    /// Share of the image itself, in [0, 1]; the rest is the other's.
     pub share: f64,
+}
+
+/// The images of a split, for an engine that keeps them on its device.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldImages<'a> {
+    /// (n, side, side, 3), 8-bit.
+    pub pixels: &'a [u8],
+    /// Height and width.
+    pub side: usize,
+    /// Black pixels to put on each side of an image.
+    pub padding: usize,
+    /// [3, 256], the normalised value of each byte of R, G and B.
+    pub normalised: &'a [[f32; 256]; 3],
+}
+
+/// An input out of an image that the engine holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldImage {
+    /// Which image.
+    pub sample: usize,
+    /// Upper end of the square in the padded image, 0 to twice the padding.
+    pub top: usize,
+    /// Left end.
+    pub left: usize,
+    /// Whether it is mirrored.
+    pub mirrored: bool,
 }
 
 /// What a training step minimises: for an image of class y with logits z and log p = log softmax(z +
@@ -129,6 +159,15 @@ pub trait Backbone {
 
 /// A network in Phase-I.
 pub trait Trainable {
+    /// Whether it trains faster with images that it holds: it computes on a device of its own.
+    fn prefers_held(&self) -> bool;
+
+    /// Keeps the images on the device; batches may then name them.
+    ///
+    /// # Errors
+    /// The engine failed, such as for want of memory.
+    fn hold(&mut self, images: &HeldImages) -> Result<(), BackboneError>;
+
     /// One step of SGD; the running average, where one is kept, then keeps `average_decay` of itself.
     ///
     /// # Errors

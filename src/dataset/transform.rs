@@ -40,6 +40,11 @@ impl Normalisation {
         Self { mean, std, table }
     }
 
+    /// [3, 256], the normalised value of each byte of R, G and B.
+    pub fn table(&self) -> &[[f32; 256]; 3] {
+        &self.table
+    }
+
     /// Writes the planes of an image: `image` is (size, size, 3) bytes, `input` is (3, size, size).
     fn write(&self, image: &[u8], size: usize, mirrored: bool, input: &mut [f32]) {
         let (red, others) = input.split_at_mut(size * size);
@@ -96,6 +101,11 @@ impl Augmentation {
         }
     }
 
+    /// Pixels of padding, where every transform is a square of the padded middle square, mirrored or not.
+    pub fn padding(&self) -> Option<usize> {
+        (self.crop == RandomCrop::Padded && self.jitter == 0.0).then_some(self.padding)
+    }
+
     /// Draws the transform of one image, whatever the image is.
     pub fn draw(&self, rng: &mut KeyedRng) -> Transform {
         let crop = match self.crop {
@@ -134,6 +144,17 @@ enum Crop {
 impl Transform {
     /// The clean image.
     pub const NONE: Self = Self { crop: Crop::None, mirrored: false, jitter: None };
+
+    /// Where the square begins in the image with [`Augmentation::padding`] around it (top, left), and
+    /// whether it is mirrored; `None` where it is no such square.
+    pub fn square(&self) -> Option<(usize, usize, bool)> {
+        match self.crop {
+            Crop::Padded { top, left, .. } if self.jitter.is_none() => {
+                Some((top, left, self.mirrored))
+            }
+            _ => None,
+        }
+    }
 
     /// The rectangle of the original image that is to be given to [`Transform::apply`], where it is not
     /// the middle square.

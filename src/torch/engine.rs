@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    AVERAGE, Backbone, BackboneError, Batch, Engine, EngineOptions, MOMENTUM,
+    AVERAGE, Backbone, BackboneError, Batch, Engine, EngineOptions, HeldImages, MOMENTUM, Mixed,
     Network as Description, Recalibrator, Recipe, StepOutcome, Trainable,
 };
 use fsa_bank::domain::FeatureShape;
@@ -11,6 +11,7 @@ use fsa_bank::weights::Weights;
 use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use crate::device;
+use crate::held::Held;
 use crate::loss::Loss;
 use crate::network::{Mode, Network, failed, to_host};
 
@@ -129,6 +130,7 @@ struct TorchTrainable {
     momentum: f64,
     weight_decay: f64,
     loss: Loss,
+    held: Option<Held>,
     /// Name, parameter, momentum buffer.
     trained: Vec<(String, Tensor, Tensor)>,
     /// Name, tensor of the network and its running average; empty where none is kept.
@@ -153,7 +155,8 @@ impl TorchTrainable {
             .collect();
         let loss = Loss::new(&recipe.objective, device).map_err(failed("preparing the loss"))?;
         let Recipe { momentum, weight_decay, .. } = *recipe;
-        Ok(Self { network, device, momentum, weight_decay, loss, trained, averaged })
+        let held = None;
+        Ok(Self { network, device, momentum, weight_decay, loss, held, trained, averaged })
     }
 
     fn try_step(
@@ -162,7 +165,14 @@ impl TorchTrainable {
         learning_rate: f64,
         average_decay: f64,
     ) -> Result<StepOutcome, TchError> {
-        let inputs = self.network.inputs(&batch.inputs, batch.labels.len())?;
+        let mut inputs = match &self.held {
+            Some(held) if !batch.held.is_empty() => held.inputs(&batch.held)?,
+            _ => self.network.on_device(&batch.inputs, batch.labels.len())?,
+        };
+        if let Some(mixed) = &batch.mixed {
+            inputs = mix(&inputs, mixed)?;
+        }
+        let inputs = self.network.prepared(&inputs)?;
         let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(self.device)?;
         let logits = self.network.logits(&self.network.feature_maps(&inputs, Mode::Training)?)?;
         let loss = self.loss.of(&logits, &labels, batch.mixed.as_ref())?;
@@ -193,12 +203,29 @@ impl TorchTrainable {
     }
 }
 
+/// Every image with its partner: `share` of its own.
+fn mix(inputs: &Tensor, mixed: &Mixed) -> Result<Tensor, TchError> {
+    let partners = Tensor::f_from_slice(&mixed.partners)?.f_to_device(inputs.device())?;
+    let others = inputs.f_index_select(0, &partners)?;
+    inputs.f_mul_scalar(mixed.share)?.f_add(&others.f_mul_scalar(1.0 - mixed.share)?)
+}
+
 fn correct(logits: &Tensor, labels: &Tensor) -> Result<usize, TchError> {
     let hits = logits.f_argmax(-1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?;
     Ok(hits.f_int64_value(&[])? as usize)
 }
 
 impl Trainable for TorchTrainable {
+    fn prefers_held(&self) -> bool {
+        self.device.is_cuda()
+    }
+
+    fn hold(&mut self, images: &HeldImages) -> Result<(), BackboneError> {
+        let held = Held::new(images, self.device);
+        self.held = Some(held.map_err(failed("putting the images on the device"))?);
+        Ok(())
+    }
+
     fn step(
         &mut self,
         batch: &Batch,

@@ -122,7 +122,7 @@ mod tests {
             let (own, other) =
                 (by_definition(&objective, [2, 1]), by_definition(&objective, [0, 2]));
             assert!((of([2, 1], None) - own).abs() < 1e-5, "{objective:?}");
-            let mixed = Mixed { labels: vec![0, 2], share: 0.3 };
+            let mixed = Mixed { partners: vec![1, 0], labels: vec![0, 2], share: 0.3 };
             let wanted = 0.3 * own + 0.7 * other;
             assert!((of([2, 1], Some(&mixed)) - wanted).abs() < 1e-5, "{objective:?}");
         }

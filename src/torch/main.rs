@@ -4,6 +4,7 @@
 
 mod device;
 mod engine;
+mod held;
 mod loss;
 mod network;
 #[cfg(test)]

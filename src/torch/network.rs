@@ -134,14 +134,26 @@ impl Network {
         }
     }
 
-    /// Host inputs (n, 3, side, side) as a tensor of the network's device, type and memory order.
+    /// Host inputs (n, 3, side, side) as the network takes them.
     pub fn inputs(&self, inputs: &[f32], images: usize) -> Result<Tensor, TchError> {
+        self.prepared(&self.on_device(inputs, images)?)
+    }
+
+    /// Host inputs (n, 3, side, side) on the network's device. For a GPU they go through pinned memory,
+    /// which is copied while the host goes on.
+    pub fn on_device(&self, inputs: &[f32], images: usize) -> Result<Tensor, TchError> {
         let side = (inputs.len() / (3 * images)).isqrt() as i64;
-        let tensor = Tensor::f_from_slice(inputs)?
-            .f_view([images as i64, 3, side, side])?
-            .f_to_device(self.device)?
-            .f_to_kind(self.kind)?;
-        if self.channels_last { to_channels_last(&tensor) } else { Ok(tensor) }
+        let mut tensor = Tensor::f_from_slice(inputs)?.f_view([images as i64, 3, side, side])?;
+        if self.device.is_cuda() {
+            tensor = tensor.f_pin_memory(self.device).unwrap_or(tensor);
+        }
+        tensor.f_to_device_(self.device, Kind::Float, true, false)
+    }
+
+    /// Inputs on the device in the network's type and memory order.
+    pub fn prepared(&self, inputs: &Tensor) -> Result<Tensor, TchError> {
+        let tensor = inputs.f_to_kind(self.kind)?;
+        if self.channels_last { to_channels_last(&tensor) } else { tensor.f_contiguous() }
     }
 
     /// The feature map (n, K, H, W) in f32.

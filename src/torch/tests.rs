@@ -6,7 +6,7 @@ mod references;
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    self, Batch, Engine, EngineOptions, MOMENTUM, Network as Description, Recipe,
+    self, Batch, Engine, EngineOptions, MOMENTUM, Mixed, Network as Description, Recipe,
 };
 use fsa_bank::config::{Arch, Arithmetic, Freeze, NetworkConfig};
 use fsa_bank::weights::Weights;
@@ -53,7 +53,7 @@ fn every_network_steps_as_pytorchs_does() {
         for channels_last in [false, true] {
             let options = options(channels_last);
             let mut model = TorchEngine.trainable(&network, &weights, &options, &recipe).unwrap();
-            let batch = Batch { inputs: r.images(), labels: vec![0, 1], mixed: None };
+            let batch = Batch { inputs: r.images(), labels: vec![0, 1], ..Default::default() };
             let loss = model.step(&batch, 0.01, 0.0).unwrap().loss;
             assert!((loss / step.loss - 1.0).abs() < 1e-4, "{}: {loss} {}", r.name(), step.loss);
             let length = |values: &[f32]| {
@@ -86,7 +86,7 @@ fn trained(
     let mut model = TorchEngine.trainable(&network, &initial, &options(true), &recipe).unwrap();
     let inputs = units("batch", images * 3 * side * side).map(|u| (4.0 * u - 2.0) as f32).collect();
     let labels = (0..images as i64).map(|i| i % 3).collect();
-    let batch = Batch { inputs, labels, mixed: None };
+    let batch = Batch { inputs, labels, ..Default::default() };
     let losses = (0..4).map(|_| model.step(&batch, rate, 0.0).unwrap().loss).collect();
     let after = model.model();
     (network, initial, after, losses)
@@ -165,7 +165,7 @@ fn the_average_of_the_weights_is_kept_and_swapped() {
     let recipe = Recipe { momentum: 0.9, keeps_average: true, ..Recipe::default() };
     let mut model = TorchEngine.trainable(&network, &initial, &options(true), &recipe).unwrap();
     let inputs = units("batch", 6 * 3 * 32 * 32).map(|u| (4.0 * u - 2.0) as f32).collect();
-    let batch = Batch { inputs, labels: vec![0, 1, 2, 0, 1, 2], mixed: None };
+    let batch = Batch { inputs, labels: vec![0, 1, 2, 0, 1, 2], ..Default::default() };
     let mut wanted = initial.tensors;
     for decay in [0.1, 0.9] {
         model.step(&batch, 0.01, decay).unwrap();
@@ -186,4 +186,32 @@ fn the_average_of_the_weights_is_kept_and_swapped() {
     }
     model.swap_average().unwrap();
     assert!(model.model().tensors == weights);
+}
+
+/// A step on mixed images is one on images that were mixed by hand.
+#[test]
+fn images_are_mixed_with_their_partners() {
+    let config = NetworkConfig { arch: Arch::Resnet10, width: 16, ..NetworkConfig::default() };
+    let (network, _) = backbone::network(&config, 3, 32).unwrap();
+    let initial = network.initial_weights(0);
+    let inputs: Vec<f32> =
+        units("batch", 4 * 3 * 32 * 32).map(|u| (4.0 * u - 2.0) as f32).collect();
+    let (partners, share) = (vec![2i64, 0, 3, 1], 0.3);
+    let mut by_hand = vec![];
+    for (i, partner) in partners.iter().enumerate() {
+        let image = |i: usize| &inputs[i * 3072..][..3072];
+        let pairs = image(i).iter().zip(image(*partner as usize));
+        by_hand.extend(pairs.map(|(own, other)| 0.3 * own + 0.7 * other));
+    }
+    let loss = |inputs: &[f32], partners: Vec<i64>| {
+        let recipe = Recipe::default();
+        let mut model = TorchEngine.trainable(&network, &initial, &options(true), &recipe).unwrap();
+        let mixed = Some(Mixed { partners, labels: vec![1, 0, 2, 2], share });
+        let labels = vec![0, 1, 2, 1];
+        let batch = Batch { inputs: inputs.to_vec(), labels, mixed, ..Default::default() };
+        model.step(&batch, 0.01, 0.0).unwrap().loss
+    };
+    let (mixed, wanted) = (loss(&inputs, partners), loss(&by_hand, vec![0, 1, 2, 3]));
+    assert!((mixed - wanted).abs() < 1e-5, "{mixed} {wanted}");
+    assert!((mixed - loss(&inputs, vec![0, 1, 2, 3])).abs() > 1e-3);
 }

@@ -1,8 +1,6 @@
 //! Which images make up an epoch, and how mixup pairs those of a batch.
 
-use rayon::prelude::*;
-
-use crate::backbone::{Batch, Mixed};
+use crate::backbone::Mixed;
 use crate::config::EpochSampling;
 use crate::domain::ClassCounts;
 use crate::rng::{KeyedRng, Stage};
@@ -63,24 +61,14 @@ pub(super) fn epoch(
     (0..labels.len()).map(|_| draw()).collect()
 }
 
-/// Mixes every image with another of the batch: λ of its own and 1 − λ of the other, with one
+/// Draws what the images of a batch are mixed with: λ of its own and 1 − λ of another image, with one
 /// λ ~ Beta(`alpha`, `alpha`) for the batch (Zhang et al., ICLR 2018, as its authors' code does).
-pub(super) fn mix(batch: Batch, alpha: f64, rng: &mut KeyedRng) -> Batch {
-    let images = batch.labels.len();
+pub(super) fn mix(labels: &[i64], alpha: f64, rng: &mut KeyedRng) -> Mixed {
     let share = rng.beta(alpha);
-    let mut partners: Vec<usize> = (0..images).collect();
+    let mut partners: Vec<i64> = (0..labels.len() as i64).collect();
     rng.shuffle(&mut partners);
-    let values = batch.inputs.len() / images.max(1);
-    let image = |i: usize| &batch.inputs[i * values..][..values];
-    let mut inputs = vec![0.0; batch.inputs.len()];
-    inputs.par_chunks_mut(values).enumerate().for_each(|(i, mixed)| {
-        let pixels = image(i).iter().zip(image(partners[i]));
-        for (value, (own, other)) in mixed.iter_mut().zip(pixels) {
-            *value = share as f32 * own + (1.0 - share) as f32 * other;
-        }
-    });
-    let labels = partners.iter().map(|&partner| batch.labels[partner]).collect();
-    Batch { inputs, labels: batch.labels, mixed: Some(Mixed { labels, share }) }
+    let labels = partners.iter().map(|&partner| labels[partner as usize]).collect();
+    Mixed { partners, labels, share }
 }
 
 #[cfg(test)]
@@ -128,19 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn mixed_images_are_sums_of_two() {
-        let inputs = vec![1.0, 10.0, 2.0, 20.0, 3.0, 30.0];
-        let batch = Batch { inputs: inputs.clone(), labels: vec![0, 1, 2], mixed: None };
-        let mixture = mix(batch, 1.0, &mut KeyedRng::new(0, Stage::Mixup, (0, 3)));
-        let Mixed { labels, share } = mixture.mixed.unwrap();
-        assert_eq!(mixture.labels, [0, 1, 2]);
-        for i in 0..3 {
-            let other = labels[i] as usize;
-            for v in 0..2 {
-                let wanted =
-                    share as f32 * inputs[2 * i + v] + (1.0 - share) as f32 * inputs[2 * other + v];
-                assert!((mixture.inputs[2 * i + v] - wanted).abs() < 1e-5);
-            }
-        }
+    fn partners_are_a_permutation_and_bring_their_labels() {
+        let labels = [5, 6, 7, 8];
+        let mixed = mix(&labels, 1.0, &mut KeyedRng::new(0, Stage::Mixup, (0, 3)));
+        let mut places = mixed.partners.clone();
+        places.sort_unstable();
+        assert_eq!(places, [0, 1, 2, 3]);
+        let of_partners: Vec<i64> = mixed.partners.iter().map(|&p| labels[p as usize]).collect();
+        assert_eq!(mixed.labels, of_partners);
+        assert!((0.0..=1.0).contains(&mixed.share));
     }
 }

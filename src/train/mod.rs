@@ -12,14 +12,16 @@ mod schedule;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, WriteError};
 use crate::backbone::{
-    self, BackboneError, Batch, Engine, EngineOptions, Network, Recipe, Trainable,
+    self, BackboneError, Batch, Engine, EngineOptions, HeldImage, HeldImages, Network, Recipe,
+    Trainable,
 };
 use crate::config::{Pipeline, TrainConfig};
-use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, Transform};
+use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, Split, Transform};
 use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
@@ -231,9 +233,10 @@ pub fn run(
         counts.imbalance_ratio().unwrap_or(f64::NAN),
         engine.describe_device(&request.engine)?,
     ));
+    let held = hold(pipeline, dataset, model.as_mut(), progress)?;
     let mut skipped = SkippedList::default();
     for epoch in card.epoch..config.epochs {
-        let source = EpochSource::new(pipeline, dataset, epoch);
+        let source = EpochSource::new(pipeline, dataset, epoch, held);
         let label = format!("epoch {}/{}", epoch + 1, config.epochs);
         progress.start(&label, dataset.train.len() as u64, "image");
         let begun = std::mem::take(&mut under_way);
@@ -286,6 +289,39 @@ fn recipe(pipeline: &Pipeline, counts: &ClassCounts) -> Recipe {
     }
 }
 
+/// Training images of at most so many bytes go to a device that prefers to hold them.
+const MOST_HELD_BYTES: usize = 2 << 30;
+
+/// Gives the engine the training images where that makes it faster, all of them can be decoded and fit,
+/// and every transform is a crop of the padded square. Whether it was done; the inputs are the same.
+fn hold(
+    pipeline: &Pipeline,
+    dataset: &Dataset,
+    model: &mut dyn Trainable,
+    progress: &dyn Progress,
+) -> Result<bool, BackboneError> {
+    let (split, side) = (&dataset.train, dataset.image_size);
+    let bytes = split.len().saturating_mul(3 * side * side);
+    let padding = Augmentation::new(&pipeline.train).padding();
+    let (true, Some(padding)) = (model.prefers_held() && bytes <= MOST_HELD_BYTES, padding) else {
+        return Ok(false);
+    };
+    let squares: Result<Vec<_>, DatasetError> =
+        (0..split.len()).into_par_iter().map(|i| split.image(i)).collect();
+    let Ok(squares) = squares else {
+        // What cannot be decoded is left out and listed, batch by batch.
+        return Ok(false);
+    };
+    let pixels = squares.concat();
+    let normalised = dataset.normalisation.table();
+    model.hold(&HeldImages { pixels: &pixels, side, padding, normalised })?;
+    progress.line(&format!(
+        "training images are on the device ({:.0} MB); cropped and mirrored there",
+        bytes as f64 / 1e6
+    ));
+    Ok(true)
+}
+
 fn resuming(epoch: usize, epochs: usize, under_way: &UnderWay) -> String {
     match under_way.step {
         0 => format!("resuming after epoch {epoch} of {epochs}"),
@@ -325,6 +361,8 @@ fn remove_if_there(path: &Path) -> Result<(), WriteError> {
 /// Batches of one epoch: its draws of the training images, with random crops and flips.
 struct EpochSource<'a> {
     loader: Loader<'a>,
+    /// Whether the engine holds the images.
+    held: bool,
     seed: u64,
     epoch: usize,
     augmentation: Augmentation,
@@ -333,11 +371,12 @@ struct EpochSource<'a> {
 }
 
 impl<'a> EpochSource<'a> {
-    fn new(pipeline: &Pipeline, dataset: &'a Dataset, epoch: usize) -> Self {
+    fn new(pipeline: &Pipeline, dataset: &'a Dataset, epoch: usize, held: bool) -> Self {
         let (labels, classes) = (dataset.train.labels(), dataset.class_names.len());
         let order = draws::epoch(labels, classes, pipeline.train.sampling, pipeline.seed, epoch);
         Self {
             loader: Loader::new(dataset, "train", &dataset.train),
+            held,
             seed: pipeline.seed,
             epoch,
             augmentation: Augmentation::new(&pipeline.train),
@@ -357,12 +396,16 @@ impl<'a> EpochSource<'a> {
             (draw.sample, self.augmentation.draw(&mut rng))
         };
         let images: Vec<(usize, Transform)> = draws.iter().map(transformed).collect();
-        let batch = make_batch(&self.loader, &images)?;
-        if self.mixup_alpha == 0.0 || batch.labels.is_empty() {
-            return Ok(batch);
+        let mut batch = match self.held {
+            true => held_batch(self.loader.split(), &images),
+            false => make_batch(&self.loader, &images)?,
+        };
+        if self.mixup_alpha > 0.0 && !batch.labels.is_empty() {
+            let key = (self.epoch as u64, step as u64);
+            let mut rng = KeyedRng::new(self.seed, Stage::Mixup, key);
+            batch.mixed = Some(draws::mix(&batch.labels, self.mixup_alpha, &mut rng));
         }
-        let key = (self.epoch as u64, step as u64);
-        Ok(draws::mix(batch, self.mixup_alpha, &mut KeyedRng::new(self.seed, Stage::Mixup, key)))
+        Ok(batch)
     }
 
     fn metrics(&self, config: &TrainConfig, done: UnderWay) -> EpochMetrics {
@@ -389,7 +432,17 @@ pub(crate) fn make_batch(
     let made = loader.inputs(images)?;
     let label = |&place: &usize| i64::from(loader.split().labels()[images[place].0]);
     let labels = made.kept.iter().map(label).collect();
-    Ok(Batch { inputs: made.values, labels, mixed: None })
+    Ok(Batch { inputs: made.values, labels, ..Batch::default() })
+}
+
+/// The same images by their names, for an engine that holds them.
+fn held_batch(split: &Split, images: &[(usize, Transform)]) -> Batch {
+    let held = |(sample, how): &(usize, Transform)| {
+        let (top, left, mirrored) = how.square().expect("images are held for such transforms only");
+        HeldImage { sample: *sample, top, left, mirrored }
+    };
+    let labels = images.iter().map(|(sample, _)| i64::from(split.labels()[*sample])).collect();
+    Batch { held: images.iter().map(held).collect(), labels, ..Batch::default() }
 }
 
 /// Batches that are prepared ahead of the one in work.

@@ -3,14 +3,22 @@
 use std::path::Path;
 
 use fsa_bank::backbone::{
-    Backbone, BackboneError, Batch, Engine, EngineOptions, MOMENTUM, Network, Recalibrator, Recipe,
-    StepOutcome, Trainable,
+    Backbone, BackboneError, Batch, Engine, EngineOptions, HeldImage, HeldImages, MOMENTUM,
+    Network, Recalibrator, Recipe, StepOutcome, Trainable,
 };
 use fsa_bank::domain::{FeatureShape, LinearHead};
 use fsa_bank::eval::{logits, predict, softmax};
 use fsa_bank::weights::{NamedTensor, Weights};
 
-pub struct FakeEngine;
+/// The engine; one that `HOLDS` prefers to hold the images.
+pub struct Fake<const HOLDS: bool>;
+
+/// An engine that is given inputs.
+#[allow(non_upper_case_globals)]
+pub const FakeEngine: Fake<false> = Fake;
+/// An engine that is given images once.
+#[allow(non_upper_case_globals)]
+pub const HoldingEngine: Fake<true> = Fake;
 
 /// Channel k of a location is the positive part of colour k % 3 of its patch, times (k + 1) / K.
 fn maps(inputs: &[f32], images: usize, shape: FeatureShape) -> Vec<f32> {
@@ -72,18 +80,72 @@ struct FakeTrainable {
     head: LinearHead,
     momentum: Vec<f32>,
     recipe: Recipe,
+    prefers_held: bool,
+    held: Option<FakeHeld>,
+}
+
+/// Images with the value of each byte.
+struct FakeHeld {
+    pixels: Vec<u8>,
+    side: usize,
+    padding: usize,
+    normalised: [[f32; 256]; 3],
+}
+
+impl FakeHeld {
+    /// Pixel by pixel.
+    fn input(&self, image: &HeldImage) -> Vec<f32> {
+        let side = self.side;
+        let mut input = vec![];
+        for (c, table) in self.normalised.iter().enumerate() {
+            for y in 0..side {
+                for x in 0..side {
+                    let x = if image.mirrored { side - 1 - x } else { x };
+                    let (y, x) = (y + image.top, x + image.left);
+                    let inside = self.padding..self.padding + side;
+                    let byte = match inside.contains(&y) && inside.contains(&x) {
+                        true => {
+                            let at =
+                                (image.sample * side + y - self.padding) * side + x - self.padding;
+                            self.pixels[3 * at + c]
+                        }
+                        false => 0,
+                    };
+                    input.push(table[usize::from(byte)]);
+                }
+            }
+        }
+        input
+    }
 }
 
 impl FakeTrainable {
     fn pooled(&self, batch: &Batch) -> Vec<f32> {
         let images = batch.labels.len();
-        let side = (batch.inputs.len() / (3 * images)).isqrt();
+        let inputs = match &self.held {
+            Some(held) if !batch.held.is_empty() => {
+                batch.held.iter().flat_map(|image| held.input(image)).collect()
+            }
+            _ => batch.inputs.clone(),
+        };
+        let side = (inputs.len() / (3 * images)).isqrt();
         let shape = shape_of(&self.network, side);
-        pool(&maps(&batch.inputs, images, shape), shape)
+        pool(&maps(&inputs, images, shape), shape)
     }
 }
 
 impl Trainable for FakeTrainable {
+    fn prefers_held(&self) -> bool {
+        self.prefers_held
+    }
+
+    fn hold(&mut self, images: &HeldImages) -> Result<(), BackboneError> {
+        let HeldImages { pixels, side, padding, normalised } = *images;
+        self.held =
+            Some(FakeHeld { pixels: pixels.to_vec(), side, padding, normalised: *normalised });
+        Ok(())
+    }
+
     fn step(
         &mut self,
         batch: &Batch,
@@ -147,7 +209,7 @@ impl Trainable for FakeTrainable {
     }
 }
 
-impl Engine for FakeEngine {
+impl<const HOLDS: bool> Engine for Fake<HOLDS> {
     fn trainable(
         &self,
         network: &Network,
@@ -162,6 +224,8 @@ impl Engine for FakeEngine {
             head,
             momentum: vec![0.0; weights],
             recipe: recipe.clone(),
+            prefers_held: HOLDS,
+            held: None,
         }))
     }
 

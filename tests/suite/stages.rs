@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fsa_bank::backbone::EngineOptions;
+use fsa_bank::backbone::{Engine, EngineOptions};
 use fsa_bank::bank::{Bank, SplitName};
 use fsa_bank::config::{Arithmetic, LoadedPipeline, load};
 use fsa_bank::dataset::Dataset;
@@ -16,7 +16,7 @@ use fsa_bank::finetune::{self, FinetuneRequest};
 use fsa_bank::progress::{Interrupt, Progress, Silent};
 use fsa_bank::train::{self, EpochMetrics, TrainError, TrainOutcome, TrainRequest};
 
-use crate::fake_engine::FakeEngine;
+use crate::fake_engine::{FakeEngine, HoldingEngine};
 use crate::fixtures::{folder_pipeline, image_folder, python};
 
 fn engine_options() -> EngineOptions {
@@ -260,6 +260,47 @@ fn resumes_to_the_same_weights(settings: &[&str]) {
         assert_eq!(losses(&resumed.epochs), losses(&outcome.epochs));
         assert!(std::fs::read(&resumed.model).unwrap() == wanted, "stopped after {after} images");
         check_events(run.path(), 3);
+    }
+}
+
+/// An engine that holds the images is told squares of them, and sees the same inputs.
+#[test]
+fn images_on_the_device_train_the_same_weights() {
+    let trained = |engine: &dyn Engine, settings: &[&str]| {
+        let run = Run::new(&[&["train.sampling=square-root"], settings].concat());
+        let request = TrainRequest {
+            pipeline: &run.loaded.pipeline,
+            dataset: &run.dataset,
+            out: run.path(),
+            resume: false,
+            overwrite: false,
+            engine: engine_options(),
+        };
+        let lines = Lines::default();
+        let outcome = train::run(&request, engine, &lines, &Interrupt::default()).unwrap();
+        let told = lines.0.into_inner().unwrap().iter().any(|l| l.contains("are on the device"));
+        (std::fs::read(outcome.model).unwrap(), told)
+    };
+    let (given, held) = (trained(&FakeEngine, &[]), trained(&HoldingEngine, &[]));
+    assert!(given.0 == held.0);
+    assert_eq!((given.1, held.1), (false, true));
+    // Other transforms are made on the host.
+    for setting in ["train.crop=resized", "train.color_jitter=0.4"] {
+        assert!(!trained(&HoldingEngine, &[setting]).1, "{setting}");
+    }
+}
+
+/// Keeps what is said.
+#[derive(Default)]
+struct Lines(std::sync::Mutex<Vec<String>>);
+
+impl Progress for Lines {
+    fn start(&self, _: &str, _: u64, _: &'static str) {}
+    fn advance(&self, _: u64) {}
+    fn status(&self, _: &str) {}
+    fn finish(&self) {}
+    fn line(&self, text: &str) {
+        self.0.lock().unwrap().push(text.into());
     }
 }
 
