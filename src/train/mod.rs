@@ -306,8 +306,14 @@ fn hold(
     let (true, Some(padding)) = (model.prefers_held() && bytes <= MOST_HELD_BYTES, padding) else {
         return Ok(false);
     };
+    progress.start("decoding the training images", split.len() as u64, "image");
+    let square = |i| {
+        progress.advance(1);
+        split.image(i)
+    };
     let squares: Result<Vec<_>, DatasetError> =
-        (0..split.len()).into_par_iter().map(|i| split.image(i)).collect();
+        (0..split.len()).into_par_iter().map(square).collect();
+    progress.finish();
     let Ok(squares) = squares else {
         // What cannot be decoded is left out and listed, batch by batch.
         return Ok(false);
