@@ -177,7 +177,8 @@ pub const SKIPPED_FILE: &str = "train-skipped.jsonl";
 ///
 /// # Determinism
 /// Data order and transforms are functions of (seed, epoch, sample); images that cannot be decoded are
-/// left out of their batches, the same ones in every epoch. On a CPU, and with the same libtorch and thread count, an interrupted run that is resumed ends with the same weights.
+/// left out of their batches, the same ones in every epoch. On a CPU, and with the same libtorch and
+/// thread count, a run that is killed or interrupted and resumed ends with the same weights.
 pub fn run(
     request: &TrainRequest,
     engine: &dyn Engine,

@@ -259,23 +259,22 @@ pub fn read(config: &DatasetConfig) -> Result<Listed, DatasetError> {
     let read = |file: &Path| read_file(file, config);
     let whole = read(&train_file)?;
     let [train, mut val, mut test] = whole.divided(SplitName::Train);
-    let train = train.ok_or_else(|| no_image_of(&train_file, SplitName::Train))?;
+    let mut train = train.ok_or_else(|| no_image_of(&train_file, SplitName::Train))?;
     if let Some(file) = given(&config.val_list) {
         val = Some(read(&file)?.only(SplitName::Val)?);
     }
     if let Some(file) = given(&config.test_list) {
         test = Some(read(&file)?.only(SplitName::Test)?);
     }
-    let mut train = [train];
-    layout::rewrite(&mut train[0], &config.path_rewrites)?;
-    let classes = Classes::of(&train)?;
+    layout::rewrite(&mut train, &config.path_rewrites)?;
+    let classes = Classes::of(std::slice::from_ref(&train))?;
     let listed = |mut list: List| {
         layout::rewrite(&mut list, &config.path_rewrites)?;
         split(list, &classes)
     };
     let (val, test) = (val.map(listed).transpose()?, test.map(listed).transpose()?);
-    let [train] = train.map(|list| split(list, &classes));
-    Ok(Listed { root, train: train?, val, test, class_names: classes.names })
+    let train = split(train, &classes)?;
+    Ok(Listed { root, train, val, test, class_names: classes.names })
 }
 
 fn split(list: List, classes: &Classes) -> Result<ListedSplit, DatasetError> {
