@@ -1,6 +1,7 @@
 //! Files that are whole or absent: written aside, synced, renamed.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -42,9 +43,20 @@ impl AtomicFile {
     /// # Errors
     /// The directory cannot be written.
     pub fn create(target: &Path) -> Result<Self, WriteError> {
+        Self::create_in(target.parent().unwrap_or(Path::new("")), target)
+    }
+
+    /// Begins a file that will be at `target` and until then grows in the folder `aside`, which is on
+    /// the same file system.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn create_in(aside: &Path, target: &Path) -> Result<Self, WriteError> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let aside = target.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let open = File::options().read(true).write(true).create(true).truncate(true).open(&aside);
+        // Several processes, on several machines, may be writing the same file.
+        let attempt = RandomState::new().build_hasher().finish();
+        let aside = aside.join(format!(".{name}.{attempt:016x}.tmp"));
+        let open = File::options().read(true).write(true).create_new(true).open(&aside);
         let file = open.map_err(WriteError::at(target))?;
         Ok(Self { target: target.into(), aside, writer: Some(BufWriter::new(file)) })
     }
@@ -57,6 +69,23 @@ impl AtomicFile {
         let writer = self.writer.as_mut().expect("not committed");
         writer.flush()?;
         Ok(writer.get_ref())
+    }
+
+    /// Syncs the content to disk and gives the file its name, unless there is one of that name already;
+    /// whether it did.
+    ///
+    /// # Errors
+    /// The content cannot be written out.
+    pub fn commit_first(mut self) -> Result<bool, WriteError> {
+        let writer = self.writer.take().expect("a file is committed once");
+        let finish = || -> io::Result<bool> {
+            writer.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+            match fs::hard_link(&self.aside, &self.target) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                linked => linked.map(|()| true),
+            }
+        };
+        finish().map_err(WriteError::at(&self.target))
     }
 
     /// Syncs the content to disk and renames the file to its name.

@@ -45,6 +45,21 @@ impl std::fmt::Display for FeatureShape {
     }
 }
 
+/// An image that was left out because it cannot be decoded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedImage {
+    /// `train`, `val` or `test`.
+    pub split: String,
+    /// Index in the split.
+    pub sample_id: usize,
+    /// What identifies it in its source.
+    pub path: String,
+    /// Name of its class.
+    pub class: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// Training images of each class; a view of an image does not count again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

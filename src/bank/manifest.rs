@@ -1,18 +1,20 @@
 //! `manifest.json`: what the bank is, its files, and a checksum for every range of their bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::BankError;
+use super::{BankError, Build};
 use crate::atomic_file::{self, WriteError};
 use crate::config::Precision;
 use crate::domain::{FeatureShape, FitOptions};
 
-/// The newest format that this version reads, and the one it writes.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest format that this version reads, and the one it writes; it reads all older ones.
+pub const FORMAT_VERSION: u32 = 2;
+/// The first version of the program that reads [`FORMAT_VERSION`].
+const NEEDS: &str = "0.2.0";
 /// The manifest's name.
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// Names, counts and Phase-I weights of the classes, for SQL.
@@ -66,6 +68,9 @@ pub struct Manifest {
     pub format: String,
     /// Version of the format.
     pub version: u32,
+    /// The first version of the program that reads this format; empty in format 1.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub needs: String,
     /// Program and version that wrote the bank.
     pub writer: String,
     /// Name of the pipeline.
@@ -80,6 +85,9 @@ pub struct Manifest {
     pub precision: Precision,
     /// How the views were made.
     pub views: ViewSettings,
+    /// Which training rows have a map.
+    #[serde(default, skip_serializing_if = "MapsKept::is_all")]
+    pub maps: MapsKept,
     /// sha256 of the classifier's tensors: the CAMs were made with them.
     pub classifier_sha256: String,
     /// How the classifier was fitted to the bank's own pooled vectors, where it was.
@@ -89,8 +97,44 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileEntry>,
     /// `train`, `test` and, where the dataset has one, `val`.
     pub splits: BTreeMap<String, SplitEntry>,
-    /// Of all the above, as compact JSON with this field 0.
+    /// Of this file with 16 zeros here; in format 1, of the object as compact JSON with a zero here.
     pub manifest_xxh3: Checksum,
+}
+
+/// Which training rows have a map. All have an activation map and a pooled vector.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kept")]
+pub enum MapsKept {
+    /// Every row.
+    #[default]
+    All,
+    /// Rows of the classes that fusion takes maps of: tail classes, and those they are confused with.
+    Needed {
+        /// h_r, which says what the tail is.
+        head_ratio: f64,
+        /// N_f, confusing classes of each tail class.
+        num_confusing: usize,
+        /// The classes whose rows have maps, ascending.
+        classes: Vec<u32>,
+    },
+    /// None: pooled vectors and activation maps only.
+    None,
+}
+
+impl MapsKept {
+    /// Whether every training row has a map.
+    pub fn is_all(&self) -> bool {
+        *self == Self::All
+    }
+
+    /// Whether the rows of a class have maps.
+    pub fn of_class(&self, label: u32) -> bool {
+        match self {
+            Self::All => true,
+            Self::Needed { classes, .. } => classes.binary_search(&label).is_ok(),
+            Self::None => false,
+        }
+    }
 }
 
 /// The images a bank was made of.
@@ -167,7 +211,7 @@ pub struct SplitEntry {
 }
 
 /// One Parquet file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ShardEntry {
     /// Its name, without a folder.
     pub file: String,
@@ -175,6 +219,13 @@ pub struct ShardEntry {
     pub rows: u64,
     /// Its length.
     pub bytes: u64,
+    /// Of the whole file; empty in format 1.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
+    /// The (sample, view) pairs of the split that it was made of, from and up to, in order of sample and
+    /// view: its rows, and the images among them that could not be decoded. None in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<[u64; 2]>,
     /// Where the bytes after the last column chunk begin: page indexes and footer.
     pub footer_offset: u64,
     /// Of the bytes from `footer_offset` to the end.
@@ -192,10 +243,61 @@ pub struct RowGroupEntry {
     pub columns: Vec<Vec<Checksum>>,
 }
 
+/// Where two JSON values differ first, as `views.count is 1, not 4`.
+pub(super) fn first_difference(
+    name: &str,
+    there: &serde_json::Value,
+    wanted: &serde_json::Value,
+) -> Option<String> {
+    use serde_json::Value;
+    if there == wanted {
+        return None;
+    }
+    if let (Value::Object(there), Value::Object(wanted)) = (there, wanted) {
+        let keys: BTreeSet<&String> = there.keys().chain(wanted.keys()).collect();
+        let differs = |key: &&String| {
+            let name = if name.is_empty() { key.to_string() } else { format!("{name}.{key}") };
+            let value = |of: &serde_json::Map<String, Value>| of.get(*key).cloned();
+            first_difference(
+                &name,
+                &value(there).unwrap_or_default(),
+                &value(wanted).unwrap_or_default(),
+            )
+        };
+        return keys.iter().find_map(differs);
+    }
+    let text = |value: &Value| match value {
+        Value::Null => "none".into(),
+        // Of a hash, enough to tell it from another.
+        Value::String(text) => text.chars().take(16).collect(),
+        other => other.to_string(),
+    };
+    Some(format!("{name} is {}, not {}", text(there), text(wanted)))
+}
+
+/// The last field of a manifest.
+fn seal_text(checksum: Checksum) -> String {
+    format!("\"manifest_xxh3\": \"{checksum}\"")
+}
+
+/// The checksum that a manifest's text should carry; `None` where `carried` is not written as it should.
+fn seal(text: &[u8], carried: Checksum) -> Option<Checksum> {
+    let carried = seal_text(carried);
+    let at = text.windows(carried.len()).rposition(|window| window == carried.as_bytes())?;
+    let zeros = seal_text(Checksum::default());
+    let unsealed = [&text[..at], zeros.as_bytes(), &text[at + carried.len()..]];
+    Some(Checksum::of(&unsealed.concat()))
+}
+
 impl Manifest {
     /// Where `format` stands in a new manifest.
     pub fn format_name() -> String {
         FORMAT_NAME.into()
+    }
+
+    /// Where `needs` stands in a new manifest.
+    pub fn needs() -> String {
+        NEEDS.into()
     }
 
     /// Reads and checks a bank's manifest.
@@ -207,7 +309,11 @@ impl Manifest {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(BankError::NoManifest { dir: dir.into() });
+                let (dir, partial) = (dir.to_path_buf(), Build::folder(dir));
+                return Err(match partial.exists() {
+                    true => BankError::Unfinished { dir, partial },
+                    false => BankError::NoManifest { dir },
+                });
             }
             Err(source) => return Err(BankError::Read { path, source }),
         };
@@ -216,6 +322,8 @@ impl Manifest {
         struct Version {
             format: String,
             version: u32,
+            #[serde(default)]
+            needs: Option<String>,
         }
         let head: Version = serde_json::from_slice(&bytes)
             .map_err(|e| wrong(format!("not a bank's manifest ({e})")))?;
@@ -223,12 +331,17 @@ impl Manifest {
             return Err(wrong(format!("format `{}`; expected `{FORMAT_NAME}`", head.format)));
         }
         if head.version > FORMAT_VERSION {
+            let needs = head.needs.map_or(String::new(), |needs| format!(" {needs} or newer"));
             let (found, known) = (head.version, FORMAT_VERSION);
-            return Err(BankError::NewerFormat { path, found, known });
+            return Err(BankError::NewerFormat { path, found, known, needs });
         }
         let manifest: Self = serde_json::from_slice(&bytes)
             .map_err(|e| wrong(format!("not a whole manifest ({e})")))?;
-        let (found, expected) = (manifest.checksum(), manifest.manifest_xxh3);
+        let expected = manifest.manifest_xxh3;
+        let found = match head.version {
+            1 => manifest.checksum_of_values(),
+            _ => seal(&bytes, expected).ok_or_else(|| wrong("no seal at its end".into()))?,
+        };
         if found != expected {
             return Err(BankError::Damaged { path, place: "the manifest".into(), found, expected });
         }
@@ -236,7 +349,8 @@ impl Manifest {
         Ok((manifest, bytes))
     }
 
-    fn checksum(&self) -> Checksum {
+    /// The checksum of format 1.
+    fn checksum_of_values(&self) -> Checksum {
         let unsealed = Self { manifest_xxh3: Checksum::default(), ..self.clone() };
         Checksum::of(&serde_json::to_vec(&unsealed).expect("a manifest is JSON"))
     }
@@ -246,10 +360,36 @@ impl Manifest {
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), WriteError> {
-        let sealed = Self { manifest_xxh3: self.checksum(), ..self.clone() };
-        let mut text = serde_json::to_string_pretty(&sealed).expect("a manifest is JSON");
+        let unsealed = Self { manifest_xxh3: Checksum::default(), ..self.clone() };
+        let mut text = serde_json::to_string_pretty(&unsealed).expect("a manifest is JSON");
         text.push('\n');
+        let checksum = Checksum::of(text.as_bytes());
+        let at = text.rfind(&seal_text(Checksum::default())).expect("the last field");
+        text.replace_range(
+            at..,
+            &text[at..].replace(&seal_text(Checksum::default()), &seal_text(checksum)),
+        );
         atomic_file::write(&dir.join(MANIFEST_FILE), text.as_bytes())
+    }
+
+    /// The first thing in which this bank differs from the one `wanted` describes, in words; files,
+    /// shards and what follows from the rest are not compared.
+    pub fn difference(&self, wanted: &Self) -> Option<String> {
+        let described = |manifest: &Self| {
+            let mut described = manifest.clone();
+            (described.version, described.needs) = (FORMAT_VERSION, String::new());
+            (described.writer, described.name) = (String::new(), String::new());
+            (described.files, described.splits) = Default::default();
+            described.manifest_xxh3 = Checksum::default();
+            if let MapsKept::Needed { classes, .. } = &mut described.maps {
+                classes.clear();
+            }
+            if wanted.fitted_head.is_some() {
+                described.classifier_sha256.clear();
+            }
+            serde_json::to_value(&described).expect("a manifest is JSON")
+        };
+        first_difference("", &described(self), &described(wanted))
     }
 
     /// Bytes of all files but the manifest.

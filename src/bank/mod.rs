@@ -1,14 +1,17 @@
 //! The bank on disk: Parquet shards, the Phase-I classifier, and a manifest that is written last.
 //!
-//! The contract (files, columns, encodings, versions) is `schemas/bank-v1.md`, which a test
+//! The contract (files, columns, encodings, versions) is `schemas/bank-v2.md`, which a test
 //! compares with the code. Every byte that a reader hands on has been checked against the
 //! manifest's checksums first.
 
+mod build;
 mod columns;
 mod index;
 mod manifest;
+mod plan;
 mod reader;
 mod schema;
+mod shard;
 mod verified;
 mod writer;
 
@@ -17,15 +20,18 @@ use std::path::PathBuf;
 use crate::atomic_file::WriteError;
 use crate::weights::WeightsError;
 
+pub use build::{Build, BuildState, Committed, ShardResult};
 pub use columns::{Column, RowValues};
 pub use index::{RowIndex, RowRequest, Rows};
 pub use manifest::{
     CLASSES_FILE, CLASSIFIER_FILE, Checksum, DatasetCard, FORMAT_VERSION, FileEntry, MANIFEST_FILE,
-    Manifest, ModelRef, RowGroupEntry, ShardEntry, SplitEntry, ViewSettings,
+    Manifest, MapsKept, ModelRef, RowGroupEntry, ShardEntry, SplitEntry, ViewSettings,
 };
+pub use plan::{BuildPlan, Partition, PlannedShard, SPLITS};
 pub use reader::{Bank, RowReader, SplitName};
 pub use schema::{classes_schema, describe_columns, pooled_schema, train_schema};
-pub use writer::{BankWriter, ClassRow, Layout, RowHead, TrainRow, Written};
+pub use shard::{Layout, RowHead, ShardFormat, ShardWriter, TrainRow};
+pub use writer::{BankWriter, ClassRow, Written};
 
 /// What can be wrong with a bank. Each message says where, what was expected, what was found and
 /// what to do.
@@ -37,6 +43,14 @@ pub enum BankError {
         /// The folder.
         dir: PathBuf,
     },
+    /// A bank that is under way.
+    #[error("{}: not finished; what there is of it is in {}\n  Run the same `fsa-bank features` again to make what is missing.", dir.display(), partial.display())]
+    Unfinished {
+        /// The bank's place.
+        dir: PathBuf,
+        /// Where it grows.
+        partial: PathBuf,
+    },
     /// The manifest is not what this version reads.
     #[error("{}: {found}\n  Make the bank again with `fsa-bank features --overwrite`.", path.display())]
     Manifest {
@@ -46,7 +60,7 @@ pub enum BankError {
         found: String,
     },
     /// A manifest of a newer format.
-    #[error("{}: bank format {found}; this fsa-bank reads up to {known}\n  Install a newer fsa-bank.", path.display())]
+    #[error("{}: bank format {found}; this fsa-bank ({}) reads up to {known}\n  Install fsa-bank{needs}.", path.display(), env!("CARGO_PKG_VERSION"))]
     NewerFormat {
         /// The manifest.
         path: PathBuf,
@@ -54,6 +68,8 @@ pub enum BankError {
         found: u32,
         /// The newest version that is read.
         known: u32,
+        /// The first version of the program that reads it, where the manifest says so.
+        needs: String,
     },
     /// A file cannot be read.
     #[error("{}: cannot be read: {source}\n  The bank is incomplete; run `fsa-bank features --overwrite`.", path.display())]
@@ -124,6 +140,46 @@ pub enum BankError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A bank made from something else is in the way.
+    #[error("{}: another bank is there: {what}\n  Choose another folder with --out, or replace it with --overwrite.", dir.display())]
+    OtherBank {
+        /// The folder.
+        dir: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// A bank of something else was begun there.
+    #[error("{}: another bank was begun there: {what}\n  Finish it with its own settings, choose another folder with --out, or replace what differs with --overwrite.", dir.display())]
+    OtherBuild {
+        /// The folder or marker.
+        dir: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// No bank was begun.
+    #[error("{}: not there, or without a plan.json that reads; nothing is waiting to be committed\n  Make the shards with `fsa-bank features`; a bank that is whole needs no commit.", dir.display())]
+    NoBuild {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A bank whose shards are not all there.
+    #[error("{}: {state}; missing: {}\n  Make them with `fsa-bank features`, in one go or with --partition.", dir.display(), some_of(missing))]
+    MissingShards {
+        /// Where it grows.
+        dir: PathBuf,
+        /// How far it is.
+        state: BuildState,
+        /// Files that are missing.
+        missing: Vec<String>,
+    },
+    /// Shards without an image of a class.
+    #[error("{}: no training image of class `{class}` has rows\n  All of them could not be decoded; replace them, or leave the class out.", dir.display())]
+    EmptyClass {
+        /// Where the bank grows.
+        dir: PathBuf,
+        /// Its name.
+        class: String,
+    },
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -135,4 +191,14 @@ pub enum BankError {
         /// Its message.
         message: String,
     },
+}
+
+/// The first of many names.
+fn some_of(names: &[String]) -> String {
+    const TOLD: usize = 5;
+    let told = names.iter().take(TOLD).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(TOLD) {
+        0 => told,
+        more => format!("{told} and {more} more"),
+    }
 }

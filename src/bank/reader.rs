@@ -180,7 +180,7 @@ impl Bank {
         let mut rows = Rows::default();
         for batch in open_group(&file, metadata, group, &names, None)? {
             let batch = batch.map_err(|e| file.decode_error(&e))?;
-            let wrong = |found| file.content(found, "the columns of schemas/bank-v1.md".into());
+            let wrong = |found| file.content(found, "the columns of schemas/bank-v2.md".into());
             rows.index.sample_ids.extend(ids(&batch, "sample_id").map_err(wrong)?);
             rows.index.views.extend(ids(&batch, "view").map_err(wrong)?);
             rows.index.labels.extend(ids(&batch, "label").map_err(wrong)?);
@@ -268,7 +268,7 @@ impl RowReader {
             let wrong = |found: String| {
                 file.content(
                     format!("{found} in row group {}", request.row_group),
-                    "the columns of schemas/bank-v1.md".into(),
+                    "the columns of schemas/bank-v2.md".into(),
                 )
             };
             let (mut vectors, mut cams, mut maps): (&[f32], &[f32], &[f32]) = (&[], &[], &[]);

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use super::settings::{SettingArgs, parse_bytes, parse_share};
+use crate::bank::Partition;
 use crate::config::FinetuneConfig;
 use crate::dataset::Skipped;
 use crate::dataset::known::{self, Known};
@@ -54,6 +55,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Write the feature bank: one pass of the trained network over all images
     Features(FeaturesArgs),
+    /// Make a bank of the shards that `features --partition` made
+    Commit(CommitArgs),
     /// Phase-II: fine-tune the classifier from a bank alone, and compare before and after
     Finetune(Box<FinetuneArgs>),
     /// All methods on one bank, side by side: one table, with the spread over seeds
@@ -229,9 +232,23 @@ pub struct FeaturesArgs {
     /// Where and how.
     #[command(flatten)]
     pub common: RunArgs,
+    /// Make only the shards of partition i of N (1/N to N/N), here or anywhere; `fsa-bank commit` makes
+    /// them a bank
+    #[arg(long, value_name = "i/N", value_parser = str::parse::<Partition>)]
+    pub partition: Option<Partition>,
     /// Also time the bare forward pass over the same batches, to compare with the whole
     #[arg(long)]
     pub measure_forward: bool,
+}
+
+/// `commit`
+#[derive(Debug, Args)]
+pub struct CommitArgs {
+    /// Folder of the bank that is to be, such as runs/demo/shards
+    pub bank: PathBuf,
+    /// Replace a bank that is there and differs
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// `finetune`

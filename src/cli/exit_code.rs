@@ -82,6 +82,9 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
 fn bank(error: &BankError) -> u8 {
     match error {
         BankError::Write(_) | BankError::Encode { .. } => FAILED,
+        BankError::OtherBank { .. } | BankError::OtherBuild { .. } | BankError::NoBuild { .. } => {
+            USAGE
+        }
         _ => INVALID_DATA,
     }
 }
@@ -134,7 +137,6 @@ fn features(error: &FeaturesError) -> u8 {
         FeaturesError::Dataset(_) | FeaturesError::Weights(_) => INVALID_DATA,
         FeaturesError::Model(e) => train(e),
         FeaturesError::Bank(e) => bank(e),
-        FeaturesError::OtherBank { .. } => USAGE,
         FeaturesError::Interrupted { .. }
         | FeaturesError::InterruptedRecalibration
         | FeaturesError::InterruptedFit => INTERRUPTED,

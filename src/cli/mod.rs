@@ -3,6 +3,7 @@
 //! 0 done, 1 failed, 2 usage or settings, 3 dataset or bank invalid, 130 interrupted.
 
 mod args;
+mod commit;
 mod compare;
 mod dataset;
 mod doctor;
@@ -66,6 +67,7 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
         Command::Init(args) => init::run(&context, &args),
         Command::Train(args) => train::run(&context, &args),
         Command::Features(args) => features::run(&context, &args),
+        Command::Commit(args) => commit::run(&context, &args),
         Command::Finetune(args) => finetune::run(&context, &args),
         Command::Compare(args) => compare::run(&context, &args),
         Command::Sweep(args) => sweep::run(&context, &args),

@@ -37,7 +37,7 @@ pub use list::{ListError, Listed, ListedSplit, Place, read as read_lists};
 pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
 pub use pickle::PickleError;
-pub use skipped::{Skipped, SkippedImage, SkippedList};
+pub use skipped::{Skipped, SkippedList, save_skipped};
 use split::Pixels;
 pub use split::Split;
 pub use transform::{Augmentation, Normalisation, Transform};

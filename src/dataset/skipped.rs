@@ -9,21 +9,7 @@ use serde::Serialize;
 
 use super::{DatasetError, Split};
 use crate::atomic_file::{self, WriteError};
-
-/// An image that was left out: a line of the list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SkippedImage {
-    /// `train`, `val` or `test`.
-    pub split: &'static str,
-    /// Index in the split.
-    pub sample_id: usize,
-    /// What identifies it in its source.
-    pub path: String,
-    /// Name of its class.
-    pub class: String,
-    /// Why.
-    pub reason: String,
-}
+use crate::domain::SkippedImage;
 
 /// How many images were left out, and where they are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -73,7 +59,7 @@ impl Skipped {
         let class = class_names.get(label as usize).cloned().unwrap_or_default();
         let path = split.path(sample_id).to_string();
         let image = SkippedImage {
-            split: name,
+            split: name.into(),
             sample_id,
             path,
             class: class.clone(),
@@ -114,6 +100,28 @@ impl Skipped {
         self.found.lock().expect("no panic while held").values().cloned().collect()
     }
 
+    /// Those of a split whose indices are in `samples`, in their order.
+    pub fn some(&self, split: &'static str, samples: std::ops::Range<usize>) -> Vec<SkippedImage> {
+        let found = self.found.lock().expect("no panic while held");
+        found.range((split, samples.start)..(split, samples.end)).map(|(_, i)| i.clone()).collect()
+    }
+
+    /// Takes in images that an earlier run has left out.
+    pub fn restore<'i>(&self, images: impl Iterator<Item = &'i SkippedImage>) {
+        let mut found = self.found.lock().expect("no panic while held");
+        for image in images {
+            let split = ["train", "val", "test"].into_iter().find(|split| *split == image.split);
+            if let Some(split) = split {
+                found.insert((split, image.sample_id), image.clone());
+            }
+        }
+    }
+
+    /// How many there are, in no list.
+    pub fn count(&self) -> SkippedList {
+        SkippedList { images: self.len(), file: None }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.found.lock().expect("no panic while held").len()
@@ -129,18 +137,26 @@ impl Skipped {
     /// # Errors
     /// The file cannot be written or removed.
     pub fn save(&self, file: &Path) -> Result<SkippedList, WriteError> {
-        let images = self.images();
-        if images.is_empty() {
-            return match std::fs::remove_file(file) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(WriteError::at(file)(e)),
-                _ => Ok(SkippedList::default()),
-            };
-        }
-        let line = |image| serde_json::to_string(image).expect("text is JSON") + "\n";
-        let text: String = images.iter().map(line).collect();
-        atomic_file::write(file, text.as_bytes())?;
-        Ok(SkippedList { images: images.len(), file: Some(file.into()) })
+        save_skipped(&self.images(), file)
     }
+}
+
+/// Writes a list of images that were left out, one image a line; where there are none, removes what an
+/// earlier run has left.
+///
+/// # Errors
+/// The file cannot be written or removed.
+pub fn save_skipped(images: &[SkippedImage], file: &Path) -> Result<SkippedList, WriteError> {
+    if images.is_empty() {
+        return match std::fs::remove_file(file) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(WriteError::at(file)(e)),
+            _ => Ok(SkippedList::default()),
+        };
+    }
+    let line = |image| serde_json::to_string(image).expect("text is JSON") + "\n";
+    let text: String = images.iter().map(line).collect();
+    atomic_file::write(file, text.as_bytes())?;
+    Ok(SkippedList { images: images.len(), file: Some(file.into()) })
 }
 
 impl SkippedList {
@@ -150,6 +166,12 @@ impl SkippedList {
             Ok(text) => Self { images: text.lines().count(), file: Some(file.into()) },
             Err(_) => Self::default(),
         }
+    }
+
+    /// The images of a list, as far as it reads.
+    pub fn images_in(file: &Path) -> Vec<SkippedImage> {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// A line for the user, where images were left out.
@@ -193,7 +215,8 @@ mod tests {
             add(&skipped, "test", image).unwrap();
         }
         add(&skipped, "train", 0).unwrap();
-        let found: Vec<_> = skipped.images().into_iter().map(|i| (i.split, i.sample_id)).collect();
+        let images = skipped.images();
+        let found: Vec<_> = images.iter().map(|i| (i.split.as_str(), i.sample_id)).collect();
         assert_eq!(found, [("test", 2), ("test", 7), ("train", 0)]);
         assert!(skipped.contains("test", 7) && !skipped.contains("train", 7));
 

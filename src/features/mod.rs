@@ -1,7 +1,9 @@
-//! The precompute stage: one pass of the frozen backbone over all images, into a bank (`pass`, `rows`);
-//! where the classifier is to be fitted, the maps first, then it, then the bank (`fit`, `refit`).
+//! The precompute stage: one pass of the frozen backbone over all images, into a bank, shard by shard
+//! (`making`, `pass`, `rows`); where the classifier is to be fitted, the maps first, then it, then the bank
+//! (`fit`, `refit`).
 
 mod fit;
+mod making;
 mod network;
 mod pass;
 mod refit;
@@ -13,12 +15,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::atomic_file::{self, WriteError};
+use crate::atomic_file::WriteError;
 #[cfg(feature = "onnx")]
 use crate::backbone::onnx::{OnnxBackbone, OnnxFile, OnnxOptions};
 use crate::backbone::{self, Backbone, BackboneError, Engine, EngineOptions};
 use crate::bank::{
-    Bank, BankError, DatasetCard, FORMAT_VERSION, MANIFEST_FILE, Manifest, ModelRef, ViewSettings,
+    Bank, BankError, Build, BuildState, DatasetCard, FORMAT_VERSION, MANIFEST_FILE, Manifest,
+    MapsKept, ModelRef, Partition, ViewSettings,
 };
 use crate::config::{LoadedPipeline, RandomCrop};
 use crate::dataset::{Dataset, DatasetError, SkippedList};
@@ -29,8 +32,8 @@ use crate::progress::{Interrupt, Progress};
 use crate::train::TrainError;
 use crate::weights::{Weights, WeightsError};
 
+use making::{Making, Source};
 pub use network::{RECALIBRATED_FILE, TorchNetwork, TorchRequest};
-use pass::Pass;
 
 /// What can go wrong while a bank is made.
 #[derive(Debug, thiserror::Error)]
@@ -53,14 +56,6 @@ pub enum FeaturesError {
     /// A file cannot be removed or written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// A bank made from something else is in the way.
-    #[error("{}: a bank with another {what} is there\n  Choose another folder with --out, or replace it with --overwrite.", dir.display())]
-    OtherBank {
-        /// The folder.
-        dir: PathBuf,
-        /// What differs.
-        what: &'static str,
-    },
     /// A classifier of other classes than the images.
     #[error(
         "the classifier has {found} classes; the images have {expected}\n  Give the images of the classes it was trained on, or fit a classifier for these: --head fit."
@@ -85,14 +80,10 @@ pub enum FeaturesError {
     )]
     InterruptedFit,
     /// The user stopped the run.
-    #[error(
-        "interrupted after {done} of {total} rows; the bank is not finished\n  The same command starts again."
-    )]
+    #[error("interrupted; {state}\n  The same command goes on from there.")]
     Interrupted {
-        /// Rows done.
-        done: u64,
-        /// Rows wanted.
-        total: u64,
+        /// How far the bank is.
+        state: BuildState,
     },
 }
 
@@ -104,8 +95,10 @@ pub struct FeaturesRequest<'a> {
     pub dataset: &'a Dataset,
     /// Folder of the bank.
     pub out: &'a Path,
-    /// Replace what is there.
+    /// Replace what is there and differs; a bank that is whole is made again.
     pub overwrite: bool,
+    /// Make only these shards, and no bank of them; `None`: all that are missing, and the bank.
+    pub partition: Option<Partition>,
     /// Time the bare forward pass over the same batches first.
     pub measure_forward: bool,
 }
@@ -117,27 +110,24 @@ pub struct FeaturesOutcome {
     pub bank: PathBuf,
     /// Whether it was there already.
     pub already_done: bool,
-    /// Rows of all splits.
+    /// How far the bank is, where it is not committed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<BuildState>,
+    /// Rows of all splits; of a bank that is not committed, those made now.
     pub rows: u64,
-    /// Bytes of all files but the manifest.
+    /// Bytes of all files but the manifest; of a bank that is not committed, of the shards made now.
     pub bytes: u64,
     /// Share of the rows of each split whose class the classifier finds, in percent: of clean views,
     /// and of the training split the images that Phase-I was fitted to. Empty for a bank that was there.
     pub top1: BTreeMap<String, f64>,
     /// Seconds of the pass, once the network is ready.
     pub secs: f64,
-    /// Rows over `secs`.
+    /// Rows made now over `secs`.
     pub images_per_sec: f64,
     /// Of the bare forward pass over the same inputs, where it was measured.
     pub forward_images_per_sec: Option<f64>,
     /// Images that have no rows because they cannot be decoded.
     pub skipped: SkippedList,
-}
-
-impl FeaturesOutcome {
-    fn took(self, secs: f64) -> Self {
-        Self { secs, images_per_sec: self.rows as f64 / secs, ..self }
-    }
 }
 
 /// The classifier that a bank's activation maps and scores are made with.
@@ -234,15 +224,16 @@ impl<'a> FrozenModel<'a> {
 
 /// Makes a bank, or finds that the same bank is there already.
 ///
-/// With [`HeadSource::Fitted`] the maps are written first, into `NAME.unfitted` beside the bank; from
-/// them the classifier is fitted and the bank made. A run that is interrupted after the maps goes on
-/// from there.
+/// It grows in `NAME.partial` beside its place and is renamed when it is whole; a run that was stopped
+/// or killed goes on with the shards that are missing. With [`HeadSource::Fitted`] the maps are written
+/// first, into `NAME.unfitted`; from them the classifier is fitted and the bank made.
 ///
 /// # Errors
-/// See [`FeaturesError`]; without its manifest, an unfinished bank is never taken for a whole one.
+/// See [`FeaturesError`].
 ///
 /// # Determinism
-/// Views are functions of (seed, sample, view). The same maps give byte-identical shards.
+/// Which rows a shard has follows from the images and the settings. Views are functions of (seed,
+/// sample, view). The same maps give byte-identical shards.
 pub fn run(
     request: &FeaturesRequest,
     model: FrozenModel,
@@ -260,32 +251,74 @@ pub fn run(
     if let Some(done) = existing(request.out, request.overwrite, &manifest)? {
         return Ok(done);
     }
-    let stage = Pass { request, shape, identity, device, progress, interrupt };
-    match head {
-        HeadSource::Given(head) => stage.write(request.out, manifest, &head, start),
-        HeadSource::Fitted(options) => {
-            let unfitted = unfitted_folder(request.out);
-            let classes = request.dataset.class_names.len();
-            let none = zero_head(classes, shape);
-            let classifier_sha256 = Weights::of_head(&none).sha256();
-            let bare = Manifest { fitted_head: None, classifier_sha256, ..manifest.clone() };
-            let maps = match existing(&unfitted, request.overwrite, &bare)? {
-                Some(there) => {
-                    progress.line(&format!("{}: the maps are there already", unfitted.display()));
-                    there
-                }
-                None => stage.write(&unfitted, bare, &none, start)?,
-            };
-            let begin = Instant::now();
-            let bank = Bank::open(&unfitted)?;
-            let head = fit::head(&bank, &options, progress, interrupt)?;
-            let made = refit::write(&stage, &bank, &head, manifest)?;
-            std::fs::remove_dir_all(&unfitted).map_err(WriteError::at(&unfitted))?;
-            let secs = maps.secs + begin.elapsed().as_secs_f64();
-            let forward_images_per_sec = maps.forward_images_per_sec;
-            Ok(FeaturesOutcome { forward_images_per_sec, ..made }.took(secs))
+    let making = |out, partition| Making {
+        request,
+        out,
+        partition,
+        identity: &identity,
+        device: &device,
+        progress,
+        interrupt,
+    };
+    let options = match head {
+        HeadSource::Given(head) => {
+            let source = Source::Images(Box::new(start));
+            return making(request.out, request.partition).run(manifest, &head, source);
         }
+        HeadSource::Fitted(options) => options,
+    };
+    let unfitted = unfitted_folder(request.out);
+    let none = zero_head(expected, shape);
+    let classifier_sha256 = Weights::of_head(&none).sha256();
+    let bare = Manifest { fitted_head: None, classifier_sha256, ..manifest.clone() };
+    let maps = match existing(&unfitted, false, &bare) {
+        Ok(Some(there)) => {
+            progress.line(&format!("{}: the maps are there already", unfitted.display()));
+            there
+        }
+        Err(e) if !request.overwrite => return Err(e),
+        _ => {
+            let source = Source::Images(Box::new(start));
+            making(&unfitted, request.partition).run(bare, &none, source)?
+        }
+    };
+    if maps.state.is_some() {
+        return Ok(maps);
     }
+    let begin = Instant::now();
+    let bank = Bank::open(&unfitted)?;
+    let head = fit::head(&bank, &options, progress, interrupt)?;
+    let classifier_sha256 = Weights::of_head(&head).sha256();
+    let manifest = Manifest { classifier_sha256, ..manifest };
+    let made = making(request.out, None).run(manifest, &head, Source::Maps(&bank))?;
+    std::fs::remove_dir_all(&unfitted).map_err(WriteError::at(&unfitted))?;
+    let secs = maps.secs + begin.elapsed().as_secs_f64();
+    let images_per_sec = made.rows as f64 / secs;
+    let forward_images_per_sec = maps.forward_images_per_sec;
+    Ok(FeaturesOutcome { forward_images_per_sec, secs, images_per_sec, ..made })
+}
+
+/// Makes a bank of shards that were made in partitions, once all are there; each is read and compared
+/// with the checksum in its marker.
+///
+/// # Errors
+/// Shards are missing or damaged, or another bank is in the place.
+pub fn commit(
+    bank: &Path,
+    overwrite: bool,
+    progress: &dyn Progress,
+) -> Result<FeaturesOutcome, FeaturesError> {
+    if !Build::folder(bank).exists() && bank.join(MANIFEST_FILE).exists() {
+        let (manifest, _) = Manifest::load(bank)?;
+        return Ok(outcome(bank, &manifest, true));
+    }
+    let build = Build::open(bank)?;
+    let mut results = vec![None; build.shards().len()];
+    build.check(&mut results, false, progress)?;
+    let committed = build.commit(results, overwrite)?;
+    let skipped = crate::dataset::save_skipped(&committed.skipped, &skipped_file(bank))?;
+    let done = outcome(bank, &committed.manifest, false);
+    Ok(FeaturesOutcome { top1: committed.top1, skipped, ..done })
 }
 
 /// Name of the list of images that have no rows, beside the bank.
@@ -312,6 +345,7 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
     FeaturesOutcome {
         bank: out.into(),
         already_done,
+        state: None,
         rows: manifest.splits.values().map(|s| s.rows).sum(),
         bytes: manifest.total_bytes(),
         secs: 0.0,
@@ -338,6 +372,7 @@ fn describe(
     Manifest {
         format: Manifest::format_name(),
         version: FORMAT_VERSION,
+        needs: Manifest::needs(),
         writer: concat!("fsa-bank ", env!("CARGO_PKG_VERSION")).into(),
         name: request.loaded.name.clone(),
         dataset: DatasetCard {
@@ -358,6 +393,7 @@ fn describe(
             flip: pipeline.train.flip,
             color_jitter: pipeline.train.color_jitter,
         },
+        maps: MapsKept::All,
         classifier_sha256,
         fitted_head,
         files: Default::default(),
@@ -376,38 +412,8 @@ fn existing(
         return Ok(None);
     }
     let (found, _) = Manifest::load(out)?;
-    // A fitted classifier follows from the rest.
-    let same_classifier = wanted.fitted_head == found.fitted_head
-        && (wanted.fitted_head.is_some() || wanted.classifier_sha256 == found.classifier_sha256);
-    let differs = [
-        ("dataset", found.dataset != wanted.dataset),
-        ("model", found.model != wanted.model || !same_classifier),
-        ("feature shape", found.feature_shape != wanted.feature_shape),
-        ("precision", found.precision != wanted.precision),
-        ("views or seed", found.views != wanted.views),
-    ];
-    match differs.iter().find(|(_, differs)| *differs) {
+    match found.difference(wanted) {
         None => Ok(Some(outcome(out, &found, true))),
-        Some((what, _)) => Err(FeaturesError::OtherBank { dir: out.into(), what }),
+        Some(what) => Err(BankError::OtherBank { dir: out.into(), what }.into()),
     }
-}
-
-/// Removes what an unfinished or replaced bank left: its manifest first, then its shards.
-fn clear(out: &Path) -> Result<(), WriteError> {
-    atomic_file::create_dir(out)?;
-    let remove = |path: &Path| match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(WriteError::at(path)(e)),
-        _ => Ok(()),
-    };
-    remove(&out.join(MANIFEST_FILE))?;
-    for entry in std::fs::read_dir(out).map_err(WriteError::at(out))? {
-        let path = entry.map_err(WriteError::at(out))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let ours =
-            ["train-", "val-", "test-", "classes"].iter().any(|prefix| name.starts_with(prefix));
-        if ours && name.ends_with(".parquet") {
-            remove(&path)?;
-        }
-    }
-    Ok(())
 }

@@ -3,69 +3,99 @@
 
 use rayon::prelude::*;
 
-use super::pass::{Pass, append, row_head};
-use super::{FeaturesError, FeaturesOutcome, clear};
-use crate::bank::{Bank, BankError, Column, Manifest, RowHead, RowRequest, SplitName, TrainRow};
-use crate::domain::LinearHead;
-use crate::weights::Weights;
+use super::FeaturesError;
+use super::making::Making;
+use super::pass::{Jobs, OpenShard, row_head};
+use super::rows::RowMaker;
+use crate::bank::{
+    Bank, BankError, Build, Column, PlannedShard, RowHead, RowIndex, RowReader, RowRequest,
+    ShardResult, SplitName, TrainRow,
+};
+use crate::dataset::Split;
 
 /// Requests whose maps are in memory together.
 const REQUESTS_AT_A_TIME: usize = 2;
 
-/// Writes the bank that `manifest` describes, with `head`, from the maps of `bank`.
+/// A split of the bank that has the maps.
+struct Maps<'a> {
+    name: &'static str,
+    split: &'a Split,
+    index: RowIndex,
+    reader: RowReader,
+    columns: &'static [Column],
+    views: u64,
+}
+
+/// Makes shards from the maps of `bank`, until the user stops it.
 pub(super) fn write(
-    pass: &Pass<'_>,
+    making: &Making<'_>,
     bank: &Bank,
-    head: &LinearHead,
-    manifest: Manifest,
-) -> Result<FeaturesOutcome, FeaturesError> {
-    let out = pass.request.out;
-    clear(out)?;
-    let maker = pass.row_maker(head);
-    let mut writer = pass.writer(out)?;
-    let dataset = pass.request.dataset;
-    let splits = [
-        (SplitName::Train, Some(&dataset.train)),
-        (SplitName::Val, dataset.val.as_ref()),
-        (SplitName::Test, Some(&dataset.test)),
-    ];
-    let total: u64 = bank.manifest.splits.values().map(|split| split.rows).sum();
-    pass.progress.start("activation maps", total, "row");
-    for (name, split) in splits {
-        let Some(split) = split else { continue };
-        let index = bank.index(name)?;
-        let reader = bank.row_reader(name)?;
-        let all: Vec<usize> = (0..index.len()).collect();
-        let columns: &[Column] = match name {
-            SplitName::Train => &[Column::Pooled, Column::Cam, Column::FeatureMap],
-            SplitName::Val | SplitName::Test => &[Column::Pooled],
-        };
-        let rows_of = |request: &RowRequest| -> Result<Vec<TrainRow>, BankError> {
-            let mut rows = vec![];
-            reader.read(request, columns, |row, values| {
-                let head = row_head(split, index.sample_ids[row], index.views[row]);
-                rows.push(TrainRow {
-                    head: RowHead { pooled: values.pooled.to_vec(), ..head },
-                    cam: vec![],
-                    nonzero: values.nonzero.to_vec(),
-                    feature_map: values.map.to_vec(),
-                });
-            })?;
-            Ok(maker.with_scores(rows))
-        };
-        for requests in index.plan(&all).chunks(REQUESTS_AT_A_TIME) {
-            if pass.interrupt.requested() {
-                return Err(FeaturesError::InterruptedFit);
-            }
+    build: &Build,
+    todo: &[&PlannedShard],
+    maker: &RowMaker,
+) -> Result<Vec<(usize, ShardResult)>, FeaturesError> {
+    let (progress, dataset) = (making.progress, making.request.dataset);
+    let jobs = Jobs::new(making.request);
+    progress.start("activation maps", todo.iter().map(|shard| shard.len()).sum(), "row");
+    let (mut maps, mut finished): (Option<Maps>, _) = (None, vec![]);
+    for &shard in todo {
+        if making.interrupt.requested() {
+            break;
+        }
+        if maps.as_ref().is_none_or(|maps| maps.name != shard.split) {
+            let (name, split, columns): (_, _, &[Column]) = match shard.split {
+                "train" => (
+                    SplitName::Train,
+                    Some(&dataset.train),
+                    &[Column::Pooled, Column::Cam, Column::FeatureMap],
+                ),
+                "val" => (SplitName::Val, dataset.val.as_ref(), &[Column::Pooled]),
+                _ => (SplitName::Test, Some(&dataset.test), &[Column::Pooled]),
+            };
+            let split = split.expect("shards are of the dataset's splits");
+            let (index, reader) = (bank.index(name)?, bank.row_reader(name)?);
+            let views = if name == SplitName::Train { bank.manifest.views.count } else { 1 };
+            let views = views as u64;
+            maps = Some(Maps { name: shard.split, split, index, reader, columns, views });
+        }
+        let maps = maps.as_ref().expect("opened above");
+        let rows = maps.rows_of(shard);
+        let mut open = OpenShard::begin(build, shard)?;
+        for requests in maps.index.plan(&rows).chunks(REQUESTS_AT_A_TIME) {
             let parts: Vec<Vec<TrainRow>> =
-                requests.par_iter().map(rows_of).collect::<Result<_, _>>()?;
+                requests.par_iter().map(|r| maps.read(r, maker)).collect::<Result<_, _>>()?;
             for rows in parts {
-                pass.progress.advance(rows.len() as u64);
-                append(&mut writer, name.name(), rows)?;
+                progress.advance(rows.len() as u64);
+                open.append(rows)?;
             }
         }
+        finished.push((shard.place, open.finish(jobs.skipped(shard))?));
     }
-    let classifier_sha256 = Weights::of_head(head).sha256();
-    let manifest = Manifest { classifier_sha256, ..manifest };
-    pass.finish(writer, manifest, head, &bank.class_counts)
+    progress.finish();
+    Ok(finished)
+}
+
+impl Maps<'_> {
+    /// Rows of the index that belong to a shard.
+    fn rows_of(&self, shard: &PlannedShard) -> Vec<usize> {
+        let item = |row: usize| {
+            u64::from(self.index.sample_ids[row]) * self.views + u64::from(self.index.views[row])
+        };
+        let inside = |row: &usize| (shard.items[0]..shard.items[1]).contains(&item(*row));
+        (0..self.index.len()).filter(inside).collect()
+    }
+
+    fn read(&self, request: &RowRequest, maker: &RowMaker) -> Result<Vec<TrainRow>, BankError> {
+        let mut rows = vec![];
+        self.reader.read(request, self.columns, |row, values| {
+            let head = row_head(self.split, self.index.sample_ids[row], self.index.views[row]);
+            rows.push(TrainRow {
+                head: RowHead { pooled: values.pooled.to_vec(), ..head },
+                cam: vec![],
+                nonzero: values.nonzero.to_vec(),
+                feature_map: values.map.to_vec(),
+            });
+        })?;
+        Ok(maker.with_scores(rows))
+    }
 }

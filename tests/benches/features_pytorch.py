@@ -4,7 +4,7 @@ ResNet-50 in PyTorch, pyarrow. Prints the images a second as JSON.
 Usage: features_pytorch.py PHOTOS OUT.parquet --weights FILE [--threads 2] [--workers 2] [--channels-last]
 
 PHOTOS has train/CLASS/*.jpg and test/CLASS/*.jpg. Rows have the columns, types, encodings and
-compression of schemas/bank-v1.md.
+compression of schemas/bank-v2.md.
 """
 
 import argparse

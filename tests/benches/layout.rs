@@ -2,7 +2,7 @@
 //!
 //! Takes maps from a real bank and writes them anew: location by location or channel by channel,
 //! with other page and row-group sizes and zstd levels. Reads all of them, and a random 2 %. One
-//! thread; MB are of the maps as f16, whatever they are stored as. `schemas/bank-v1.md` records what
+//! thread; MB are of the maps as f16, whatever they are stored as. `schemas/bank-v2.md` records what
 //! it printed.
 
 use std::path::{Path, PathBuf};
@@ -137,9 +137,10 @@ fn write(dir: &Path, bank: &Bank, rows: &[TrainRow], layout: Layout) {
         let class = |(name, &n): (&String, &u64)| ClassRow { name: name.clone(), train_images: n };
         let classes: Vec<ClassRow> =
             bank.class_names.iter().zip(&bank.class_counts.0).map(class).collect();
-        let Written { splits, files, .. } =
-            writer.finish(&classes, &bank.head, &Default::default())?;
-        let manifest = Manifest { version: FORMAT_VERSION, splits, files, ..bank.manifest.clone() };
+        let Written { splits, files } = writer.finish(&classes, &bank.head, &Default::default())?;
+        let needs = Manifest::needs();
+        let manifest =
+            Manifest { version: FORMAT_VERSION, needs, splits, files, ..bank.manifest.clone() };
         Ok(manifest.save(dir)?)
     };
     done().unwrap_or_else(|e| panic!("{e}"));

@@ -94,11 +94,11 @@ fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<
     writer.append_pooled("test", &test)?;
     let class = |(name, &n): (&String, &u64)| ClassRow { name: name.clone(), train_images: n };
     let classes_table: Vec<ClassRow> = names.iter().zip(&counts).map(class).collect();
-    let Written { splits, files, .. } =
-        writer.finish(&classes_table, &head, &Default::default())?;
+    let Written { splits, files } = writer.finish(&classes_table, &head, &Default::default())?;
     let manifest = Manifest {
         format: Manifest::format_name(),
         version: FORMAT_VERSION,
+        needs: Manifest::needs(),
         writer: "phase2 bench".into(),
         name: format!("synthetic {shape}, {classes} classes"),
         dataset: DatasetCard { fingerprint: "synthetic".into(), classes },
@@ -113,6 +113,7 @@ fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<
         views: ViewSettings { count: 1, ..Default::default() },
         classifier_sha256: Weights::of_head(&head).sha256(),
         fitted_head: None,
+        maps: Default::default(),
         files,
         splits,
         manifest_xxh3: Default::default(),

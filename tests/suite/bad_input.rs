@@ -125,8 +125,10 @@ fn a_manifest_is_checked_before_anything_else() {
     let path = dir.join("manifest.json");
     let text = fs::read_to_string(&path).unwrap();
 
-    fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
-    assert!(matches!(read_all(&dir), Err(BankError::NewerFormat { found: 2, known: 1, .. })));
+    let newer = text.replace("\"version\": 2", "\"version\": 3");
+    fs::write(&path, newer.replace("\"needs\": \"0.2.0\"", "\"needs\": \"9.9.9\"")).unwrap();
+    assert!(matches!(read_all(&dir), Err(BankError::NewerFormat { found: 3, known: 2, .. })));
+    assert!(message(&dir).contains("Install fsa-bank 9.9.9 or newer."));
     fs::write(&path, "{}").unwrap();
     assert!(message(&dir).contains("not a bank's manifest"));
     fs::write(&path, &text[..text.len() / 2]).unwrap();

@@ -1,4 +1,4 @@
-//! The bank's files against their contract: `schemas/bank-v1.md`.
+//! The bank's files against their contract: `schemas/bank-v2.md`.
 
 use std::fs::File;
 
@@ -10,7 +10,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use crate::fixtures::BankSpec;
 
-const CONTRACT: &str = include_str!("../../schemas/bank-v1.md");
+const CONTRACT: &str = include_str!("../../schemas/bank-v2.md");
 
 #[test]
 fn the_contract_lists_the_columns_that_are_written() {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use fsa_bank::augment;
 use fsa_bank::bank::{
-    Bank, BankWriter, ClassRow, DatasetCard, FORMAT_VERSION, Layout, Manifest, ModelRef, RowHead,
-    TrainRow, ViewSettings, Written,
+    Bank, BankWriter, ClassRow, DatasetCard, FORMAT_VERSION, Layout, Manifest, MapsKept, ModelRef,
+    RowHead, TrainRow, ViewSettings, Written,
 };
 use fsa_bank::config::Precision;
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
@@ -119,11 +119,12 @@ impl BankSpec {
         let class =
             |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
         let classes: Vec<ClassRow> = names.iter().zip(&self.counts).map(class).collect();
-        let Written { splits, files, .. } =
+        let Written { splits, files } =
             writer.finish(&classes, &self.head(), &Default::default()).unwrap();
         let manifest = Manifest {
             format: Manifest::format_name(),
             version: FORMAT_VERSION,
+            needs: Manifest::needs(),
             writer: "tests".into(),
             name: "synthetic".into(),
             dataset: DatasetCard { fingerprint: "none".into(), classes: self.counts.len() },
@@ -144,6 +145,7 @@ impl BankSpec {
             },
             classifier_sha256: Weights::of_head(&self.head()).sha256(),
             fitted_head: None,
+            maps: MapsKept::All,
             files,
             splits,
             manifest_xxh3: Default::default(),

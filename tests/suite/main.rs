@@ -8,6 +8,7 @@ mod dataset_tools;
 mod datasets;
 #[cfg(feature = "torch")]
 mod engine;
+mod evolution;
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod exported;
 mod fake_engine;

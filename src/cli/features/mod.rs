@@ -78,13 +78,14 @@ fn write_bank(
         dataset,
         out: &run_folder(&args.common, loaded).join("shards"),
         overwrite: args.common.overwrite,
+        partition: args.partition,
         measure_forward: args.measure_forward,
     };
     let outcome = features::run(&request, model, &context.screen, &context.interrupt)?;
     if context.json {
         print_json(&outcome)?;
     } else {
-        print_text(&told(&outcome));
+        print_text(&told(&outcome, args));
     }
     // A classifier whose classes are in another order than the images' guesses.
     let chance = 100.0 / dataset.class_names.len() as f64;
@@ -97,14 +98,18 @@ fn write_bank(
     Ok(outcome)
 }
 
-fn told(outcome: &FeaturesOutcome) -> String {
+fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
+    let (bank, bytes) = (outcome.bank.display(), bytes_text(outcome.bytes));
     let pace = if outcome.already_done {
         "already there".into()
     } else {
         format!("{:.1} s, {:.0} rows a second", outcome.secs, outcome.images_per_sec)
     };
-    let (bank, bytes) = (outcome.bank.display(), bytes_text(outcome.bytes));
     let mut text = format!("{bank}: {} rows, {bytes}, {pace}\n", outcome.rows);
+    if let Some(state) = outcome.state {
+        text =
+            format!("{bank}: {} rows of this partition made now, {bytes}; {state}\n", outcome.rows);
+    }
     if !outcome.top1.is_empty() {
         let split = |(name, top1): (&String, &f64)| format!("{name} {top1:.2}");
         let splits: Vec<String> = outcome.top1.iter().map(split).collect();
@@ -117,5 +122,14 @@ fn told(outcome: &FeaturesOutcome) -> String {
         );
     }
     text += &outcome.skipped.told().map_or(String::new(), |text| text + "\n");
-    text + &format!("Next: fsa-bank finetune {bank}\n")
+    let fitted = args.head.as_deref() == Some(Path::new("fit"));
+    text + &match outcome.state {
+        None => format!("Next: fsa-bank finetune {bank}\n"),
+        // A classifier is fitted to the maps of all partitions.
+        Some(_) if fitted => "Next: the other partitions, then this without --partition\n".into(),
+        Some(state) if state.shards_done == state.shards => {
+            format!("Next: fsa-bank commit {bank}\n")
+        }
+        Some(_) => format!("Next: the other partitions, then fsa-bank commit {bank}\n"),
+    }
 }

@@ -1,0 +1,474 @@
+//! A bank under way: which shards it will have, which of them are done, and its commit.
+//!
+//! Until it is committed a bank grows in `NAME.partial` beside its place: `plan.json` says what it will
+//! be, `bank/` holds its finished files, `train-00000.json` and the like are the markers of its finished
+//! shards. The plan follows from images and settings alone, so any number of processes can make its
+//! shards at once, each of them again and again: a shard is whole or absent, and always the same. The
+//! commit renames `bank/` to the bank's place, so that no reader sees a part of it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{self, FileEntry, MANIFEST_FILE, Manifest, ShardEntry, SplitEntry};
+use super::plan::{BuildPlan, Hashes, PlannedShard, SPLITS};
+use super::shard::{ShardFormat, ShardWriter, file_sha256};
+use super::writer::{ClassRow, classes_table};
+use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
+use crate::atomic_file::{self, AtomicFile, WriteError};
+use crate::classifier_file::ClassifierCard;
+use crate::domain::SkippedImage;
+use crate::progress::Progress;
+use crate::weights::Weights;
+
+const PLAN_FILE: &str = "plan.json";
+const FILES: &str = "bank";
+
+/// What is known of a finished shard.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ShardResult {
+    /// The file and its checksums.
+    pub shard: ShardEntry,
+    /// Images with rows in it: clean views.
+    pub images: u64,
+    /// Clean views whose class is predicted.
+    pub right: u64,
+    /// Clean views of each class, of the training split.
+    pub class_images: BTreeMap<u32, u64>,
+    /// Images that could not be decoded.
+    pub skipped: Vec<SkippedImage>,
+}
+
+/// A finished shard's marker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Marker {
+    split: String,
+    #[serde(flatten)]
+    hashes: Hashes,
+    #[serde(flatten)]
+    result: ShardResult,
+}
+
+/// How far a bank is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BuildState {
+    /// Shards that are done.
+    pub shards_done: usize,
+    /// All.
+    pub shards: usize,
+    /// (sample, view) pairs of the shards that are done.
+    pub rows_done: u64,
+    /// All.
+    pub rows: u64,
+}
+
+impl std::fmt::Display for BuildState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { shards_done, shards, rows_done, rows } = self;
+        write!(f, "{shards_done} of {shards} shards, {rows_done} of {rows} rows done")
+    }
+}
+
+/// A bank that was committed.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Of each split, the share of clean rows whose class is predicted, in percent.
+    pub top1: BTreeMap<String, f64>,
+    /// Images without rows.
+    pub skipped: Vec<SkippedImage>,
+}
+
+/// A bank under way.
+pub struct Build {
+    /// The bank's place.
+    bank: PathBuf,
+    dir: PathBuf,
+    /// What it will be.
+    pub plan: BuildPlan,
+    hashes: Hashes,
+    format: Arc<ShardFormat>,
+    shards: Vec<PlannedShard>,
+}
+
+impl Build {
+    /// Where the bank `bank` grows.
+    pub fn folder(bank: &Path) -> PathBuf {
+        let mut name = bank.file_name().unwrap_or_default().to_owned();
+        name.push(".partial");
+        bank.with_file_name(name)
+    }
+
+    /// Begins a bank, or takes it up where the same one was begun. `classifier` is the content of its
+    /// `classifier.safetensors`.
+    ///
+    /// # Errors
+    /// Another bank was begun there, and `overwrite` does not allow to put it aside.
+    pub fn begin(
+        bank: &Path,
+        plan: BuildPlan,
+        class_names: Vec<String>,
+        classifier: &[u8],
+        overwrite: bool,
+    ) -> Result<Self, BankError> {
+        let dir = Self::folder(bank);
+        let path = dir.join(PLAN_FILE);
+        atomic_file::create_dir(&dir.join(FILES))?;
+        let text = serde_json::to_string_pretty(&plan).expect("a plan is JSON") + "\n";
+        let mut file = AtomicFile::create(&path)?;
+        io::Write::write_all(&mut file, text.as_bytes()).map_err(WriteError::at(&path))?;
+        // Another process may have begun it a moment ago, and from elsewhere.
+        if !file.commit_first()? {
+            let there = read_plan(&dir)?;
+            if let Some(what) = there
+                .as_ref()
+                .map_or(Some("plan.json is no plan".into()), |there| there.difference(&plan))
+            {
+                if !overwrite {
+                    return Err(BankError::OtherBuild { dir, what });
+                }
+                atomic_file::write(&path, text.as_bytes())?;
+            }
+        }
+        let classifier_path = dir.join(FILES).join(CLASSIFIER_FILE);
+        if fs::read(&classifier_path).ok().as_deref() != Some(classifier) {
+            atomic_file::write(&classifier_path, classifier)?;
+        }
+        Ok(Self::of(bank, dir, plan, class_names))
+    }
+
+    /// Opens a bank that was begun.
+    ///
+    /// # Errors
+    /// None was.
+    pub fn open(bank: &Path) -> Result<Self, BankError> {
+        let dir = Self::folder(bank);
+        let none = || BankError::NoBuild { dir: dir.clone() };
+        let plan = read_plan(&dir)?.ok_or_else(none)?;
+        let card = ClassifierCard::of(&Weights::load(&dir.join(FILES).join(CLASSIFIER_FILE))?);
+        Ok(Self::of(bank, dir, plan, card.class_names))
+    }
+
+    fn of(bank: &Path, dir: PathBuf, plan: BuildPlan, class_names: Vec<String>) -> Self {
+        let format = ShardFormat {
+            shape: plan.manifest.feature_shape,
+            layout: super::Layout {
+                compression_level: plan.compression_level,
+                shard_bytes: plan.shard_bytes,
+                ..Default::default()
+            },
+            class_names,
+        };
+        let (hashes, shards) = (plan.hashes(), plan.shards());
+        Self { bank: bank.into(), dir, plan, hashes, format: format.into(), shards }
+    }
+
+    /// Its shards, done or not.
+    pub fn shards(&self) -> &[PlannedShard] {
+        &self.shards
+    }
+
+    /// What its shards have in common.
+    pub fn format(&self) -> &Arc<ShardFormat> {
+        &self.format
+    }
+
+    fn path(&self, shard: &PlannedShard) -> PathBuf {
+        self.dir.join(FILES).join(&shard.file)
+    }
+
+    fn marker_path(&self, shard: &PlannedShard) -> PathBuf {
+        self.dir.join(&shard.file).with_extension("json")
+    }
+
+    /// What is known of a shard, if it is done; its content is not looked at.
+    ///
+    /// # Errors
+    /// It is one of another bank, and `overwrite` does not allow to replace it.
+    pub fn done(
+        &self,
+        shard: &PlannedShard,
+        overwrite: bool,
+    ) -> Result<Option<ShardResult>, BankError> {
+        let path = self.marker_path(shard);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(BankError::Read { path, source }),
+        };
+        // A marker that is no marker marks nothing.
+        let Ok(marker) = serde_json::from_slice::<Marker>(&text) else { return Ok(None) };
+        if marker.hashes != self.hashes {
+            let what = manifest::first_difference(
+                "",
+                &serde_json::to_value(&marker.hashes).expect("text is JSON"),
+                &serde_json::to_value(&self.hashes).expect("text is JSON"),
+            );
+            return match overwrite {
+                true => Ok(None),
+                false => Err(BankError::OtherBuild { dir: path, what: what.unwrap_or_default() }),
+            };
+        }
+        let of_shard = marker.split == shard.split
+            && marker.result.shard.file == shard.file
+            && marker.result.shard.items == Some(shard.items);
+        let length = fs::metadata(self.path(shard)).map_or(0, |data| data.len());
+        let whole = of_shard && length == marker.result.shard.bytes;
+        Ok(whole.then_some(marker.result))
+    }
+
+    /// Of each shard that is not in `results`, what is known of it if it is done and its bytes are those
+    /// that were written; `results` [shards] takes it.
+    ///
+    /// # Errors
+    /// As [`Build::done`].
+    ///
+    /// # Cost
+    /// Reads those shards once, on all threads.
+    pub fn check(
+        &self,
+        results: &mut [Option<ShardResult>],
+        overwrite: bool,
+        progress: &dyn Progress,
+    ) -> Result<(), BankError> {
+        let look = |(shard, result): (&PlannedShard, &Option<ShardResult>)| match result {
+            Some(_) => Ok(None),
+            None => self.done(shard, overwrite),
+        };
+        let done: Vec<Option<ShardResult>> =
+            self.shards.iter().zip(results.iter()).map(look).collect::<Result<_, _>>()?;
+        let bytes: u64 = done.iter().flatten().map(|result| result.shard.bytes).sum();
+        if bytes == 0 {
+            return Ok(());
+        }
+        progress.start("checking", bytes, "byte");
+        let check = |(shard, result): (&PlannedShard, Option<ShardResult>)| {
+            let result = result?;
+            let found = File::open(self.path(shard)).and_then(|file| file_sha256(&file));
+            progress.advance(result.shard.bytes);
+            match found {
+                Ok((sha256, _)) if sha256 == result.shard.sha256 => Some(result),
+                _ => {
+                    progress.line(&format!("{}: damaged; it is made again", shard.file));
+                    None
+                }
+            }
+        };
+        let checked: Vec<Option<ShardResult>> =
+            self.shards.par_iter().zip(done).map(check).collect();
+        progress.finish();
+        results.iter_mut().zip(checked).for_each(|(result, checked)| {
+            if checked.is_some() {
+                *result = checked;
+            }
+        });
+        Ok(())
+    }
+
+    /// How far it is, after what is known of each shard.
+    pub fn state(&self, results: &[Option<ShardResult>]) -> BuildState {
+        let done = || self.shards.iter().zip(results).filter(|(_, result)| result.is_some());
+        BuildState {
+            shards_done: done().count(),
+            shards: self.shards.len(),
+            rows_done: done().map(|(shard, _)| shard.len()).sum(),
+            rows: self.shards.iter().map(PlannedShard::len).sum(),
+        }
+    }
+
+    /// Begins a shard.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn writer(&self, shard: &PlannedShard) -> Result<ShardWriter, BankError> {
+        ShardWriter::create(&self.format, shard.split, &self.path(shard), &self.dir)
+    }
+
+    /// Marks a shard that has its name as done.
+    ///
+    /// # Errors
+    /// The marker cannot be written.
+    pub fn mark(&self, shard: &PlannedShard, result: ShardResult) -> Result<(), BankError> {
+        let marker = Marker { split: shard.split.into(), hashes: self.hashes.clone(), result };
+        let text = serde_json::to_string(&marker).expect("a marker is JSON") + "\n";
+        Ok(atomic_file::write(&self.marker_path(shard), text.as_bytes())?)
+    }
+
+    /// Makes the finished shards a bank. `results` has what [`Build::check`] found, or what was marked
+    /// since.
+    ///
+    /// # Errors
+    /// Shards are missing; another bank is in its place and `overwrite` does not allow to replace it.
+    pub fn commit(
+        self,
+        results: Vec<Option<ShardResult>>,
+        overwrite: bool,
+    ) -> Result<Committed, BankError> {
+        let state = self.state(&results);
+        if state.shards_done < state.shards {
+            let missing = |(shard, result): (&PlannedShard, &Option<ShardResult>)| {
+                result.is_none().then(|| shard.file.clone())
+            };
+            let missing = self.shards.iter().zip(&results).filter_map(missing).collect();
+            return Err(BankError::MissingShards { dir: self.dir, state, missing });
+        }
+        self.may_replace(overwrite)?;
+        let results: Vec<ShardResult> = results.into_iter().flatten().collect();
+        let mut splits: BTreeMap<String, SplitEntry> =
+            self.plan.items.keys().map(|name| (name.clone(), SplitEntry::default())).collect();
+        let mut right: BTreeMap<String, u64> = BTreeMap::new();
+        let mut counts = vec![0; self.plan.manifest.dataset.classes];
+        let mut skipped = vec![];
+        for (shard, result) in self.shards.iter().zip(results) {
+            let entry = splits.entry(shard.split.into()).or_default();
+            entry.images += result.images;
+            entry.rows += result.shard.rows;
+            entry.shards.push(result.shard);
+            *right.entry(shard.split.into()).or_default() += result.right;
+            for (&label, &images) in &result.class_images {
+                if let Some(count) = counts.get_mut(label as usize) {
+                    *count += images;
+                }
+            }
+            skipped.extend(result.skipped);
+        }
+        // An image that lies in two shards is skipped in both.
+        skipped.dedup_by(|a, b| (&a.split, a.sample_id) == (&b.split, b.sample_id));
+        if let Some(class) = counts.iter().position(|&images| images == 0) {
+            let class = self.format.class_names.get(class).cloned().unwrap_or_default();
+            return Err(BankError::EmptyClass { dir: self.dir, class });
+        }
+        let manifest = self.write_rest(splits, &counts)?;
+        self.take_place()?;
+        let top1 = right.into_iter().map(|(split, right)| {
+            let all = manifest.splits[&split].images.max(1);
+            (split, 100.0 * right as f64 / all as f64)
+        });
+        Ok(Committed { top1: top1.collect(), manifest, skipped })
+    }
+
+    /// Writes what is not shards, the manifest last.
+    fn write_rest(
+        &self,
+        splits: BTreeMap<String, SplitEntry>,
+        counts: &[u64],
+    ) -> Result<Manifest, BankError> {
+        let files_dir = self.dir.join(FILES);
+        let path = files_dir.join(CLASSIFIER_FILE);
+        let weights = Weights::load(&path)?;
+        let (found, expected) = (weights.sha256(), &self.plan.manifest.classifier_sha256);
+        if found != *expected {
+            return Err(BankError::OtherClassifier { path, found, expected: expected.clone() });
+        }
+        let shape = self.plan.manifest.feature_shape;
+        let head = weights.linear_head(counts.len(), shape.channels, &path)?;
+        let class =
+            |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
+        let classes: Vec<ClassRow> =
+            self.format.class_names.iter().zip(counts).map(class).collect();
+        let table = classes_table(&self.format, &classes, &head)?;
+        atomic_file::write(&files_dir.join(CLASSES_FILE), &table)?;
+        let classifier =
+            fs::read(&path).map_err(|source| BankError::Read { path: path.clone(), source })?;
+        let files = BTreeMap::from([
+            (CLASSES_FILE.to_string(), FileEntry::of(&table)),
+            (CLASSIFIER_FILE.to_string(), FileEntry::of(&classifier)),
+        ]);
+        let manifest = Manifest { splits, files, ..self.plan.manifest.clone() };
+        // Shards of a plan that was replaced.
+        let known = |name: &str| {
+            manifest.files.contains_key(name) || self.shards.iter().any(|s| s.file == name)
+        };
+        for entry in fs::read_dir(&files_dir).map_err(WriteError::at(&files_dir))? {
+            let path = entry.map_err(WriteError::at(&files_dir))?.path();
+            if !path.file_name().is_some_and(|name| known(&name.to_string_lossy())) {
+                fs::remove_file(&path).map_err(WriteError::at(&path))?;
+            }
+        }
+        manifest.save(&files_dir)?;
+        Ok(manifest)
+    }
+
+    /// Whether the commit may take the bank's place.
+    fn may_replace(&self, overwrite: bool) -> Result<(), BankError> {
+        if overwrite || !self.bank.join(MANIFEST_FILE).exists() {
+            return Ok(());
+        }
+        let (there, _) = Manifest::load(&self.bank)?;
+        match there.difference(&self.plan.manifest) {
+            None => Ok(()),
+            Some(what) => Err(BankError::OtherBank { dir: self.bank.clone(), what }),
+        }
+    }
+
+    /// Renames the finished folder to the bank's place, and removes what was there and what is left.
+    fn take_place(&self) -> Result<(), WriteError> {
+        let at = WriteError::at(&self.bank);
+        let files = self.dir.join(FILES);
+        if self.bank.exists() {
+            let exchange = rustix::fs::RenameFlags::EXCHANGE;
+            let here = rustix::fs::CWD;
+            let mut replaced = files.clone();
+            if rustix::fs::renameat_with(here, &files, here, &self.bank, exchange).is_err() {
+                // Not on every file system.
+                replaced = self.dir.join("replaced");
+                fs::rename(&self.bank, &replaced).map_err(&at)?;
+                fs::rename(&files, &self.bank).map_err(&at)?;
+            }
+            keep_foreign(&replaced, &self.bank).map_err(&at)?;
+        } else {
+            fs::rename(&files, &self.bank).map_err(&at)?;
+        }
+        let parent = self.bank.parent().filter(|p| !p.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(&at)?;
+        match fs::remove_dir_all(&self.dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(WriteError::at(&self.dir)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what was begun.
+    ///
+    /// # Errors
+    /// The folder cannot be removed.
+    pub fn discard(bank: &Path) -> Result<(), WriteError> {
+        let dir = Self::folder(bank);
+        match fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(WriteError::at(&dir)(e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Moves what no bank writes from the folder of a replaced bank to that of the new one.
+fn keep_foreign(replaced: &Path, bank: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(replaced)? {
+        let name = entry?.file_name();
+        let text = name.to_string_lossy();
+        let shard = SPLITS.iter().any(|split| text.starts_with(&format!("{split}-")))
+            && text.ends_with(".parquet");
+        let ours = shard
+            || [MANIFEST_FILE, CLASSES_FILE, CLASSIFIER_FILE].contains(&text.as_ref())
+            || (text.starts_with('.') && text.ends_with(".tmp"));
+        if !ours {
+            fs::rename(replaced.join(&name), bank.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The plan of a bank that was begun; none where there is none, or one that does not read.
+fn read_plan(dir: &Path) -> Result<Option<BuildPlan>, BankError> {
+    let path = dir.join(PLAN_FILE);
+    match fs::read(&path) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(BankError::Read { path, source }),
+    }
+}

@@ -1,0 +1,21 @@
+//! `fsa-bank commit`
+
+use super::args::CommitArgs;
+use super::{Context, print_json, print_text};
+use crate::features;
+use crate::report::bytes_text;
+
+pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
+    let outcome = features::commit(&args.bank, args.overwrite, &context.screen)?;
+    if context.json {
+        return print_json(&outcome);
+    }
+    let bank = outcome.bank.display();
+    let skipped = outcome.skipped.told().map_or(String::new(), |text| text + "\n");
+    let (rows, bytes) = (outcome.rows, bytes_text(outcome.bytes));
+    let what = if outcome.already_done { ", committed already" } else { "" };
+    print_text(&format!(
+        "{bank}: {rows} rows, {bytes}{what}\n{skipped}Next: fsa-bank finetune {bank}\n"
+    ));
+    Ok(())
+}

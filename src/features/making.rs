@@ -1,0 +1,227 @@
+//! The making of one bank: which of its shards are there, the pass over the others, the commit.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::pass::{Forward, Hooks, Jobs, Wanted};
+use super::rows::RowMaker;
+use super::{FeaturesError, FeaturesOutcome, FeaturesRequest, existing, refit, skipped_file};
+use crate::backbone::{Backbone, BackboneError};
+use crate::bank::{Bank, Build, BuildPlan, Manifest, Partition, PlannedShard, ShardResult};
+use crate::classifier_file::ClassifierCard;
+use crate::dataset::SkippedList;
+use crate::domain::LinearHead;
+use crate::progress::{Interrupt, Progress};
+
+/// What the making of one bank has at hand.
+pub(super) struct Making<'a> {
+    pub(super) request: &'a FeaturesRequest<'a>,
+    /// The bank's place.
+    pub(super) out: &'a Path,
+    /// The shards to make; `None`: all, and then the bank.
+    pub(super) partition: Option<Partition>,
+    /// sha256 that names the network.
+    pub(super) identity: &'a str,
+    /// In words.
+    pub(super) device: &'a str,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+/// Makes a network ready.
+pub(super) type Start<'a> = Box<dyn FnOnce() -> Result<Box<dyn Backbone>, BackboneError> + 'a>;
+
+/// Where the maps come from.
+pub(super) enum Source<'a> {
+    /// Images, through the network.
+    Images(Start<'a>),
+    /// A bank that has them.
+    Maps(&'a Bank),
+}
+
+/// What was made in this run.
+#[derive(Default)]
+struct Made {
+    secs: f64,
+    rows: u64,
+    bytes: u64,
+    forward_images_per_sec: Option<f64>,
+}
+
+impl Making<'_> {
+    /// Makes the shards that are missing and, without a partition, the bank that `manifest` describes.
+    pub(super) fn run(
+        &self,
+        manifest: Manifest,
+        head: &LinearHead,
+        source: Source,
+    ) -> Result<FeaturesOutcome, FeaturesError> {
+        let wanted = manifest.clone();
+        match self.make(manifest, head, source) {
+            // Another process that was making the same bank was faster.
+            Err(FeaturesError::Bank(e)) if !self.request.overwrite => {
+                match existing(self.out, false, &wanted) {
+                    Ok(Some(done)) => Ok(done),
+                    _ => Err(e.into()),
+                }
+            }
+            made => made,
+        }
+    }
+
+    fn make(
+        &self,
+        manifest: Manifest,
+        head: &LinearHead,
+        source: Source,
+    ) -> Result<FeaturesOutcome, FeaturesError> {
+        let Self { request, progress, .. } = self;
+        let (dataset, overwrite) = (request.dataset, request.overwrite);
+        let card = ClassifierCard {
+            class_names: dataset.class_names.clone(),
+            network_sha256: self.identity.into(),
+            input: None,
+        };
+        let classifier = card.weights(head, []).to_bytes();
+        let build =
+            Build::begin(self.out, self.plan(manifest), card.class_names, &classifier, overwrite)?;
+        let mut results: Vec<Option<ShardResult>> = vec![None; build.shards().len()];
+        build.check(&mut results, overwrite, *progress)?;
+        dataset.skipped.restore(results.iter().flatten().flat_map(|result| &result.skipped));
+        if let Source::Maps(_) = source {
+            // Those that were left out when the maps were made.
+            dataset.skipped.restore(SkippedList::images_in(&skipped_file(self.out)).iter());
+        }
+        let state = build.state(&results);
+        if state.shards_done > 0 {
+            progress.line(&format!("{}: {state}", self.out.display()));
+        }
+        let missing = |shard: &&PlannedShard| {
+            results[shard.place].is_none() && self.partition.is_none_or(|part| part.has(shard))
+        };
+        let todo: Vec<&PlannedShard> = build.shards().iter().filter(missing).collect();
+        let mut made = Made::default();
+        if !todo.is_empty() {
+            let maker = RowMaker {
+                shape: build.plan.manifest.feature_shape,
+                head,
+                precision: build.plan.manifest.precision,
+            };
+            let finished = match source {
+                Source::Images(start) => self.pass(&build, &todo, &maker, start, &mut made)?,
+                Source::Maps(bank) => refit::write(self, bank, &build, &todo, &maker)?,
+            };
+            for (place, result) in finished {
+                made.bytes += result.shard.bytes;
+                made.rows += result.shard.rows;
+                results[place] = Some(result);
+            }
+        }
+        // What other processes have made meanwhile.
+        build.check(&mut results, overwrite, *progress)?;
+        let state = build.state(&results);
+        let mine = |shard: &&PlannedShard| self.partition.is_none_or(|part| part.has(shard));
+        if build.shards().iter().filter(mine).any(|shard| results[shard.place].is_none()) {
+            return Err(FeaturesError::Interrupted { state });
+        }
+        let images_per_sec = if made.secs > 0.0 { made.rows as f64 / made.secs } else { 0.0 };
+        let outcome = |outcome: FeaturesOutcome| FeaturesOutcome {
+            secs: made.secs,
+            images_per_sec,
+            forward_images_per_sec: made.forward_images_per_sec,
+            ..outcome
+        };
+        if self.partition.is_some() {
+            let skipped = dataset.skipped.count();
+            return Ok(outcome(FeaturesOutcome {
+                state: Some(state),
+                rows: made.rows,
+                bytes: made.bytes,
+                skipped,
+                ..super::outcome(self.out, &build.plan.manifest, todo.is_empty())
+            }));
+        }
+        let committed = build.commit(results, overwrite)?;
+        let skipped = crate::dataset::save_skipped(&committed.skipped, &skipped_file(self.out))?;
+        skipped.told().iter().for_each(|text| progress.line(text));
+        Ok(outcome(FeaturesOutcome {
+            top1: committed.top1,
+            skipped,
+            ..super::outcome(self.out, &committed.manifest, false)
+        }))
+    }
+
+    /// What the bank will be.
+    fn plan(&self, manifest: Manifest) -> BuildPlan {
+        let features = &self.request.loaded.pipeline.features;
+        let dataset = self.request.dataset;
+        let training = (dataset.train.len() * features.views) as u64;
+        let mut items = vec![("train", training), ("test", dataset.test.len() as u64)];
+        items.extend(dataset.val.as_ref().map(|val| ("val", val.len() as u64)));
+        BuildPlan {
+            manifest,
+            batch_size: features.batch_size,
+            compression_level: features.compression_level,
+            shard_bytes: features.shard_bytes,
+            items: items.into_iter().map(|(split, n)| (split.to_string(), n)).collect(),
+        }
+    }
+
+    /// Runs the network over the images of some shards.
+    fn pass(
+        &self,
+        build: &Build,
+        todo: &[&PlannedShard],
+        maker: &RowMaker,
+        start: Start,
+        made: &mut Made,
+    ) -> Result<Vec<(usize, ShardResult)>, FeaturesError> {
+        let Self { request, progress, interrupt, .. } = self;
+        let mut backbone = start()?;
+        let total: u64 = todo.iter().map(|shard| shard.len()).sum();
+        progress.line(&format!(
+            "{} images x {} views of {} training, {} test, on {}",
+            request.dataset.train.len(),
+            request.loaded.pipeline.features.views,
+            request.loaded.name,
+            request.dataset.test.len(),
+            self.device,
+        ));
+        let jobs = Jobs::new(request);
+        // Half before the pass and half after it, for a machine's pace changes.
+        let mut forward = Forward::default();
+        if request.measure_forward {
+            forward.time(&jobs, todo, backbone.as_mut(), *progress)?;
+        }
+        let begin = Instant::now();
+        progress.start("feature maps", total, "row");
+        let told = AtomicBool::new(false);
+        let wanted = |shard: &PlannedShard| {
+            if interrupt.requested() {
+                return Ok(Wanted::Stop);
+            }
+            let there = build.done(shard, request.overwrite)?.is_some();
+            Ok(if there { Wanted::No } else { Wanted::Yes })
+        };
+        let mut finished = vec![];
+        let hooks = Hooks {
+            wanted: &wanted,
+            after: &mut |rows| {
+                progress.advance(rows);
+                if interrupt.requested() && !told.swap(true, Ordering::Relaxed) {
+                    progress.line("stopping when the shard in hand is done; Ctrl-C stops at once");
+                }
+            },
+            done: &mut |shard, result| finished.push((shard.place, result)),
+        };
+        jobs.run(build, todo, maker, backbone.as_mut(), hooks)?;
+        progress.finish();
+        made.secs = begin.elapsed().as_secs_f64();
+        if request.measure_forward && !interrupt.requested() {
+            forward.time(&jobs, todo, backbone.as_mut(), *progress)?;
+        }
+        made.forward_images_per_sec = forward.images_per_sec();
+        Ok(finished)
+    }
+}
