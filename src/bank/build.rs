@@ -23,11 +23,12 @@ use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
 use crate::atomic_file::{self, AtomicFile, WriteError};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::SkippedImage;
-use crate::progress::Progress;
+use crate::progress::{Interrupt, Progress};
 use crate::weights::Weights;
 
 const PLAN_FILE: &str = "plan.json";
 const FILES: &str = "bank";
+const REPLACED: &str = "replaced";
 
 /// What is known of a finished shard.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -48,10 +49,8 @@ pub struct ShardResult {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Marker {
     split: String,
-    #[serde(flatten)]
-    hashes: Hashes,
-    #[serde(flatten)]
-    result: ShardResult,
+    made_from: Hashes,
+    made: ShardResult,
 }
 
 /// How far a bank is.
@@ -204,10 +203,10 @@ impl Build {
         };
         // A marker that is no marker marks nothing.
         let Ok(marker) = serde_json::from_slice::<Marker>(&text) else { return Ok(None) };
-        if marker.hashes != self.hashes {
+        if marker.made_from != self.hashes {
             let what = manifest::first_difference(
                 "",
-                &serde_json::to_value(&marker.hashes).expect("text is JSON"),
+                &serde_json::to_value(&marker.made_from).expect("text is JSON"),
                 &serde_json::to_value(&self.hashes).expect("text is JSON"),
             );
             return match overwrite {
@@ -216,11 +215,11 @@ impl Build {
             };
         }
         let of_shard = marker.split == shard.split
-            && marker.result.shard.file == shard.file
-            && marker.result.shard.items == Some(shard.items);
+            && marker.made.shard.file == shard.file
+            && marker.made.shard.items == Some(shard.items);
         let length = fs::metadata(self.path(shard)).map_or(0, |data| data.len());
-        let whole = of_shard && length == marker.result.shard.bytes;
-        Ok(whole.then_some(marker.result))
+        let whole = of_shard && length == marker.made.shard.bytes;
+        Ok(whole.then_some(marker.made))
     }
 
     /// Of each shard that is not in `results`, what is known of it if it is done and its bytes are those
@@ -236,6 +235,7 @@ impl Build {
         results: &mut [Option<ShardResult>],
         overwrite: bool,
         progress: &dyn Progress,
+        interrupt: &Interrupt,
     ) -> Result<(), BankError> {
         let look = |(shard, result): (&PlannedShard, &Option<ShardResult>)| match result {
             Some(_) => Ok(None),
@@ -249,13 +249,15 @@ impl Build {
         }
         progress.start("checking", bytes, "byte");
         let check = |(shard, result): (&PlannedShard, Option<ShardResult>)| {
-            let result = result?;
+            let result = result.filter(|_| !interrupt.requested())?;
             let found = File::open(self.path(shard)).and_then(|file| file_sha256(&file));
             progress.advance(result.shard.bytes);
             match found {
                 Ok((sha256, _)) if sha256 == result.shard.sha256 => Some(result),
                 _ => {
-                    progress.line(&format!("{}: damaged; it is made again", shard.file));
+                    progress.line(&format!("{}: damaged; it is to be made again", shard.file));
+                    // A shard that stays marked would be taken for done by whoever makes the others.
+                    let _ = fs::remove_file(self.marker_path(shard));
                     None
                 }
             }
@@ -295,7 +297,8 @@ impl Build {
     /// # Errors
     /// The marker cannot be written.
     pub fn mark(&self, shard: &PlannedShard, result: ShardResult) -> Result<(), BankError> {
-        let marker = Marker { split: shard.split.into(), hashes: self.hashes.clone(), result };
+        let marker =
+            Marker { split: shard.split.into(), made_from: self.hashes.clone(), made: result };
         let text = serde_json::to_string(&marker).expect("a marker is JSON") + "\n";
         Ok(atomic_file::write(&self.marker_path(shard), text.as_bytes())?)
     }
@@ -417,7 +420,7 @@ impl Build {
             let mut replaced = files.clone();
             if rustix::fs::renameat_with(here, &files, here, &self.bank, exchange).is_err() {
                 // Not on every file system.
-                replaced = self.dir.join("replaced");
+                replaced = self.dir.join(REPLACED);
                 fs::rename(&self.bank, &replaced).map_err(&at)?;
                 fs::rename(&files, &self.bank).map_err(&at)?;
             }
@@ -427,23 +430,41 @@ impl Build {
         }
         let parent = self.bank.parent().filter(|p| !p.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(&at)?;
-        match fs::remove_dir_all(&self.dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(WriteError::at(&self.dir)(e)),
-            _ => Ok(()),
-        }
+        remove_all(&self.dir)
     }
 
-    /// Removes what was begun.
+    /// Removes what a commit of `bank` left because it was killed before its end.
     ///
     /// # Errors
     /// The folder cannot be removed.
-    pub fn discard(bank: &Path) -> Result<(), WriteError> {
+    pub fn tidy(bank: &Path, manifest: &Manifest) -> Result<(), WriteError> {
         let dir = Self::folder(bank);
-        match fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(WriteError::at(&dir)(e)),
-            _ => Ok(()),
+        let at = WriteError::at(&dir);
+        // Without a plan it is the rest of a removal.
+        let plan = read_plan(&dir).ok().flatten();
+        if plan.is_some_and(|plan| plan.manifest.difference(manifest).is_some()) {
+            return Ok(());
+        }
+        let replaced = [FILES, REPLACED].map(|name| dir.join(name));
+        for replaced in replaced.iter().filter(|replaced| replaced.is_dir()) {
+            keep_foreign(replaced, bank).map_err(&at)?;
+        }
+        remove_all(&dir)
+    }
+}
+
+/// Removes a folder that other processes may be removing, or still writing to, as well.
+fn remove_all(dir: &Path) -> Result<(), WriteError> {
+    const TRIES: usize = 100;
+    for attempt in 1.. {
+        match fs::remove_dir_all(dir) {
+            Ok(()) => return Ok(()),
+            Err(_) if !dir.exists() => return Ok(()),
+            Err(e) if attempt == TRIES => return Err(WriteError::at(dir)(e)),
+            Err(_) => {}
         }
     }
+    Ok(())
 }
 
 /// Moves what no bank writes from the folder of a replaced bank to that of the new one.

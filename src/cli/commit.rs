@@ -6,7 +6,8 @@ use crate::features;
 use crate::report::bytes_text;
 
 pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
-    let outcome = features::commit(&args.bank, args.overwrite, &context.screen)?;
+    let outcome =
+        features::commit(&args.bank, args.overwrite, &context.screen, &context.interrupt)?;
     if context.json {
         return print_json(&outcome);
     }

@@ -138,6 +138,7 @@ fn features(error: &FeaturesError) -> u8 {
         FeaturesError::Model(e) => train(e),
         FeaturesError::Bank(e) => bank(e),
         FeaturesError::Interrupted { .. }
+        | FeaturesError::InterruptedCheck
         | FeaturesError::InterruptedRecalibration
         | FeaturesError::InterruptedFit => INTERRUPTED,
         FeaturesError::Backbone(_)

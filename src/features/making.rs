@@ -87,7 +87,10 @@ impl Making<'_> {
         let build =
             Build::begin(self.out, self.plan(manifest), card.class_names, &classifier, overwrite)?;
         let mut results: Vec<Option<ShardResult>> = vec![None; build.shards().len()];
-        build.check(&mut results, overwrite, *progress)?;
+        build.check(&mut results, overwrite, *progress, self.interrupt)?;
+        if self.interrupt.requested() && build.state(&results).shards_done > 0 {
+            return Err(FeaturesError::InterruptedCheck);
+        }
         dataset.skipped.restore(results.iter().flatten().flat_map(|result| &result.skipped));
         if let Source::Maps(_) = source {
             // Those that were left out when the maps were made.
@@ -119,7 +122,7 @@ impl Making<'_> {
             }
         }
         // What other processes have made meanwhile.
-        build.check(&mut results, overwrite, *progress)?;
+        build.check(&mut results, overwrite, *progress, &Interrupt::default())?;
         let state = build.state(&results);
         let mine = |shard: &&PlannedShard| self.partition.is_none_or(|part| part.has(shard));
         if build.shards().iter().filter(mine).any(|shard| results[shard.place].is_none()) {

@@ -74,6 +74,9 @@ pub enum FeaturesError {
     /// The user stopped the run while batch statistics were estimated.
     #[error("interrupted while batch statistics were estimated\n  The same command starts again.")]
     InterruptedRecalibration,
+    /// The user stopped the run while finished shards were compared with their checksums.
+    #[error("interrupted while finished shards were checked\n  The same command starts again.")]
+    InterruptedCheck,
     /// The user stopped the run while the classifier was fitted.
     #[error(
         "interrupted while the classifier was fitted; the maps are kept\n  The same command goes on from them."
@@ -307,6 +310,7 @@ pub fn commit(
     bank: &Path,
     overwrite: bool,
     progress: &dyn Progress,
+    interrupt: &Interrupt,
 ) -> Result<FeaturesOutcome, FeaturesError> {
     if !Build::folder(bank).exists() && bank.join(MANIFEST_FILE).exists() {
         let (manifest, _) = Manifest::load(bank)?;
@@ -314,7 +318,10 @@ pub fn commit(
     }
     let build = Build::open(bank)?;
     let mut results = vec![None; build.shards().len()];
-    build.check(&mut results, false, progress)?;
+    build.check(&mut results, false, progress, interrupt)?;
+    if interrupt.requested() {
+        return Err(FeaturesError::InterruptedCheck);
+    }
     let committed = build.commit(results, overwrite)?;
     let skipped = crate::dataset::save_skipped(&committed.skipped, &skipped_file(bank))?;
     let done = outcome(bank, &committed.manifest, false);
@@ -413,7 +420,10 @@ fn existing(
     }
     let (found, _) = Manifest::load(out)?;
     match found.difference(wanted) {
-        None => Ok(Some(outcome(out, &found, true))),
+        None => {
+            Build::tidy(out, wanted)?;
+            Ok(Some(outcome(out, &found, true)))
+        }
         Some(what) => Err(BankError::OtherBank { dir: out.into(), what }.into()),
     }
 }

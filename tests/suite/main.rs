@@ -12,6 +12,7 @@ mod evolution;
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod exported;
 mod fake_engine;
+mod faults;
 mod fetch;
 mod finetune;
 mod fixtures;

@@ -19,7 +19,7 @@ use fsa_bank::train::{self, EpochMetrics, TrainError, TrainOutcome, TrainRequest
 use crate::fake_engine::{FakeEngine, HoldingEngine};
 use crate::fixtures::{folder_pipeline, image_folder, python};
 
-fn engine_options() -> EngineOptions {
+pub fn engine_options() -> EngineOptions {
     let (device, arithmetic) = ("cpu".into(), Arithmetic::F32);
     EngineOptions { device, arithmetic, channels_last: false, threads: None }
 }
@@ -80,19 +80,25 @@ impl Run {
             measure_forward: false,
         };
         let (loaded, dataset) = (&self.loaded, &self.dataset);
-        let options = engine_options();
-        let wanted = TorchRequest {
-            loaded,
-            dataset,
-            folder: self.path(),
-            other_head: head.is_some(),
-            options: &options,
-        };
-        let network = TorchNetwork::choose(&wanted, &FakeEngine, progress, stop)?;
+        let network = choose(loaded, dataset, self.path(), head.is_some(), progress, stop)?;
         let model =
-            FrozenModel::torch(&network, loaded, dataset, head, &FakeEngine, options.clone())?;
+            FrozenModel::torch(&network, loaded, dataset, head, &FakeEngine, engine_options())?;
         features::run(&request, model, progress, stop)
     }
+}
+
+/// The network that is in a run's folder.
+pub fn choose(
+    loaded: &LoadedPipeline,
+    dataset: &Dataset,
+    folder: &Path,
+    other_head: bool,
+    progress: &dyn Progress,
+    stop: &Interrupt,
+) -> Result<TorchNetwork, FeaturesError> {
+    let options = engine_options();
+    let wanted = TorchRequest { loaded, dataset, folder, other_head, options: &options };
+    TorchNetwork::choose(&wanted, &FakeEngine, progress, stop)
 }
 
 /// Asks to stop once `after` units are done.

@@ -1,0 +1,423 @@
+//! Banks whose making is killed, interrupted, cut short by a full disk, or done twice at once: what is
+//! there is whole, and the same command ends with the same bytes.
+//!
+//! The process that is killed is this test program itself, which runs [`child`] alone.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fsa_bank::bank::{Bank, BankError};
+use fsa_bank::config::load;
+use fsa_bank::dataset::Dataset;
+use fsa_bank::features::{self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel};
+use fsa_bank::progress::{Interrupt, Progress, Silent};
+use fsa_bank::rng::{KeyedRng, Stage};
+
+use crate::command_line::{PROGRAM, text};
+use crate::fake_engine::FakeEngine;
+use crate::stages::{Run, choose, engine_options};
+
+/// Settings of every run, which has smaller shards than a pipeline may ask for.
+const SETTINGS: [&str; 1] = ["features.batch_size=5"];
+const SHARD_BYTES: u64 = 1024;
+const RUN: &str = "FSA_BANK_TEST_RUN";
+const OUT: &str = "FSA_BANK_TEST_OUT";
+const PARTITION: &str = "FSA_BANK_TEST_PARTITION";
+
+/// Makes the bank of the run in `run` at `out`.
+fn make(
+    run: &Path,
+    out: &Path,
+    more: &[&str],
+    change: impl FnOnce(&mut FeaturesRequest),
+    progress: &dyn Progress,
+    stop: &Interrupt,
+) -> Result<FeaturesOutcome, FeaturesError> {
+    let overrides: Vec<String> = SETTINGS.iter().chain(more).map(|s| s.to_string()).collect();
+    let mut loaded = load(&run.join("tiny.toml"), &overrides).unwrap();
+    loaded.pipeline.dataset.path = run.join("images");
+    loaded.pipeline.features.shard_bytes = SHARD_BYTES;
+    let dataset = Dataset::open(&loaded.pipeline.dataset).unwrap();
+    let network = choose(&loaded, &dataset, run, false, progress, stop)?;
+    let model =
+        FrozenModel::torch(&network, &loaded, &dataset, None, &FakeEngine, engine_options())?;
+    let mut request = FeaturesRequest {
+        loaded: &loaded,
+        dataset: &dataset,
+        out,
+        overwrite: false,
+        partition: None,
+        measure_forward: false,
+    };
+    change(&mut request);
+    features::run(&request, model, progress, stop)
+}
+
+/// Does nothing but in a process of its own, which the other tests start.
+#[test]
+fn child() {
+    let Some(run) = std::env::var_os(RUN) else { return };
+    let out = PathBuf::from(std::env::var_os(OUT).unwrap());
+    let partition = std::env::var(PARTITION).ok().map(|text| text.parse().unwrap());
+    let made = make(
+        Path::new(&run),
+        &out,
+        &[],
+        |request| request.partition = partition,
+        &Silent,
+        &Interrupt::default(),
+    );
+    if let Err(e) = made {
+        eprintln!("error: {e}");
+        std::process::exit(1);
+    }
+}
+
+fn command(run: &Path, out: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "faults::child", "--nocapture", "--test-threads=1"]);
+    command.env(RUN, run).env(OUT, out).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn trained() -> Run {
+    let run = Run::new(&[]);
+    run.train(false, &Silent, &Interrupt::default()).unwrap();
+    run
+}
+
+/// Name and content of every file of a folder.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    let file = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_string();
+        (name, std::fs::read(path).unwrap())
+    };
+    entries.map(file).collect()
+}
+
+/// The bank of a run that nothing disturbed.
+fn undisturbed(run: &Run) -> BTreeMap<String, Vec<u8>> {
+    let out = run.path().join("undisturbed/shards");
+    let made = make(run.path(), &out, &[], |_| {}, &Silent, &Interrupt::default()).unwrap();
+    assert!(!made.already_done);
+    let bank = files(&out);
+    assert!(bank.len() > 15, "{} files", bank.len());
+    bank
+}
+
+fn assert_whole(out: &Path, whole: &BTreeMap<String, Vec<u8>>) {
+    let there = files(out);
+    let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&there), names(whole));
+    for (name, content) in whole {
+        assert!(there[name] == *content, "{name} differs");
+    }
+    assert_eq!(std::fs::read_dir(out.parent().unwrap()).unwrap().count(), 1, "left over");
+}
+
+/// What a reader finds while the bank may be under way: nothing, or all of it.
+fn assert_nothing_or_whole(out: &Path, whole: &BTreeMap<String, Vec<u8>>) {
+    match Bank::open(out) {
+        Err(BankError::Unfinished { .. } | BankError::NoManifest { .. }) => {
+            assert!(!out.exists());
+        }
+        Err(e) => panic!("{e}"),
+        Ok(_) => assert!(files(out) == *whole),
+    }
+}
+
+/// A seed of this run, printed, or the one that is asked for.
+fn seed() -> u64 {
+    let given = std::env::var("FSA_BANK_FAULT_SEED").ok().map(|seed| seed.parse().unwrap());
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos().into();
+    let seed = given.unwrap_or_else(now);
+    println!("FSA_BANK_FAULT_SEED={seed}");
+    seed
+}
+
+#[test]
+fn killed_200_times_at_random_points_banks_are_completed_to_the_same_bytes() {
+    const KILLS: u64 = 200;
+    const KILLERS: u64 = 2;
+    let run = trained();
+    let whole = undisturbed(&run);
+    let once = || {
+        let out = tempfile::tempdir().unwrap();
+        let begin = Instant::now();
+        assert!(command(run.path(), &out.path().join("shards")).status().unwrap().success());
+        begin.elapsed()
+    };
+    let mut times = [once(), once(), once()];
+    times.sort();
+    let usual = times[1];
+    let seed = seed();
+    let killer = |killer: u64| {
+        let mut rng = KeyedRng::new(seed, Stage::DataOrder, (killer, 0));
+        let (mut killed, mut under_way) = (0, 0);
+        while killed < KILLS / KILLERS {
+            let folder = tempfile::tempdir().unwrap();
+            let out = folder.path().join("shards");
+            // A bank is killed up to four times before it is left to end.
+            for attempt in 0.. {
+                let mut child = command(run.path(), &out).spawn().unwrap();
+                if attempt < 4 {
+                    std::thread::sleep(usual.mul_f64(1.2 * rng.unit()));
+                    child.kill().unwrap();
+                }
+                let output = child.wait_with_output().unwrap();
+                assert_nothing_or_whole(&out, &whole);
+                if output.status.success() {
+                    break;
+                }
+                assert_eq!(output.status.code(), None, "{}", text(&output.stderr));
+                killed += 1;
+                let partial = folder.path().join("shards.partial/bank");
+                under_way += u64::from(partial.exists() && !files(&partial).is_empty());
+            }
+            assert_whole(&out, &whole);
+        }
+        (killed, under_way)
+    };
+    let counts: Vec<(u64, u64)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..KILLERS).map(|k| scope.spawn(move || killer(k))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let sum = |of: fn(&(u64, u64)) -> u64| counts.iter().map(of).sum::<u64>();
+    println!("{} kills, {} of them with files of the bank on disk", sum(|c| c.0), sum(|c| c.1));
+    assert!(sum(|c| c.0) >= KILLS && sum(|c| c.1) >= KILLS / 5);
+}
+
+#[test]
+fn two_writers_of_one_bank_do_not_disturb_each_other() {
+    let run = trained();
+    let whole = undisturbed(&run);
+    let seed = seed();
+    let mut rng = KeyedRng::new(seed, Stage::DataOrder, (9, 0));
+    for round in 0..8 {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("shards");
+        let mut writers: Vec<_> =
+            (0..3).map(|_| command(run.path(), &out).spawn().unwrap()).collect();
+        // In every second round one of them is killed.
+        let victim = writers.pop().unwrap();
+        let victim = match round % 2 {
+            0 => victim,
+            _ => {
+                let mut victim = victim;
+                std::thread::sleep(Duration::from_micros((1e5 * rng.unit()) as u64));
+                victim.kill().unwrap();
+                victim
+            }
+        };
+        for writer in writers {
+            let output = writer.wait_with_output().unwrap();
+            assert!(output.status.success(), "round {round}: {}", text(&output.stderr));
+        }
+        let output = victim.wait_with_output().unwrap();
+        assert!(round % 2 == 1 || output.status.success(), "{}", text(&output.stderr));
+        // A killed one may have been about to begin anew what was just committed.
+        let _ = std::fs::remove_dir_all(folder.path().join("shards.partial"));
+        assert_whole(&out, &whole);
+    }
+}
+
+#[test]
+fn partitions_made_at_once_and_committed_are_the_same_bank() {
+    let run = trained();
+    let whole = undisturbed(&run);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("shards");
+    let commit = || Command::new(PROGRAM).args(["commit", out.to_str().unwrap()]).output().unwrap();
+    let refused = text(&commit().stderr);
+    assert!(refused.contains("nothing is waiting to be committed"), "{refused}");
+    // The second partition of three twice, once of two, and again when all is there.
+    let made = |parts: &[&str]| {
+        let start = |part: &&str| command(run.path(), &out).env(PARTITION, part).spawn().unwrap();
+        let all: Vec<_> = parts.iter().map(start).collect();
+        for one in all {
+            let output = one.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+    };
+    made(&["1/3", "2/3", "2/3", "2/2"]);
+    assert!(matches!(Bank::open(&out), Err(BankError::Unfinished { .. })));
+    let output: Output = commit();
+    assert_eq!(output.status.code(), Some(3));
+    let message = text(&output.stderr);
+    assert!(message.contains("missing: ") && message.contains(" of "), "{message}");
+    made(&["3/3"]);
+    let before = files(&folder.path().join("shards.partial/bank"));
+    made(&["3/3", "1/3"]);
+    assert!(files(&folder.path().join("shards.partial/bank")) == before);
+    // Damage after a shard was marked is found before it is a bank.
+    let shard = folder.path().join("shards.partial/bank/train-00001.parquet");
+    let mut bytes = before["train-00001.parquet"].clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    let output = commit();
+    assert_eq!(output.status.code(), Some(3));
+    let message = text(&output.stderr);
+    assert!(message.contains("missing: train-00001.parquet"), "{message}");
+    made(&["2/3"]);
+    let output = commit();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_whole(&out, &whole);
+    assert!(text(&commit().stdout).contains("committed already"));
+}
+
+/// Runs a child whose bank is on a file system of `bytes`, whose content is then copied to `copy`.
+fn on_small_disk(run: &Path, copy: &Path, bytes: usize) -> Output {
+    let disk = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=$1 tmpfs \"$2\" || exit 99; copy=$3; disk=$2; shift 3
+                  \"$@\"; code=$?; cp -a \"$disk/.\" \"$copy\"; exit $code";
+    let inner = command(run, &disk.path().join("shards"));
+    let mut outer = Command::new("unshare");
+    outer.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+    outer.arg(bytes.to_string()).arg(disk.path()).arg(copy);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    outer.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let output = outer.output().unwrap_or_else(|e| panic!("unshare (util-linux): {e}"));
+    let denied = "this test mounts a file system in a user namespace, which is not allowed here";
+    assert_ne!(output.status.code(), Some(99), "{denied}: {}", text(&output.stderr));
+    output
+}
+
+#[test]
+fn on_a_full_disk_a_bank_stops_and_goes_on_elsewhere() {
+    let run = trained();
+    let whole = undisturbed(&run);
+    // Files take whole pages of the small disk.
+    let pages: usize = whole.values().map(|content| content.len().div_ceil(4096)).sum();
+    let mut full = 0;
+    for share in 1..12 {
+        let folder = tempfile::tempdir().unwrap();
+        let output = on_small_disk(run.path(), folder.path(), 4096 * (3 + pages * share / 5));
+        let out = folder.path().join("shards");
+        assert_nothing_or_whole(&out, &whole);
+        let message = text(&output.stderr);
+        if !output.status.success() {
+            full += 1;
+            assert!(message.contains("No space left on device"), "{message}");
+            assert!(message.contains("cannot be written"), "{message}");
+            let partial = folder.path().join("shards.partial");
+            for (name, content) in files(&partial.join("bank")) {
+                let finished = partial.join(&name).with_extension("json").exists();
+                assert!(!finished || whole[&name] == content, "{name}");
+            }
+            let names = std::fs::read_dir(&partial).unwrap().map(|e| e.unwrap().file_name());
+            let left: Vec<_> = names.filter(|n| n.to_str().unwrap().ends_with(".tmp")).collect();
+            assert!(left.is_empty(), "{left:?}");
+        }
+        make(run.path(), &out, &[], |_| {}, &Silent, &Interrupt::default()).unwrap();
+        assert_whole(&out, &whole);
+    }
+    assert!((3..11).contains(&full), "{full} of 11 disks were full");
+}
+
+/// Asks to stop after some rows, and keeps what it is told.
+struct Stop {
+    counts: std::sync::atomic::AtomicBool,
+    left: std::sync::atomic::AtomicI64,
+    stop: Interrupt,
+    lines: std::sync::Mutex<Vec<String>>,
+}
+
+impl Progress for Stop {
+    fn start(&self, label: &str, _: u64, _: &'static str) {
+        self.counts.store(label == "feature maps", std::sync::atomic::Ordering::SeqCst);
+    }
+    fn advance(&self, units: u64) {
+        if !self.counts.load(std::sync::atomic::Ordering::SeqCst) {
+            return;
+        }
+        let before = self.left.fetch_sub(units as i64, std::sync::atomic::Ordering::SeqCst);
+        if before <= units as i64 {
+            self.stop.request();
+        }
+    }
+    fn status(&self, _: &str) {}
+    fn finish(&self) {}
+    fn line(&self, text: &str) {
+        self.lines.lock().unwrap().push(text.into());
+    }
+}
+
+#[test]
+fn an_interrupt_finishes_the_shard_in_hand_and_the_run_goes_on_from_there() {
+    let run = trained();
+    let whole = undisturbed(&run);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("shards");
+    let mut done = 0;
+    for rows in [1, 7, 40] {
+        let stop = Interrupt::default();
+        let left = rows.into();
+        let progress =
+            Stop { counts: false.into(), left, stop: stop.clone(), lines: Default::default() };
+        let error = make(run.path(), &out, &[], |_| {}, &progress, &stop).unwrap_err();
+        let FeaturesError::Interrupted { state } = error else { panic!("{error}") };
+        assert!(state.shards_done > done && state.shards_done < state.shards, "{state}");
+        let lines = progress.lines.into_inner().unwrap();
+        assert!(lines.iter().any(|line| line.contains("stopping when the shard")), "{lines:?}");
+        let told = format!("{done} of {} shards", state.shards);
+        assert!(done == 0 || lines.iter().any(|line| line.contains(&told)), "{lines:?}");
+        done = state.shards_done;
+    }
+    // A finished shard that was damaged since, a marker that is none, and one of another run.
+    let partial = folder.path().join("shards.partial");
+    let shard = partial.join("bank/train-00000.parquet");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    std::fs::write(partial.join("train-00001.json"), "{\"split\":").unwrap();
+    let marker = partial.join("train-00002.json");
+    let foreign = std::fs::read_to_string(&marker)
+        .unwrap()
+        .replace("weights_sha256\":\"", "weights_sha256\":\"ab");
+    std::fs::write(&marker, foreign).unwrap();
+    let go = Interrupt::default();
+    let error = make(run.path(), &out, &[], |_| {}, &Silent, &go).unwrap_err().to_string();
+    assert!(error.contains("weights_sha256 is ab") && error.contains("--overwrite"), "{error}");
+    make(run.path(), &out, &[], |request| request.overwrite = true, &Silent, &go).unwrap();
+    assert_whole(&out, &whole);
+}
+
+#[test]
+fn what_was_begun_with_other_settings_is_refused_and_said() {
+    let run = trained();
+    let whole = undisturbed(&run);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("shards");
+    let part = |request: &mut FeaturesRequest| request.partition = Some("2/3".parse().unwrap());
+    let go = Interrupt::default();
+    let other = |what: &str, more: &[&str]| {
+        let error = make(run.path(), &out, more, part, &Silent, &go).unwrap_err().to_string();
+        assert!(error.contains(what) && error.contains("was begun there"), "{error}");
+    };
+    let made = make(run.path(), &out, &[], part, &Silent, &go).unwrap();
+    let state = made.state.unwrap();
+    assert_eq!(state.shards_done, (state.shards + 1) / 3);
+    other("views.count is 3, not 2", &["features.views=2"]);
+    other("views.seed is 0, not 5", &["seed=5"]);
+    other("features.batch_size is 5, not 4", &["features.batch_size=4"]);
+    other("features.compression_level is 1, not 3", &["features.compression_level=3"]);
+    other("precision is f16, not f32", &["features.precision=\"f32\""]);
+    // With leave to replace it, what differs is made again; files of the other plan do not stay.
+    let more = ["features.batch_size=3"];
+    let replace = |request: &mut FeaturesRequest| request.overwrite = true;
+    let made = make(run.path(), &out, &more, replace, &Silent, &go).unwrap();
+    assert!(made.state.is_none());
+    let error = make(run.path(), &out, &[], |_| {}, &Silent, &go).map(|made| made.already_done);
+    assert!(error.unwrap(), "the size of batches decides no row");
+    std::fs::write(out.join("notes.txt"), "mine").unwrap();
+    make(run.path(), &out, &[], replace, &Silent, &go).unwrap();
+    // What is not of the bank stays with it.
+    assert_eq!(std::fs::read(out.join("notes.txt")).unwrap(), b"mine");
+    std::fs::remove_file(out.join("notes.txt")).unwrap();
+    assert_whole(&out, &whole);
+}
