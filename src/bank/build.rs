@@ -22,7 +22,7 @@ use super::writer::{ClassRow, classes_table};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
 use crate::atomic_file::{self, AtomicFile, WriteError};
 use crate::classifier_file::ClassifierCard;
-use crate::domain::SkippedImage;
+use crate::domain::{LinearHead, SkippedImage};
 use crate::progress::{Interrupt, Progress};
 use crate::weights::Weights;
 
@@ -99,9 +99,7 @@ pub struct Build {
 impl Build {
     /// Where the bank `bank` grows.
     pub fn folder(bank: &Path) -> PathBuf {
-        let mut name = bank.file_name().unwrap_or_default().to_owned();
-        name.push(".partial");
-        bank.with_file_name(name)
+        beside(bank, ".partial")
     }
 
     /// Begins a bank, or takes it up where the same one was begun. `classifier` is the content of its
@@ -398,6 +396,57 @@ impl Build {
         Ok(manifest)
     }
 
+    /// The content of `classes.parquet`: `counts` [C] are the training images of each class.
+    ///
+    /// # Errors
+    /// The Parquet library refuses to write it.
+    pub fn classes_table(&self, counts: &[u64], head: &LinearHead) -> Result<Vec<u8>, BankError> {
+        let class =
+            |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
+        let classes: Vec<ClassRow> =
+            self.format.class_names.iter().zip(counts).map(class).collect();
+        classes_table(&self.format, &classes, head)
+    }
+
+    /// Begins to make files of the bank `bank` anew, in `NAME.repair` beside it.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn repair(
+        bank: &Path,
+        plan: BuildPlan,
+        class_names: Vec<String>,
+    ) -> Result<Self, BankError> {
+        let dir = beside(bank, ".repair");
+        remove_all(&dir)?;
+        atomic_file::create_dir(&dir.join(FILES))?;
+        Ok(Self::of(bank, dir, plan, class_names))
+    }
+
+    /// Puts the shards that were made anew, and other files with their content, into the bank; then its
+    /// manifest, where it is another.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn end_repair(
+        self,
+        shards: &[&PlannedShard],
+        others: &[(&str, Vec<u8>)],
+        manifest: Option<&Manifest>,
+    ) -> Result<(), BankError> {
+        for shard in shards {
+            let place = self.bank.join(&shard.file);
+            fs::rename(self.path(shard), &place).map_err(WriteError::at(&place))?;
+        }
+        for (name, content) in others {
+            atomic_file::write(&self.bank.join(name), content)?;
+        }
+        if let Some(manifest) = manifest {
+            manifest.save(&self.bank)?;
+        }
+        Ok(remove_all(&self.dir)?)
+    }
+
     /// Whether the commit may take the bank's place.
     fn may_replace(&self, overwrite: bool) -> Result<(), BankError> {
         if overwrite || !self.bank.join(MANIFEST_FILE).exists() {
@@ -451,6 +500,13 @@ impl Build {
         }
         remove_all(&dir)
     }
+}
+
+/// The folder beside a bank whose name is the bank's and `suffix`.
+fn beside(bank: &Path, suffix: &str) -> PathBuf {
+    let mut name = bank.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    bank.with_file_name(name)
 }
 
 /// Removes a folder that other processes may be removing, or still writing to, as well.

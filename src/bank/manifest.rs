@@ -392,6 +392,14 @@ impl Manifest {
         first_difference("", &described(self), &described(wanted))
     }
 
+    /// Length and hash that a file of the bank should have; `None` where it is no file of it.
+    pub fn entry(&self, file: &str) -> Option<(u64, String)> {
+        let shards = self.splits.values().flat_map(|split| &split.shards);
+        let shard = |shard: &ShardEntry| (shard.bytes, shard.sha256.clone());
+        let of_shard = shards.into_iter().find(|shard| shard.file == file).map(shard);
+        of_shard.or_else(|| self.files.get(file).map(|f| (f.bytes, f.xxh3.to_string())))
+    }
+
     /// Bytes of all files but the manifest.
     pub fn total_bytes(&self) -> u64 {
         let shards = self.splits.values().flat_map(|s| &s.shards).map(|s| s.bytes);

@@ -39,7 +39,7 @@ pub struct Cli {
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// CPU threads [default: all]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", overrides_with = "threads")]
     pub threads: Option<NonZero<usize>>,
     /// What to do.
     #[command(subcommand)]
@@ -171,7 +171,7 @@ pub struct RunArgs {
     #[arg(long, visible_alias = "images", value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Where to compute: auto (the first GPU, else the CPU), cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", overrides_with = "device")]
     pub device: String,
     /// Change a setting of the pipeline, such as train.epochs=40; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
@@ -236,6 +236,12 @@ pub struct FeaturesArgs {
     /// them a bank
     #[arg(long, value_name = "i/N", value_parser = str::parse::<Partition>)]
     pub partition: Option<Partition>,
+    /// Make the partitions in N processes at once; where there are GPUs, each process gets its own in turn
+    #[arg(long, value_name = "N", conflicts_with_all = ["partition", "measure_forward"])]
+    pub jobs: Option<NonZero<usize>>,
+    /// One of the processes of --jobs: prints the rows of each batch
+    #[arg(long, hide = true, requires = "partition")]
+    pub worker: bool,
     /// Also time the bare forward pass over the same batches, to compare with the whole
     #[arg(long)]
     pub measure_forward: bool,

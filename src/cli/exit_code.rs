@@ -139,11 +139,13 @@ fn features(error: &FeaturesError) -> u8 {
         FeaturesError::Bank(e) => bank(e),
         FeaturesError::Interrupted { .. }
         | FeaturesError::InterruptedCheck
+        | FeaturesError::InterruptedRepair { .. }
         | FeaturesError::InterruptedRecalibration
         | FeaturesError::InterruptedFit => INTERRUPTED,
         FeaturesError::Backbone(_)
         | FeaturesError::Classes { .. }
         | FeaturesError::Write(_)
+        | FeaturesError::Jobs { .. }
         | FeaturesError::Diverged => FAILED,
     }
 }

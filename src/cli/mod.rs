@@ -58,7 +58,10 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
     }
     let context = Context {
         engine,
-        screen: Screen::new(cli.quiet),
+        screen: match &cli.command {
+            Command::Features(args) if args.worker => Screen::counts(),
+            _ => Screen::new(cli.quiet),
+        },
         interrupt: catch_interrupts(),
         threads: cli.threads.map(std::num::NonZero::get),
         json: cli.json,

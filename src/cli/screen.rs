@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,6 +16,8 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Where progress goes.
 pub(super) enum Screen {
     Quiet,
+    /// Counts alone, one a line, on standard output, for the process that started this one.
+    Counts(AtomicBool),
     Plain(Mutex<Plain>),
     Bars(Mutex<ProgressBar>),
 }
@@ -52,7 +55,14 @@ impl Screen {
     }
 }
 
+/// The work whose units another process counts.
+const COUNTED: &str = "feature maps";
+
 impl Screen {
+    pub(super) fn counts() -> Self {
+        Self::Counts(AtomicBool::new(false))
+    }
+
     /// A line on standard error that `--quiet` does not silence.
     pub(super) fn warning(&self, text: &str) {
         eprintln!("warning: {text}");
@@ -97,6 +107,7 @@ impl Progress for Screen {
     fn start(&self, label: &str, total: u64, unit: &'static str) {
         match self {
             Self::Quiet => {}
+            Self::Counts(counted) => counted.store(label == COUNTED, Ordering::Relaxed),
             Self::Plain(plain) => {
                 let now = Instant::now();
                 let (label, status) = (label.into(), String::new());
@@ -131,6 +142,11 @@ impl Progress for Screen {
     fn advance(&self, units: u64) {
         match self {
             Self::Quiet => {}
+            Self::Counts(counted) => {
+                if counted.load(Ordering::Relaxed) {
+                    super::print_text(&format!("{units}\n"));
+                }
+            }
             Self::Plain(plain) => {
                 let mut plain = plain.lock().expect("no panic while held");
                 plain.done += units;
@@ -145,7 +161,7 @@ impl Progress for Screen {
 
     fn status(&self, text: &str) {
         match self {
-            Self::Quiet => {}
+            Self::Quiet | Self::Counts(_) => {}
             Self::Plain(plain) => plain.lock().expect("no panic while held").status = text.into(),
             Self::Bars(bar) => {
                 bar.lock().expect("no panic while held").set_message(text.to_string())
@@ -161,7 +177,7 @@ impl Progress for Screen {
 
     fn line(&self, text: &str) {
         match self {
-            Self::Quiet => {}
+            Self::Quiet | Self::Counts(_) => {}
             Self::Plain(_) => eprintln!("{text}"),
             // Above the bar, if one is drawn.
             Self::Bars(bar) => {

@@ -42,7 +42,7 @@ pub(super) enum Source<'a> {
 
 /// What was made in this run.
 #[derive(Default)]
-struct Made {
+pub(super) struct Made {
     secs: f64,
     rows: u64,
     bytes: u64,
@@ -111,18 +111,26 @@ impl Making<'_> {
                 head,
                 precision: build.plan.manifest.precision,
             };
+            let begin = Instant::now();
             let finished = match source {
+                Source::Images(_) if let Some(elsewhere) = request.elsewhere => {
+                    elsewhere(todo.iter().map(|shard| shard.len()).sum())?;
+                    made.secs = begin.elapsed().as_secs_f64();
+                    vec![]
+                }
                 Source::Images(start) => self.pass(&build, &todo, &maker, start, &mut made)?,
                 Source::Maps(bank) => refit::write(self, bank, &build, &todo, &maker)?,
             };
             for (place, result) in finished {
-                made.bytes += result.shard.bytes;
-                made.rows += result.shard.rows;
                 results[place] = Some(result);
             }
         }
         // What other processes have made meanwhile.
         build.check(&mut results, overwrite, *progress, &Interrupt::default())?;
+        for result in todo.iter().filter_map(|shard| results[shard.place].as_ref()) {
+            made.bytes += result.shard.bytes;
+            made.rows += result.shard.rows;
+        }
         let state = build.state(&results);
         let mine = |shard: &&PlannedShard| self.partition.is_none_or(|part| part.has(shard));
         if build.shards().iter().filter(mine).any(|shard| results[shard.place].is_none()) {
@@ -156,7 +164,7 @@ impl Making<'_> {
     }
 
     /// What the bank will be.
-    fn plan(&self, manifest: Manifest) -> BuildPlan {
+    pub(super) fn plan(&self, manifest: Manifest) -> BuildPlan {
         let features = &self.request.loaded.pipeline.features;
         let dataset = self.request.dataset;
         let training = (dataset.train.len() * features.views) as u64;
@@ -172,7 +180,7 @@ impl Making<'_> {
     }
 
     /// Runs the network over the images of some shards.
-    fn pass(
+    pub(super) fn pass(
         &self,
         build: &Build,
         todo: &[&PlannedShard],

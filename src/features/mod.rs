@@ -7,6 +7,7 @@ mod making;
 mod network;
 mod pass;
 mod refit;
+mod repair;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use crate::weights::{Weights, WeightsError};
 
 use making::{Making, Source};
 pub use network::{RECALIBRATED_FILE, TorchNetwork, TorchRequest};
+pub use repair::{RepairOutcome, repair};
 
 /// What can go wrong while a bank is made.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +76,27 @@ pub enum FeaturesError {
     /// The user stopped the run while batch statistics were estimated.
     #[error("interrupted while batch statistics were estimated\n  The same command starts again.")]
     InterruptedRecalibration,
+    /// A process that made a part of the bank has failed.
+    #[error(
+        "not all processes have done their part: {message}\n  What they said stands above; the same command goes on from what is done."
+    )]
+    Jobs {
+        /// Which, and how.
+        message: String,
+    },
     /// The user stopped the run while finished shards were compared with their checksums.
     #[error("interrupted while finished shards were checked\n  The same command starts again.")]
     InterruptedCheck,
+    /// The user stopped a repair.
+    #[error(
+        "interrupted after {done} of {of} files; the bank is as it was\n  The same command starts again."
+    )]
+    InterruptedRepair {
+        /// Files made.
+        done: usize,
+        /// Files wanted.
+        of: usize,
+    },
     /// The user stopped the run while the classifier was fitted.
     #[error(
         "interrupted while the classifier was fitted; the maps are kept\n  The same command goes on from them."
@@ -102,6 +122,9 @@ pub struct FeaturesRequest<'a> {
     pub overwrite: bool,
     /// Make only these shards, and no bank of them; `None`: all that are missing, and the bank.
     pub partition: Option<Partition>,
+    /// Has the missing shards made by other processes, in place of this one; it is told how many rows
+    /// they have.
+    pub elsewhere: Option<&'a (dyn Fn(u64) -> Result<(), FeaturesError> + Sync)>,
     /// Time the bare forward pass over the same batches first.
     pub measure_forward: bool,
 }

@@ -35,6 +35,14 @@ fn a_bank_made_by_libtorch_opens_in_duckdb_and_pandas() {
     assert_eq!(made["rows"], 43 * 3 + 24);
     assert!(made["forward_images_per_sec"].as_f64().unwrap() > 0.0);
     let shards = out.join("shards");
+    // The same in two processes.
+    let jobs = dir.path().join("jobs");
+    std::fs::create_dir(&jobs).unwrap();
+    std::fs::copy(out.join("model.safetensors"), jobs.join("model.safetensors")).unwrap();
+    let divided = done(&["features", str(&pipeline), "--out", str(&jobs), "--jobs", "2"]);
+    assert_eq!((&divided["rows"], &divided["top1"]), (&made["rows"], &made["top1"]));
+    let manifest = |run: &Path| std::fs::read(run.join("shards/manifest.json")).unwrap();
+    assert!(manifest(&jobs) == manifest(&out));
     let tuned = done(&["finetune", str(&shards), "--config", str(&pipeline)]);
     assert_eq!(tuned["class_names"].as_array().unwrap().len(), 4);
     // The bank's Phase-I accuracy is the one that training measured with the whole network.

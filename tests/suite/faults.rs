@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fsa_bank::bank::{Bank, BankError};
+use fsa_bank::bank::{Bank, BankError, Manifest};
 use fsa_bank::config::load;
 use fsa_bank::dataset::Dataset;
 use fsa_bank::features::{self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel};
@@ -35,6 +35,18 @@ fn make(
     progress: &dyn Progress,
     stop: &Interrupt,
 ) -> Result<FeaturesOutcome, FeaturesError> {
+    prepared(run, out, more, change, |request, model| features::run(request, model, progress, stop))
+}
+
+/// Does something with the network and the images of a run.
+fn prepared<T>(
+    run: &Path,
+    out: &Path,
+    more: &[&str],
+    change: impl FnOnce(&mut FeaturesRequest),
+    with: impl FnOnce(&FeaturesRequest, FrozenModel) -> Result<T, FeaturesError>,
+) -> Result<T, FeaturesError> {
+    let (progress, stop) = (&Silent, &Interrupt::default());
     let overrides: Vec<String> = SETTINGS.iter().chain(more).map(|s| s.to_string()).collect();
     let mut loaded = load(&run.join("tiny.toml"), &overrides).unwrap();
     loaded.pipeline.dataset.path = run.join("images");
@@ -49,10 +61,11 @@ fn make(
         out,
         overwrite: false,
         partition: None,
+        elsewhere: None,
         measure_forward: false,
     };
     change(&mut request);
-    features::run(&request, model, progress, stop)
+    with(&request, model)
 }
 
 /// Does nothing but in a process of its own, which the other tests start.
@@ -420,4 +433,51 @@ fn what_was_begun_with_other_settings_is_refused_and_said() {
     assert_eq!(std::fs::read(out.join("notes.txt")).unwrap(), b"mine");
     std::fs::remove_file(out.join("notes.txt")).unwrap();
     assert_whole(&out, &whole);
+}
+
+#[test]
+fn damaged_files_alone_are_made_anew() {
+    let run = trained();
+    let whole = undisturbed(&run);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("shards");
+    let go = Interrupt::default();
+    make(run.path(), &out, &[], |_| {}, &Silent, &go).unwrap();
+    let damaged =
+        ["train-00003.parquet", "test-00001.parquet", "classes.parquet"].map(String::from);
+    let damage = || {
+        std::fs::remove_file(out.join(&damaged[0])).unwrap();
+        std::fs::write(out.join(&damaged[1]), "no shard").unwrap();
+        let mut classes = whole[&damaged[2]].clone();
+        classes[40] ^= 4;
+        std::fs::write(out.join(&damaged[2]), classes).unwrap();
+    };
+    let repair = |more: &[&str]| {
+        prepared(
+            run.path(),
+            &out,
+            more,
+            |_| {},
+            |request, model| features::repair(request, model, &damaged, &Silent, &go),
+        )
+    };
+    damage();
+    let refused = repair(&["features.views=2"]).unwrap_err().to_string();
+    assert!(refused.contains("views.count is 3, not 2"), "{refused}");
+    let done = repair(&[]).unwrap();
+    assert_eq!((done.restored.as_slice(), done.changed.len()), (damaged.as_slice(), 0));
+    assert_whole(&out, &whole);
+    // Where a network on another device has rounded otherwise, the manifest takes what was made.
+    let (mut manifest, _) = Manifest::load(&out).unwrap();
+    let entry = &mut manifest.splits.get_mut("train").unwrap().shards[3];
+    (entry.sha256, entry.footer_xxh3) = ("0".repeat(64), Default::default());
+    manifest.save(&out).unwrap();
+    damage();
+    assert_eq!(repair(&[]).unwrap().changed, [damaged[0].clone()]);
+    assert_whole(&out, &whole);
+    // Other images are refused.
+    let grey = run.path().join("images/train/colour-0/000.png");
+    image::RgbImage::from_pixel(20, 16, image::Rgb([9; 3])).save(&grey).unwrap();
+    let refused = repair(&[]).unwrap_err().to_string();
+    assert!(refused.contains("another dataset"), "{refused}");
 }

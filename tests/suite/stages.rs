@@ -77,6 +77,7 @@ impl Run {
             out: &self.path().join("shards"),
             overwrite: false,
             partition: None,
+            elsewhere: None,
             measure_forward: false,
         };
         let (loaded, dataset) = (&self.loaded, &self.dataset);

@@ -1,5 +1,6 @@
 //! `fsa-bank features`
 
+mod jobs;
 mod onnx;
 
 use std::path::Path;
@@ -73,15 +74,27 @@ fn write_bank(
     dataset: &Dataset,
     model: FrozenModel,
 ) -> anyhow::Result<FeaturesOutcome> {
+    let processes = jobs::Jobs {
+        screen: &context.screen,
+        interrupt: &context.interrupt,
+        threads: context.threads,
+        device: &args.common.device,
+        number: args.jobs.map_or(1, std::num::NonZero::get),
+    };
+    let in_processes = |rows: u64| jobs::run(&processes, rows);
     let request = FeaturesRequest {
         loaded,
         dataset,
         out: &run_folder(&args.common, loaded).join("shards"),
         overwrite: args.common.overwrite,
         partition: args.partition,
+        elsewhere: (processes.number > 1).then_some(&in_processes as _),
         measure_forward: args.measure_forward,
     };
     let outcome = features::run(&request, model, &context.screen, &context.interrupt)?;
+    if args.worker {
+        return Ok(outcome);
+    }
     if context.json {
         print_json(&outcome)?;
     } else {
