@@ -27,6 +27,7 @@ pub mod sampler;
 pub mod statistics;
 pub mod sweep;
 pub mod train;
+pub mod verify;
 pub mod weights;
 
 /// Bytes as lower-case hexadecimal digits.

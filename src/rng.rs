@@ -39,6 +39,8 @@ pub enum Stage {
     Mixup = 14,
     /// Images that a cut to a long tail keeps: key (class, 0).
     LongTail = 15,
+    /// Rows of a bank whose pooled vector and activation map are computed anew: key (part, 0).
+    VerifiedRows = 16,
 }
 
 /// SplitMix64 over a keyed start.

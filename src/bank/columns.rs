@@ -9,7 +9,9 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy, RowSelector,
 };
+use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::ChunkReader;
 
 use super::BankError;
 use super::schema::MAP_COLUMN;
@@ -98,7 +100,33 @@ pub(super) fn select(rows: &[(usize, usize)]) -> RowSelection {
 
 type Batches = ParquetRecordBatchReader;
 
-/// A reader of some columns of one row group.
+/// A reader of some columns of one row group; `selection` has the rows and how many come at a time.
+pub(super) fn group_batches<T: ChunkReader + 'static>(
+    bytes: T,
+    metadata: ArrowReaderMetadata,
+    group: usize,
+    columns: &[&str],
+    selection: Option<(RowSelection, usize)>,
+) -> Result<Batches, ParquetError> {
+    let schema = metadata.parquet_schema();
+    let leaves: Vec<usize> = (0..schema.num_columns())
+        .filter(|&i| columns.contains(&schema.column(i).path().parts()[0].as_str()))
+        .collect();
+    let mask = ProjectionMask::leaves(schema, leaves);
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
+        .with_row_groups(vec![group])
+        .with_projection(mask);
+    match selection {
+        None => builder.build(),
+        Some((selection, batch_rows)) => builder
+            .with_row_selection(selection)
+            .with_row_selection_policy(RowSelectionPolicy::Selectors)
+            .with_batch_size(batch_rows)
+            .build(),
+    }
+}
+
+/// The same from a shard whose bytes are checked as they are read.
 pub(super) fn open_group(
     file: &VerifiedShard,
     metadata: Arc<ParquetMetaData>,
@@ -106,26 +134,9 @@ pub(super) fn open_group(
     columns: &[&str],
     selection: Option<(RowSelection, usize)>,
 ) -> Result<Batches, BankError> {
-    let build = || {
-        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
-        let schema = metadata.parquet_schema();
-        let leaves: Vec<usize> = (0..schema.num_columns())
-            .filter(|&i| columns.contains(&schema.column(i).path().parts()[0].as_str()))
-            .collect();
-        let mask = ProjectionMask::leaves(schema, leaves);
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.session(), metadata)
-            .with_row_groups(vec![group])
-            .with_projection(mask);
-        match selection {
-            None => builder.build(),
-            Some((selection, batch_rows)) => builder
-                .with_row_selection(selection)
-                .with_row_selection_policy(RowSelectionPolicy::Selectors)
-                .with_batch_size(batch_rows)
-                .build(),
-        }
-    };
-    build().map_err(|e| file.decode_error(&e))
+    ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())
+        .and_then(|metadata| group_batches(file.session(), metadata, group, columns, selection))
+        .map_err(|e| file.decode_error(&e))
 }
 
 pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {

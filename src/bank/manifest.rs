@@ -355,14 +355,18 @@ impl Manifest {
         Checksum::of(&serde_json::to_vec(&unsealed).expect("a manifest is JSON"))
     }
 
+    /// The text that is written of these values, the seal included, as it is.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a manifest is JSON") + "\n"
+    }
+
     /// Writes the manifest, sealed by its checksum: from then on the folder is a bank.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), WriteError> {
         let unsealed = Self { manifest_xxh3: Checksum::default(), ..self.clone() };
-        let mut text = serde_json::to_string_pretty(&unsealed).expect("a manifest is JSON");
-        text.push('\n');
+        let mut text = unsealed.text();
         let checksum = Checksum::of(text.as_bytes());
         let at = text.rfind(&seal_text(Checksum::default())).expect("the last field");
         text.replace_range(

@@ -6,6 +6,7 @@
 
 mod build;
 mod columns;
+mod examine;
 mod index;
 mod manifest;
 mod plan;
@@ -22,6 +23,9 @@ use crate::weights::WeightsError;
 
 pub use build::{Build, BuildState, Committed, ShardResult};
 pub use columns::{Column, RowValues};
+pub use examine::{
+    ClassTable, DamagedRange, Decoded, ExaminedGroup, ExaminedShard, Lists, read_file,
+};
 pub use index::{RowIndex, RowRequest, Rows};
 pub use manifest::{
     CLASSES_FILE, CLASSIFIER_FILE, Checksum, DatasetCard, FORMAT_VERSION, FileEntry, MANIFEST_FILE,

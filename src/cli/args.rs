@@ -9,6 +9,7 @@ use crate::config::FinetuneConfig;
 use crate::dataset::Skipped;
 use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
+use crate::verify::Sample;
 use clap::{Args, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
@@ -22,6 +23,7 @@ Examples:
   fsa-bank export runs/demo --onnx demo.onnx --classifier runs/demo/finetune/.../classifier.safetensors
   fsa-bank predict demo.onnx photos/         class and probability of each image
   fsa-bank inspect runs/demo/shards/         see what the bank holds
+  fsa-bank verify runs/demo/shards/          check that every byte and value of it is right
   fsa-bank dataset stats pipelines/demo.toml see how long the tail is";
 
 /// Feature banks for long-tailed image classification.
@@ -73,6 +75,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show what a bank is: model, classes, head and tail, confusing classes, masks, bytes
     Inspect(InspectArgs),
+    /// Check a whole bank: every byte, every value, and what follows from what
+    Verify(VerifyArgs),
     /// The images themselves: class sizes (stats), what is wrong with them (check), where they come
     /// from (fetch)
     #[command(subcommand)]
@@ -443,6 +447,17 @@ pub struct InspectArgs {
     /// Thresholds, head ratio and number of confusing classes.
     #[command(flatten)]
     pub settings: InspectSettings,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Folder of the bank, such as runs/demo/shards
+    pub bank: PathBuf,
+    /// Training rows whose pooled vector, activation map and zero locations are computed anew from their
+    /// map and the classifier: a number, spread over all shards, or `all`
+    #[arg(long, value_name = "N|all", default_value = "1000")]
+    pub sample: Sample,
 }
 
 /// The settings of Phase-II that decide what `inspect` counts.

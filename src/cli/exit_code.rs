@@ -10,6 +10,7 @@ use crate::fetch::FetchError;
 use crate::finetune::FinetuneError;
 use crate::proposal::ProposalError;
 use crate::train::TrainError;
+use crate::verify::VerifyError;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -46,6 +47,13 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
         return match error {
             CheckError::Dataset(_) | CheckError::Faulty { .. } => INVALID_DATA,
             CheckError::Interrupted { .. } => INTERRUPTED,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<VerifyError>() {
+        return match error {
+            VerifyError::Bank(e) => bank(e),
+            VerifyError::Faulty { .. } => INVALID_DATA,
+            VerifyError::Interrupted { .. } => INTERRUPTED,
         };
     }
     if let Some(error) = error.downcast_ref::<FetchError>() {

@@ -20,6 +20,7 @@ mod screen;
 mod settings;
 mod sweep;
 mod train;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -79,6 +80,7 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Inspect(args) => inspect::run(&context, &args),
+        Command::Verify(args) => verify::run(&context, &args),
         Command::Dataset(args) => dataset::run(&context, &args),
     }
 }

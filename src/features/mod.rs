@@ -36,6 +36,7 @@ use crate::weights::{Weights, WeightsError};
 use making::{Making, Source};
 pub use network::{RECALIBRATED_FILE, TorchNetwork, TorchRequest};
 pub use repair::{RepairOutcome, repair};
+pub(crate) use rows::round;
 
 /// What can go wrong while a bank is made.
 #[derive(Debug, thiserror::Error)]

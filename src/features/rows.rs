@@ -82,7 +82,7 @@ impl RowMaker<'_> {
 }
 
 /// Rounds values to what `precision` can hold; too large a value becomes infinite.
-fn round(values: &mut [f32], precision: Precision) {
+pub(crate) fn round(values: &mut [f32], precision: Precision) {
     match precision {
         Precision::F32 => {}
         Precision::F16 => {

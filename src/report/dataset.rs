@@ -32,7 +32,7 @@ pub(super) fn thousands(n: u64) -> String {
 }
 
 /// `1 class`, `3 classes`
-fn counted(n: usize, one: &str, more: &str) -> String {
+pub(super) fn counted(n: usize, one: &str, more: &str) -> String {
     format!("{} {}", thousands(n as u64), if n == 1 { one } else { more })
 }
 

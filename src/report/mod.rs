@@ -8,6 +8,7 @@ mod picture;
 mod predictions;
 mod table;
 mod text;
+mod verify;
 
 pub use class_sizes::class_sizes_svg;
 pub use comparison::{compare_csv, compare_markdown, compare_text, sweep_csv, sweep_text};
@@ -16,3 +17,4 @@ pub use picture::accuracy_svg;
 #[cfg(feature = "onnx")]
 pub use predictions::{predictions_csv, predictions_parquet, predictions_text};
 pub use text::{bytes_text, finetune_text, score_text, summary_text};
+pub use verify::verify_text;

@@ -9,6 +9,7 @@ use fsa_bank::bank::{
 };
 use fsa_bank::config::Precision;
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
+use fsa_bank::eval::{Classifier, Prediction};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::Weights;
 
@@ -64,14 +65,15 @@ impl BankSpec {
         let head = self.head();
         let activation = augment::activation(&feature_map, head.class_weight(ClassId(label)));
         let pooled = augment::pooled(&feature_map, channels);
+        let Prediction { class, confidence } = Classifier::plain(head).predict(&pooled)[0];
         let mut row = TrainRow {
             head: RowHead {
                 sample_id,
                 view,
                 path: format!("train/{sample_id}"),
                 label,
-                predicted: fsa_bank::eval::predict(&pooled, &head)[0],
-                confidence: 0.5,
+                predicted: class,
+                confidence,
                 pooled,
             },
             cam: augment::normalise(&activation),

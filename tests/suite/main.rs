@@ -32,3 +32,4 @@ mod references;
 mod stages;
 mod studies;
 mod tables;
+mod verify;

@@ -84,6 +84,7 @@ fn stages_do_not_reach_up_or_sideways() {
         "statistics",
         "fetch",
         "report",
+        "verify",
         "cli",
     ];
     for (name, text) in sources() {

@@ -1,0 +1,450 @@
+//! A bank's files taken apart to be examined: every byte is compared with what it should be, and damage
+//! in one part leaves the others readable. Values come as they are stored; nothing is checked of them.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{Field, Float32Type, Int32Type, Int64Type, Schema};
+use bytes::{Buf, Bytes};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelector,
+};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::reader::{ChunkReader, Length};
+use sha2::{Digest, Sha256};
+
+use super::columns::group_batches;
+use super::manifest::{Checksum, FileEntry, ShardEntry};
+use super::schema::{MAP_COLUMN, classes_schema, describe_columns};
+use super::verified::{Place, VerifiedShard, read_whole};
+use super::{BankError, CLASSES_FILE};
+
+/// Lists of a column, one a row.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Lists<T> {
+    /// Where each list begins in `values`, and where the last one ends.
+    offsets: Vec<usize>,
+    /// All values.
+    values: Vec<T>,
+}
+
+impl<T> Lists<T> {
+    /// Lists.
+    pub fn len(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The list of one row.
+    pub fn of(&self, row: usize) -> &[T] {
+        &self.values[self.offsets[row]..self.offsets[row + 1]]
+    }
+
+    /// The lists in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[T]> {
+        (0..self.len()).map(|row| self.of(row))
+    }
+}
+
+impl<T> Lists<T> {
+    /// Adds the lists of an array; `append` adds some of the values of all its lists.
+    fn extend(
+        &mut self,
+        array: &ArrayRef,
+        append: impl Fn(&mut Vec<T>, &ArrayRef, Range<usize>) -> Option<()>,
+    ) -> Option<()> {
+        let lists = array.as_list_opt::<i32>()?;
+        let offsets = lists.value_offsets();
+        let (first, last) = (*offsets.first()? as usize, *offsets.last()? as usize);
+        let base = self.values.len();
+        append(&mut self.values, lists.values(), first..last)?;
+        let known = usize::from(!self.offsets.is_empty());
+        self.offsets.extend(offsets.iter().skip(known).map(|&at| base + at as usize - first));
+        Some(())
+    }
+}
+
+/// Bytes that are not those that were written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DamagedRange {
+    /// Column they belong to.
+    pub column: String,
+    /// From and up to, in the file.
+    pub bytes: [u64; 2],
+    /// Checksum of the bytes.
+    pub found: Checksum,
+    /// Checksum in the manifest.
+    pub expected: Checksum,
+}
+
+/// A shard whose footer is whole.
+pub struct ExaminedShard {
+    shard: VerifiedShard,
+    metadata: ArrowReaderMetadata,
+    /// Columns that are those of the contract.
+    usable: Vec<String>,
+    /// Columns of the contract, and of the file, where they differ.
+    other_columns: Option<[String; 2]>,
+}
+
+/// Bytes that are read at a time for a sha256.
+const HASH_BYTES: u64 = 1 << 20;
+/// What every Parquet file begins with.
+const MAGIC: &[u8] = b"PAR1";
+
+impl ExaminedShard {
+    /// Opens a shard, whose columns should be those of `schema`.
+    ///
+    /// # Errors
+    /// It is missing, is of another length, or its footer is damaged: nothing of it can be found.
+    pub fn open(dir: &Path, entry: &ShardEntry, schema: &Schema) -> Result<Self, BankError> {
+        let (shard, metadata) = VerifiedShard::open(dir, entry)?;
+        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())
+            .map_err(|e| shard.decode_error(&e))?;
+        let found = metadata.schema().fields();
+        let as_should = |field: &&Arc<Field>| schema.fields().iter().any(|f| f == *field);
+        let usable = found.iter().filter(as_should).map(|field| field.name().clone()).collect();
+        let other_columns = (found != schema.fields()).then(|| {
+            let list = |schema: &Schema| describe_columns(schema).join(", ");
+            [list(schema), list(&Schema::new(found.clone()))]
+        });
+        Ok(Self { shard, metadata, usable, other_columns })
+    }
+
+    /// The columns of the contract and those of the file, where they differ.
+    pub fn other_columns(&self) -> Option<&[String; 2]> {
+        self.other_columns.as_ref()
+    }
+
+    /// Bytes of the file, from and up to, that no checksum covers and that are not the `PAR1` it
+    /// begins with. A shard as it was written has none.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn uncovered(&self) -> Result<Vec<[u64; 2]>, BankError> {
+        let (mut gaps, mut covered) = (vec![], 0);
+        for range in self.shard.ranges() {
+            if range.start > covered {
+                gaps.push([covered, range.start]);
+            }
+            covered = covered.max(range.start + range.length);
+        }
+        let magic = [0, MAGIC.len() as u64];
+        if let Some(at) = gaps.iter().position(|gap| *gap == magic) {
+            if self.shard.unchecked(0, magic[1])? == MAGIC {
+                gaps.remove(at);
+            }
+        }
+        Ok(gaps)
+    }
+
+    /// sha256 of the whole file; `None` where `stop` says so on the way.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn sha256(&self, stop: &dyn Fn() -> bool) -> Result<Option<String>, BankError> {
+        let (mut hash, length) = (Sha256::new(), Length::len(&self.shard));
+        for start in (0..length).step_by(HASH_BYTES as usize) {
+            if stop() {
+                return Ok(None);
+            }
+            hash.update(self.shard.unchecked(start, HASH_BYTES.min(length - start))?);
+        }
+        Ok(Some(crate::hex(&hash.finalize())))
+    }
+
+    /// Row groups.
+    pub fn row_groups(&self) -> usize {
+        self.metadata.metadata().num_row_groups()
+    }
+
+    /// Reads a row group and compares its bytes with their checksums.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    ///
+    /// # Cost
+    /// The bytes of the row group in memory.
+    pub fn read_group(&self, group: usize) -> Result<ExaminedGroup<'_>, BankError> {
+        let column = |place| match place {
+            Place::Column { group: of, column } if of as usize == group => Some(column as usize),
+            _ => None,
+        };
+        let ranges: Vec<_> = self
+            .shard
+            .ranges()
+            .iter()
+            .filter_map(|range| column(range.place).map(|column| (column, range)))
+            .collect();
+        let start = ranges.iter().map(|(_, range)| range.start).min().unwrap_or(0);
+        let end = ranges.iter().map(|(_, r)| r.start + r.length).max().unwrap_or(start);
+        let bytes = Bytes::from(self.shard.unchecked(start, end - start)?);
+        let mut damaged = vec![];
+        for (column, range) in ranges {
+            let from = (range.start - start) as usize;
+            let found = Checksum::of(&bytes[from..][..range.length as usize]);
+            if found != range.expected {
+                damaged.push(DamagedRange {
+                    column: super::schema::column_name(self.metadata.metadata(), group, column)
+                        .into(),
+                    bytes: [range.start, range.start + range.length],
+                    found,
+                    expected: range.expected,
+                });
+            }
+        }
+        let bytes = GroupBytes { start, bytes, length: Length::len(&self.shard) };
+        Ok(ExaminedGroup { shard: self, group, bytes, damaged })
+    }
+}
+
+/// The bytes of one row group. Its columns are decoded one by one: `None` where a column is damaged
+/// or is not of the contract's type, an error in words where whole bytes do not decode.
+pub struct ExaminedGroup<'a> {
+    shard: &'a ExaminedShard,
+    group: usize,
+    bytes: GroupBytes,
+    damaged: Vec<DamagedRange>,
+}
+
+/// A column, if it can be had.
+pub type Decoded<T> = Result<Option<T>, String>;
+
+impl ExaminedGroup<'_> {
+    /// What is damaged of it.
+    pub fn damaged(&self) -> &[DamagedRange] {
+        &self.damaged
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.bytes.len() as u64
+    }
+
+    /// Its rows.
+    pub fn rows(&self) -> u64 {
+        self.shard.metadata.metadata().row_group(self.group).num_rows() as u64
+    }
+
+    /// A column of integers.
+    ///
+    /// # Errors
+    /// It does not decode.
+    pub fn integers(&self, name: &str) -> Decoded<Vec<i32>> {
+        self.column(name, |all: &mut Vec<i32>, array| {
+            all.extend_from_slice(array.as_primitive_opt::<Int32Type>()?.values());
+            Some(())
+        })
+    }
+
+    /// A column of numbers.
+    ///
+    /// # Errors
+    /// It does not decode.
+    pub fn floats(&self, name: &str) -> Decoded<Vec<f32>> {
+        self.column(name, |all: &mut Vec<f32>, array| {
+            all.extend_from_slice(array.as_primitive_opt::<Float32Type>()?.values());
+            Some(())
+        })
+    }
+
+    /// A column of texts.
+    ///
+    /// # Errors
+    /// It does not decode.
+    pub fn texts(&self, name: &str) -> Decoded<Vec<String>> {
+        self.column(name, |all, array| extend_texts(all, array))
+    }
+
+    /// A column of lists of numbers.
+    ///
+    /// # Errors
+    /// It does not decode.
+    pub fn float_lists(&self, name: &str) -> Decoded<Lists<f32>> {
+        self.column(name, |all: &mut Lists<f32>, array| all.extend(array, append_floats))
+    }
+
+    /// A column of lists of truth values.
+    ///
+    /// # Errors
+    /// It does not decode.
+    pub fn bool_lists(&self, name: &str) -> Decoded<Lists<bool>> {
+        let append = |all: &mut Vec<bool>, values: &ArrayRef, range: Range<usize>| {
+            let values = values.as_boolean_opt()?;
+            all.extend(range.map(|i| values.value(i)));
+            Some(())
+        };
+        self.column(name, |all: &mut Lists<bool>, array| all.extend(array, append))
+    }
+
+    /// The maps, `batch_rows` at a time: `take` gets the first row of each batch and its maps. The number
+    /// of rows, where they are there.
+    ///
+    /// # Errors
+    /// They do not decode.
+    pub fn maps(
+        &self,
+        batch_rows: usize,
+        mut take: impl FnMut(usize, &Lists<f32>),
+    ) -> Decoded<usize> {
+        let mut rows = 0;
+        let found = self.batches(MAP_COLUMN, batch_rows, |array| {
+            let mut maps = Lists::default();
+            maps.extend(array, append_floats)?;
+            take(rows, &maps);
+            rows += maps.len();
+            Some(())
+        })?;
+        Ok(found.map(|()| rows))
+    }
+
+    fn column<T: Default>(
+        &self,
+        name: &str,
+        extend: impl Fn(&mut T, &ArrayRef) -> Option<()>,
+    ) -> Decoded<T> {
+        let mut all = T::default();
+        let found =
+            self.batches(name, self.rows().max(1) as usize, |array| extend(&mut all, array))?;
+        Ok(found.map(|()| all))
+    }
+
+    fn batches(
+        &self,
+        name: &str,
+        batch_rows: usize,
+        mut take: impl FnMut(&ArrayRef) -> Option<()>,
+    ) -> Decoded<()> {
+        let damaged = self.damaged.iter().any(|range| range.column == name);
+        if damaged || !self.shard.usable.iter().any(|usable| usable == name) {
+            return Ok(None);
+        }
+        let all = vec![RowSelector::select(self.rows() as usize)].into();
+        let metadata = self.shard.metadata.clone();
+        let bytes = self.bytes.clone();
+        let batches = group_batches(bytes, metadata, self.group, &[name], Some((all, batch_rows)));
+        for batch in batches.map_err(|e| e.to_string())? {
+            let batch = batch.map_err(|e| e.to_string())?;
+            batch.column_by_name(name).and_then(&mut take).ok_or("a column of another type")?;
+        }
+        Ok(Some(()))
+    }
+}
+
+fn append_floats(all: &mut Vec<f32>, values: &ArrayRef, range: Range<usize>) -> Option<()> {
+    all.extend_from_slice(values.as_primitive_opt::<Float32Type>()?.values().get(range)?);
+    Some(())
+}
+
+fn extend_texts(all: &mut Vec<String>, array: &ArrayRef) -> Option<()> {
+    all.extend(
+        array.as_string_opt::<i32>()?.iter().map(|text| text.unwrap_or_default().to_string()),
+    );
+    Some(())
+}
+
+/// Bytes of a file that lie in memory.
+#[derive(Clone)]
+struct GroupBytes {
+    start: u64,
+    bytes: Bytes,
+    /// Of the whole file.
+    length: u64,
+}
+
+impl GroupBytes {
+    fn from(&self, start: u64) -> ParquetResult<Bytes> {
+        let offset = start.checked_sub(self.start).filter(|&at| at <= self.bytes.len() as u64);
+        let offset = offset
+            .ok_or_else(|| ParquetError::EOF(format!("byte {start} is not in this row group")))?;
+        Ok(self.bytes.slice(offset as usize..))
+    }
+}
+
+impl Length for GroupBytes {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for GroupBytes {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let bytes = self.from(start)?;
+        if length > bytes.len() {
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes from {start} on are not in this row group"
+            )));
+        }
+        Ok(bytes.slice(..length))
+    }
+}
+
+/// Reads a file that is not a shard, whole.
+///
+/// # Errors
+/// It is missing, of another length, or damaged.
+pub fn read_file(dir: &Path, name: &str, entry: &FileEntry) -> Result<Vec<u8>, BankError> {
+    read_whole(dir, name, entry.bytes, entry.xxh3)
+}
+
+/// The columns of `classes.parquet`, as they are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClassTable {
+    /// Class of each row.
+    pub labels: Vec<i32>,
+    /// Its name.
+    pub names: Vec<String>,
+    /// Its training images.
+    pub train_images: Vec<i64>,
+    /// Its weights.
+    pub weight: Lists<f32>,
+    /// Its bias.
+    pub bias: Vec<f32>,
+}
+
+impl ClassTable {
+    /// From the content of the file.
+    ///
+    /// # Errors
+    /// It does not decode, or its columns are not those of the contract.
+    pub fn read(dir: &Path, content: Vec<u8>) -> Result<Self, BankError> {
+        let wrong = |found: String| BankError::Content {
+            path: dir.join(CLASSES_FILE),
+            found,
+            expected: format!("columns {}", describe_columns(&classes_schema()).join(", ")),
+        };
+        let decode = |e: &dyn std::fmt::Display| wrong(format!("it does not decode: {e}"));
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(content))
+            .map_err(|e| decode(&e))?;
+        if reader.schema().fields() != classes_schema().fields() {
+            return Err(wrong(format!("columns {}", describe_columns(reader.schema()).join(", "))));
+        }
+        let mut table = Self::default();
+        for batch in reader.build().map_err(|e| decode(&e))? {
+            let batch = batch.map_err(|e| decode(&e))?;
+            table.extend(&batch).ok_or_else(|| wrong("columns of other types".into()))?;
+        }
+        Ok(table)
+    }
+
+    fn extend(&mut self, batch: &RecordBatch) -> Option<()> {
+        let column = |name| batch.column_by_name(name);
+        self.labels.extend(column("label")?.as_primitive_opt::<Int32Type>()?.values());
+        self.train_images.extend(column("train_images")?.as_primitive_opt::<Int64Type>()?.values());
+        self.bias.extend(column("bias")?.as_primitive_opt::<Float32Type>()?.values());
+        self.weight.extend(column("weight")?, append_floats)?;
+        extend_texts(&mut self.names, column("name")?)
+    }
+}

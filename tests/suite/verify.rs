@@ -1,0 +1,523 @@
+//! `verify`: a whole bank holds, and nothing that is wrong with one goes unnoticed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fsa_bank::bank::{
+    BankWriter, CLASSES_FILE, CLASSIFIER_FILE, ClassRow, Layout, MANIFEST_FILE, Manifest, TrainRow,
+};
+use fsa_bank::classifier_file::ClassifierCard;
+use fsa_bank::config::{FinetuneConfig, Precision};
+use fsa_bank::domain::{FeatureShape, LinearHead};
+use fsa_bank::finetune::{self, FinetuneError, FinetuneRequest, Selection, least_memory_bytes};
+use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::report::verify_text;
+use fsa_bank::rng::{KeyedRng, Stage};
+use fsa_bank::verify::{self, FindingKind, Sample, VerifyError, VerifyOptions, VerifyReport};
+use rayon::prelude::*;
+
+use crate::command_line::{call, text};
+use crate::fixtures::BankSpec;
+
+fn verify(dir: &Path) -> Result<VerifyReport, VerifyError> {
+    let options = VerifyOptions { sample: Sample::All };
+    verify::run(dir, &options, &Silent, &Interrupt::default())
+}
+
+/// Kind, file and column of each finding.
+fn found(dir: &Path) -> Vec<(FindingKind, String, String)> {
+    let report = verify(dir).unwrap();
+    assert_eq!(report.verdict().is_ok(), report.findings.is_empty());
+    report.findings.into_iter().map(|f| (f.kind, f.file, f.column.unwrap_or_default())).collect()
+}
+
+/// Several shards, row groups and pages: a map is 192 bytes.
+const SMALL: Layout =
+    Layout { compression_level: 1, shard_bytes: 5760, row_group_bytes: 1920, map_page_bytes: 384 };
+
+fn bank(spec: BankSpec) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shards");
+    spec.write(&path);
+    (dir, path)
+}
+
+/// Writes the manifest with a change and a checksum that fits it.
+fn edit_manifest(dir: &Path, change: impl FnOnce(&mut Manifest)) {
+    let (mut manifest, _) = Manifest::load(dir).unwrap();
+    change(&mut manifest);
+    manifest.save(dir).unwrap();
+}
+
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_whole_bank_holds() {
+    for reversed in [false, true] {
+        let spec = BankSpec { layout: SMALL, views: 3, val: true, reversed, ..Default::default() };
+        let (_keep, dir) = bank(spec);
+        let report = verify(&dir).unwrap();
+        assert_eq!(report.findings, []);
+        assert_eq!(report.notes, []);
+        assert_eq!((report.rows, report.recomputed_rows), (69 * 3 + 40 + 16, 69 * 3));
+        assert_eq!(report.files, files(&dir).len());
+        let bytes: usize = files(&dir).iter().map(|(_, bytes)| bytes.len()).sum();
+        assert_eq!(report.bytes, bytes as u64);
+        assert!(report.files > 8, "{}", report.files);
+        assert!(report.verdict().is_ok());
+        assert!(verify_text(&report).contains("13 files, 263 rows, "), "{}", verify_text(&report));
+
+        for (sample, rows) in [(0, 0), (10, 10), (1000, 207)] {
+            let options = VerifyOptions { sample: Sample::Rows(sample) };
+            let report = verify::run(&dir, &options, &Silent, &Interrupt::default()).unwrap();
+            assert_eq!((report.recomputed_rows, report.findings.len()), (rows, 0));
+        }
+    }
+}
+
+/// Flips byte after byte of every file. All files but the manifest are flipped together, each at the same
+/// place: what is damaged in one is not reported in another, so each has to have its own finding.
+#[test]
+fn every_byte_of_every_file_is_covered() {
+    let shape = FeatureShape { channels: 2, height: 2, width: 1 };
+    let spec = BankSpec {
+        counts: vec![2, 1],
+        shape,
+        // 4 maps a page.
+        layout: Layout { map_page_bytes: 64, ..Default::default() },
+        ..Default::default()
+    };
+    let (_keep, dir) = bank(spec);
+    assert_eq!(found(&dir), []);
+    let whole = files(&dir);
+    let longest = whole.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
+    let copy = || {
+        let copy = tempfile::tempdir().unwrap();
+        for (path, bytes) in &whole {
+            fs::write(copy.path().join(path.file_name().unwrap()), bytes).unwrap();
+        }
+        copy
+    };
+    let flipped = |at: usize, copy: &mut tempfile::TempDir| {
+        for manifest in [true, false] {
+            let mut names = vec![];
+            for (path, bytes) in &whole {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                if at < bytes.len() && (name == MANIFEST_FILE) == manifest {
+                    let mut damaged = bytes.clone();
+                    damaged[at] ^= 1 << (at % 8);
+                    fs::write(copy.path().join(name), damaged).unwrap();
+                    names.push((name, bytes));
+                }
+            }
+            match verify(copy.path()) {
+                Ok(report) => names.iter().for_each(|(name, _)| {
+                    let mut of_file = report.findings.iter().filter(|f| f.file == **name);
+                    let named = |bytes: [u64; 2]| (bytes[0]..bytes[1]).contains(&(at as u64));
+                    assert!(of_file.any(|f| f.bytes.is_none_or(named)), "{name}: byte {at}");
+                }),
+                Err(error) => assert!(manifest, "byte {at}: {error}"),
+            }
+            for (name, bytes) in names {
+                fs::write(copy.path().join(name), bytes).unwrap();
+            }
+        }
+    };
+    (0..longest).into_par_iter().for_each_init(copy, |copy, at| flipped(at, copy));
+}
+
+/// What Phase-II makes of a bank: the classifier and its accuracy.
+fn finetuned(dir: &Path, memory_bytes: u64) -> Result<(Vec<u8>, String), FinetuneError> {
+    let out = dir.parent().unwrap().join("result");
+    let request = FinetuneRequest {
+        bank: dir,
+        config: settings(),
+        seed: 1,
+        selection: Selection::None,
+        out: Some(out.clone()),
+        overwrite: true,
+        memory_bytes,
+    };
+    let outcome = finetune::run(&request, &Silent, &Interrupt::default())?;
+    let report = &outcome.report;
+    let scores = serde_json::to_string(&(&report.before, &report.after)).unwrap();
+    Ok((fs::read(out.join("classifier.safetensors")).unwrap(), scores))
+}
+
+fn settings() -> FinetuneConfig {
+    FinetuneConfig { iterations: 2, tail_per_batch: 2, ..Default::default() }
+}
+
+#[test]
+fn a_flipped_byte_stops_finetune_or_changes_nothing() {
+    const SEED: u64 = 20;
+    const FLIPS: u64 = 240;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("shards");
+    let spec = BankSpec { counts: vec![120, 30, 8, 5], layout: SMALL, ..Default::default() };
+    let bank = spec.write(&dir);
+    let memory = least_memory_bytes(&bank, &settings());
+    let intact = finetuned(&dir, memory).unwrap();
+    let whole = files(&dir);
+    let all: usize = whole.iter().map(|(_, bytes)| bytes.len()).sum();
+    let (mut stopped, mut unread) = (0, 0);
+    for flip in 0..FLIPS {
+        let mut rng = KeyedRng::new(SEED, Stage::BatchRows, (flip, 0));
+        let (mut at, bit) = (rng.below(all as u32) as usize, 1 << rng.below(8));
+        let file = whole.iter().find(|(_, bytes)| {
+            let inside = at < bytes.len();
+            at -= if inside { 0 } else { bytes.len() };
+            inside
+        });
+        let (path, bytes) = file.unwrap();
+        let mut damaged = bytes.clone();
+        damaged[at] ^= bit;
+        fs::write(path, damaged).unwrap();
+        match finetuned(&dir, memory) {
+            Err(_) => stopped += 1,
+            Ok(result) => {
+                unread += 1;
+                assert!(result == intact, "seed {SEED}: {}, byte {at}, bit {bit}", path.display());
+            }
+        }
+        fs::write(path, bytes).unwrap();
+    }
+    assert_eq!(finetuned(&dir, memory).unwrap(), intact);
+    assert!(stopped > FLIPS / 5 && unread > FLIPS / 20, "{stopped} stopped, {unread} not read");
+}
+
+#[test]
+fn values_that_break_the_contract_are_found_though_their_bytes_are_whole() {
+    use FindingKind::{Cam, Confidence, Key, Nonzero, Pooled, Predicted, Value};
+    fn third(row: &TrainRow) -> bool {
+        (row.head.sample_id, row.head.view) == (3, 1)
+    }
+    type Edit = fn(&mut TrainRow);
+    let cases: [(Edit, &[(FindingKind, &str)], &str); 14] = [
+        (
+            |row| row.head.pooled[2] = if third(row) { f32::NAN } else { row.head.pooled[2] },
+            &[(Value, "pooled")],
+            "row 7 (sample 3, view 1), column pooled: value 2 is NaN; expected a finite number",
+        ),
+        (
+            |row| row.cam[1] = if third(row) { 1.5 } else { row.cam[1] },
+            &[(Value, "cam")],
+            "value 1 is 1.5; expected 0 to 1",
+        ),
+        (
+            |row| row.head.pooled[0] += if third(row) { 0.25 } else { 0.0 },
+            &[(Confidence, "confidence"), (Pooled, "pooled")],
+            ", the mean of its map",
+        ),
+        (
+            |row| {
+                if third(row) {
+                    row.cam[1] = (row.cam[1] - 0.25).abs()
+                }
+            },
+            &[(Cam, "cam")],
+            ", by its map and the bank's classifier",
+        ),
+        (
+            |row| row.nonzero[4] ^= third(row),
+            &[(Nonzero, "nonzero")],
+            "value 4 is false; expected true, by its map",
+        ),
+        (
+            |row| row.head.predicted = if third(row) { 9 } else { row.head.predicted },
+            &[(Value, "predicted")],
+            "column predicted: 9; expected 0 to 3",
+        ),
+        (
+            |row| row.head.predicted = if third(row) { 3 } else { row.head.predicted },
+            &[(Predicted, "predicted")],
+            "column predicted: 3; expected 0, by the bank's classifier",
+        ),
+        (
+            |row| row.head.confidence *= if third(row) { 0.99 } else { 1.0 },
+            &[(Confidence, "confidence")],
+            ", by the bank's classifier on its pooled vector",
+        ),
+        (
+            |row| row.head.confidence = if third(row) { f32::NAN } else { row.head.confidence },
+            &[(Value, "confidence")],
+            "column confidence: NaN; expected 0 to 1",
+        ),
+        (
+            |row| row.feature_map[9] = if third(row) { f32::INFINITY } else { row.feature_map[9] },
+            &[(Value, "feature_map")],
+            "value 9 is inf; expected a finite number",
+        ),
+        (
+            |row| row.feature_map.truncate(if third(row) { 8 } else { 48 }),
+            &[(Value, "feature_map")],
+            "8 values; expected 48",
+        ),
+        (
+            |row| row.cam.truncate(if third(row) { 2 } else { 6 }),
+            &[(Value, "cam")],
+            "2 values; expected 6",
+        ),
+        (
+            |row| row.head.view = if third(row) { 4 } else { row.head.view },
+            &[(Key, "view")],
+            "row 7 (sample 3, view 4), column view: 4; expected 0 to 1",
+        ),
+        (
+            |row| row.cam.iter_mut().for_each(|v| *v += f32::from(row.head.label == 0) * 2.0),
+            &[(Value, "cam"); 8],
+            "(and 9 more rows)",
+        ),
+    ];
+    for (edit, expected, part) in cases {
+        let (_keep, dir) = bank(BankSpec { edit, layout: SMALL, ..Default::default() });
+        let found = found(&dir);
+        let kinds: Vec<_> =
+            found.iter().map(|(kind, _, column)| (*kind, column.as_str())).collect();
+        assert_eq!(kinds, expected);
+        assert!(found[0].1 == "train-00000.parquet", "{found:?}");
+        let report = verify_text(&verify(&dir).unwrap());
+        assert!(report.contains(part), "no `{part}` in {report}");
+    }
+}
+
+#[test]
+fn keys_and_counts_are_those_of_the_rows() {
+    use FindingKind::{Classes, Key, Rows, Value};
+    type Edit = fn(&mut TrainRow);
+    let row = |kind, column: &str| (kind, "train-00000.parquet".to_string(), column.to_string());
+    let cases: [(Edit, Vec<(FindingKind, String, String)>); 3] = [
+        // One image takes the place of another.
+        (
+            |row| row.head.sample_id -= u32::from(row.head.sample_id == 7),
+            vec![
+                (Rows, MANIFEST_FILE.into(), String::new()),
+                (Classes, CLASSES_FILE.into(), "train_images".into()),
+                row(Key, "view"),
+            ],
+        ),
+        // The clean view is another one.
+        (
+            |row| row.head.view += u32::from((row.head.sample_id, row.head.view) == (3, 0)),
+            vec![row(Key, "sample_id"), row(Key, "view")],
+        ),
+        (
+            |row| row.head.label += u32::from((row.head.sample_id, row.head.view) == (3, 1)),
+            vec![row(FindingKind::Cam, "cam"), row(Value, "label")],
+        ),
+    ];
+    for (edit, expected) in cases {
+        let (_keep, dir) = bank(BankSpec { edit, layout: SMALL, ..Default::default() });
+        assert_eq!(found(&dir), expected);
+    }
+
+    let (_keep, dir) = bank(BankSpec::default());
+    edit_manifest(&dir, |m| m.splits.get_mut("test").unwrap().images += 1);
+    let text = verify_text(&verify(&dir).unwrap());
+    assert!(text.contains("41 images in split test; expected 40 images in split test"), "{text}");
+}
+
+#[test]
+fn labels_columns_and_rounding_are_held_against_the_manifest() {
+    use FindingKind::{Classes, Classifier, Schema, Value};
+    let (_keep, dir) = bank(BankSpec::default());
+    let text = fs::read(dir.join(MANIFEST_FILE)).unwrap();
+    edit_manifest(&dir, |m| m.dataset.classes = 3);
+    let kinds: Vec<_> = found(&dir).into_iter().map(|(kind, _, column)| (kind, column)).collect();
+    for kind in [Classes, Classifier] {
+        assert!(kinds.contains(&(kind, String::new())), "{kinds:?}");
+    }
+    assert!(kinds.contains(&(Value, "label".into())), "{kinds:?}");
+
+    fs::write(dir.join(MANIFEST_FILE), &text).unwrap();
+    edit_manifest(&dir, |m| m.precision = Precision::Bf16);
+    let (_keep, fine) = bank(BankSpec {
+        edit: |row| row.feature_map.iter_mut().for_each(|v| *v += 1.0 / 4096.0),
+        ..Default::default()
+    });
+    let report = verify_text(&verify(&fine).unwrap());
+    assert!(report.contains("column feature_map: value ") && report.contains("a value of f16"));
+
+    fs::write(dir.join(MANIFEST_FILE), &text).unwrap();
+    edit_manifest(&dir, |m| {
+        let train = m.splits["train"].clone();
+        m.splits.insert("test".into(), train);
+    });
+    let report = verify(&dir).unwrap();
+    let schema: Vec<_> = report.findings.iter().filter(|f| f.kind == Schema).collect();
+    assert!(schema[0].found.ends_with("nonzero BOOLEAN[], feature_map FLOAT[]"), "{schema:?}");
+    assert!(schema[0].expected.ends_with("pooled FLOAT[]"), "{schema:?}");
+}
+
+/// Puts other classes into a bank, under checksums that fit them.
+fn replace_classes(
+    dir: &Path,
+    names: [&str; 4],
+    images: [u64; 4],
+    head: &LinearHead,
+    card: &[&str],
+) {
+    let other = tempfile::tempdir().unwrap();
+    let strings = |of: &[&str]| of.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let (spec, names) = (BankSpec::default(), strings(&names));
+    let writer = BankWriter::new(other.path(), spec.shape, spec.layout, names.clone()).unwrap();
+    let classes: Vec<ClassRow> = names
+        .into_iter()
+        .zip(images)
+        .map(|(name, train_images)| ClassRow { name, train_images })
+        .collect();
+    let card = ClassifierCard { class_names: strings(card), ..Default::default() };
+    let classifier = writer.finish(&classes, &spec.head(), &card).unwrap().files;
+    fs::copy(other.path().join(CLASSIFIER_FILE), dir.join(CLASSIFIER_FILE)).unwrap();
+    let writer =
+        BankWriter::new(other.path(), spec.shape, spec.layout, strings(&["", "", "", ""])).unwrap();
+    let mut files = writer.finish(&classes, head, &card).unwrap().files;
+    fs::copy(other.path().join(CLASSES_FILE), dir.join(CLASSES_FILE)).unwrap();
+    files.insert(CLASSIFIER_FILE.into(), classifier[CLASSIFIER_FILE].clone());
+    edit_manifest(dir, |manifest| manifest.files = files);
+}
+
+#[test]
+fn classes_are_held_against_rows_and_classifier() {
+    use FindingKind::{Classes, Value};
+    let names = ["class 0", "class 1", "class 2", "class 3"];
+    let (head, counts) = (BankSpec::default().head(), [40, 20, 6, 3]);
+    let (_keep, dir) = bank(BankSpec::default());
+    replace_classes(&dir, names, counts, &head, &names);
+    assert_eq!(found(&dir), []);
+
+    let classes = |column: &str| (Classes, CLASSES_FILE.to_string(), column.to_string());
+    replace_classes(&dir, names, [40, 20, 6, 4], &head, &names);
+    assert_eq!(found(&dir), [classes("train_images")]);
+    let mut other = head.clone();
+    other.weight[5] += 1.0;
+    replace_classes(&dir, names, counts, &other, &names);
+    assert_eq!(found(&dir), [classes("weight")]);
+    other.weight[5] = head.weight[5];
+    other.bias[1] += 1.0;
+    replace_classes(&dir, names, counts, &other, &names);
+    assert_eq!(found(&dir), [classes("bias")]);
+    replace_classes(&dir, names, counts, &head, &["class 0", "class 2", "class 1", "class 3"]);
+    assert_eq!(found(&dir), [classes("name")]);
+    // The rows have names, too.
+    replace_classes(&dir, ["a", "class 1", "class 2", "class 3"], counts, &head, &[]);
+    let of_rows = |file: &str| (Value, file.to_string(), "class_name".to_string());
+    assert_eq!(found(&dir), [of_rows("train-00000.parquet"), of_rows("test-00000.parquet")]);
+}
+
+#[test]
+fn missing_cut_longer_and_swapped_files_are_named() {
+    use FindingKind::{Damaged, Length, Missing};
+    let (_keep, dir) = bank(BankSpec { layout: SMALL, val: true, ..Default::default() });
+    let whole: BTreeMap<PathBuf, Vec<u8>> = files(&dir).into_iter().collect();
+    let restore = || whole.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    let of = |kind, file: &str| (kind, file.to_string(), String::new());
+    for path in whole.keys().filter(|path| !path.ends_with(MANIFEST_FILE)) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        fs::remove_file(path).unwrap();
+        assert_eq!(found(&dir), [of(Missing, name)]);
+        fs::write(path, &whole[path][..whole[path].len() - 9]).unwrap();
+        assert_eq!(found(&dir), [of(Length, name)]);
+        fs::write(path, [&whole[path][..], b"\n"].concat()).unwrap();
+        assert_eq!(found(&dir), [of(Length, name)]);
+        restore();
+    }
+    let [a, b] = ["train-00000.parquet", "train-00001.parquet"];
+    fs::rename(dir.join(a), dir.join("a")).unwrap();
+    fs::rename(dir.join(b), dir.join(a)).unwrap();
+    fs::rename(dir.join("a"), dir.join(b)).unwrap();
+    let found_kinds = found(&dir);
+    let named = |(kind, file, _): &(FindingKind, String, String)| {
+        [Length, Damaged].contains(kind) && (file == a || file == b)
+    };
+    assert!(found_kinds.len() == 2 && found_kinds.iter().all(named), "{found_kinds:?}");
+    restore();
+
+    // Everything at once: all of it is told.
+    fs::remove_file(dir.join(a)).unwrap();
+    fs::remove_file(dir.join("val-00000.parquet")).unwrap();
+    fs::write(dir.join(b), "").unwrap();
+    let expected = [of(Missing, a), of(Length, b), of(Missing, "val-00000.parquet")];
+    assert_eq!(found(&dir), expected);
+}
+
+#[test]
+fn a_manifest_of_another_text_and_files_of_others_are_told() {
+    let (_keep, dir) = bank(BankSpec::default());
+    fs::write(dir.join(".train-00000.parquet.17.tmp"), "half").unwrap();
+    fs::write(dir.join("readme"), "").unwrap();
+    let report = verify(&dir).unwrap();
+    assert!(report.verdict().is_ok());
+    let notes: Vec<&str> = report.notes.iter().map(|note| note.file.as_str()).collect();
+    assert_eq!(notes, [".train-00000.parquet.17.tmp", "readme"]);
+    assert!(verify_text(&report).contains(".tmp: left by a run that was stopped"));
+
+    let path = dir.join(MANIFEST_FILE);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"crop_padding\": 4", "\"crop_padding\": 5")).unwrap();
+    assert_eq!(found(&dir), [(FindingKind::Damaged, MANIFEST_FILE.into(), String::new())]);
+    fs::write(&path, text.replace("\"crop_padding\": 4", "\"crop_padding\":  4")).unwrap();
+    assert_eq!(found(&dir), [(FindingKind::Damaged, MANIFEST_FILE.into(), String::new())]);
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(verify(&dir), Err(VerifyError::Bank(_))));
+}
+
+#[test]
+fn the_report_does_not_depend_on_threads_and_an_interrupt_is_heard() {
+    let edit = |row: &mut TrainRow| row.cam[0] += f32::from(row.head.sample_id % 5 == 0);
+    let (_keep, dir) = bank(BankSpec { layout: SMALL, edit, ..Default::default() });
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| verify(&dir).unwrap())
+    };
+    let report = on(1);
+    assert!(report.findings.len() > 5);
+    assert_eq!(on(4), report);
+
+    let interrupt = Interrupt::default();
+    interrupt.request();
+    let stopped = verify::run(&dir, &VerifyOptions::default(), &Silent, &interrupt);
+    assert!(matches!(stopped, Err(VerifyError::Interrupted { .. })));
+}
+
+#[test]
+fn the_program_says_what_is_wrong_and_ends_with_3() {
+    let (_keep, dir) = bank(BankSpec { layout: SMALL, ..Default::default() });
+    let shards = dir.to_str().unwrap();
+    let output = call(&["verify", shards, "--sample", "20"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    assert!(told.contains("10 files, 178 rows, ") && told.contains("everything holds"), "{told}");
+    assert!(told.contains("  20 of 138 training rows: pooled vector"), "{told}");
+
+    let shard = dir.join("train-00001.parquet");
+    let mut bytes = fs::read(&shard).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    let output = call(&["verify", shards]);
+    assert_eq!(output.status.code(), Some(3));
+    let told = text(&output.stdout);
+    assert!(told.contains("1 finding in 1 file"), "{told}");
+    assert!(told.contains("train-00001.parquet, row group 0, column "), "{told}");
+    let error = text(&output.stderr);
+    assert!(error.contains("1 finding in 1 file\n  Restore what is damaged"), "{error}");
+
+    let output = call(&["--json", "-q", "verify", shards]);
+    assert_eq!(output.status.code(), Some(3));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let finding = &json["findings"][0];
+    assert_eq!(finding["kind"], "damaged");
+    assert_eq!(finding["file"], "train-00001.parquet");
+    assert_eq!(finding["row_group"], 0);
+    assert!(finding["bytes"][1].as_u64() > Some(100) && finding["row"].is_null(), "{json}");
+
+    let output = call(&["verify", "/nonexistent-bank"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(call(&["verify", shards, "--sample", "some"]).status.code(), Some(2));
+}
