@@ -136,10 +136,8 @@ impl ExaminedShard {
             covered = covered.max(range.start + range.length);
         }
         let magic = [0, MAGIC.len() as u64];
-        if let Some(at) = gaps.iter().position(|gap| *gap == magic) {
-            if self.shard.unchecked(0, magic[1])? == MAGIC {
-                gaps.remove(at);
-            }
+        if gaps.first() == Some(&magic) && self.shard.unchecked(0, magic[1])? == MAGIC {
+            gaps.remove(0);
         }
         Ok(gaps)
     }
@@ -259,7 +257,7 @@ impl ExaminedGroup<'_> {
     /// # Errors
     /// It does not decode.
     pub fn texts(&self, name: &str) -> Decoded<Vec<String>> {
-        self.column(name, |all, array| extend_texts(all, array))
+        self.column(name, extend_texts)
     }
 
     /// A column of lists of numbers.

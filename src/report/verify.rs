@@ -44,10 +44,53 @@ pub fn verify_text(report: &VerifyReport) -> String {
 
 /// How many rows were computed anew.
 fn recomputed(report: &VerifyReport) -> String {
-    let (some, all) = (thousands(report.recomputed_rows), thousands(report.train_rows));
-    let more =
-        if report.chosen_rows < report.train_rows { "; --sample all takes every row" } else { "" };
+    if report.map_rows == 0 {
+        return "  no training row has a map: pooled vectors and CAMs stand as they are\n".into();
+    }
+    let (some, all) = (thousands(report.recomputed_rows), thousands(report.map_rows));
+    let more = if report.sampled { "; --sample all takes every row" } else { "" };
     format!(
-        "  {some} of {all} training rows: pooled vector, CAM and zero locations computed anew from the map{more}\n"
+        "  {some} of {all} training rows with maps: pooled vector, CAM and zero locations computed anew{more}\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::{Finding, FindingKind, Note};
+
+    #[test]
+    fn of_many_findings_the_first_are_listed() {
+        let finding = |i: usize| {
+            let file = format!("train-{i:05}.parquet");
+            Finding::of_file(FindingKind::Missing, &file, "no such file", "1200 bytes")
+        };
+        let report = VerifyReport {
+            bank: "shards".into(),
+            name: "demo".into(),
+            id: String::new(),
+            files: 1200,
+            rows: 1240,
+            bytes: 12_300_000,
+            map_rows: 1140,
+            recomputed_rows: 1000,
+            sampled: true,
+            findings: (0..1060).map(finding).collect(),
+            notes: vec![Note { file: "x".into(), text: "not of this bank".into() }],
+        };
+        let text = verify_text(&report);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            "shards: 1,200 files, 1,240 rows, 12 MB: 1,060 findings in 1,060 files"
+        );
+        assert_eq!(lines[2], "  train-00000.parquet: no such file; expected 1200 bytes");
+        assert_eq!(lines[52..54], ["  and 1,010 more; --json lists all", ""]);
+        assert!(lines[54].starts_with("  1,000 of 1,140 training rows with maps: "), "{text}");
+        assert_eq!(lines[55..], ["  x: not of this bank"]);
+        let whole = verify_text(&VerifyReport { findings: vec![], ..report });
+        assert!(
+            whole.starts_with("shards: 1,200 files, 1,240 rows, 12 MB: everything holds\n  1,000")
+        );
+    }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::findings::{Finding, FindingKind};
 use crate::bank::{
-    BankError, CLASSES_FILE, CLASSIFIER_FILE, ClassTable, MANIFEST_FILE, Manifest, read_file,
+    BankError, CLASSES_FILE, CLASSIFIER_FILE, ClassTable, MANIFEST_FILE, Manifest, MapsKept,
+    read_file,
 };
 use crate::classifier_file::ClassifierCard;
 use crate::domain::LinearHead;
@@ -48,6 +49,17 @@ impl Classes {
             .map(|table| &table.names)
             .or(self.card_names.as_ref())
             .map(Vec::as_slice)
+    }
+
+    /// Training rows that should have a map; of all, where the classes' sizes are not known.
+    pub(super) fn map_rows(&self, manifest: &Manifest) -> u64 {
+        let kept = &manifest.maps;
+        let Some(table) = self.table.as_ref().filter(|_| !kept.is_all()) else {
+            return if *kept == MapsKept::None { 0 } else { u64::MAX };
+        };
+        let images = table.train_images.iter().zip(0..).filter(|(_, class)| kept.of_class(*class));
+        let images: u64 = images.map(|(&images, _)| images.max(0) as u64).sum();
+        images.saturating_mul(manifest.views.count as u64)
     }
 
     /// The table, where it has a row a class.

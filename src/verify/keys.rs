@@ -47,6 +47,19 @@ impl Keys {
     pub(super) fn check(&mut self, name: &str, split: &SplitEntry, views: usize) -> Vec<Finding> {
         self.rows.sort_unstable();
         let mut check = Check { split, found: BTreeMap::new() };
+        for &(key, place) in &self.rows {
+            let item = u64::from(key[0]) * views as u64 + u64::from(key[1]);
+            let items = split.shards[place[0] as usize].items;
+            if let Some([from, to]) = items.filter(|&[from, to]| !(from..to).contains(&item)) {
+                check.row(FindingKind::Key, "sample_id", key, place, || {
+                    let [from, to] = [from, to].map(|item| {
+                        let (sample, view) = (item / views as u64, item % views as u64);
+                        format!("sample {sample}, view {view}")
+                    });
+                    ("a row of another shard".into(), format!("those from {from} up to {to}"))
+                });
+            }
+        }
         let mut images = 0;
         for image in self.rows.chunk_by(|(a, _), (b, _)| a[0] == b[0]) {
             images += 1;

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::bank::{BankError, MANIFEST_FILE, Manifest, SplitEntry};
+use crate::bank::{BankError, MANIFEST_FILE, Manifest, SPLITS, SplitEntry};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use classes::Classes;
@@ -33,6 +33,20 @@ pub enum Sample {
 impl Default for Sample {
     fn default() -> Self {
         Self::Rows(1000)
+    }
+}
+
+impl Sample {
+    /// Of how many of `rows` rows this is, where `with_map` of them have a map: the others are drawn in
+    /// vain.
+    fn of_rows(self, with_map: u64, rows: u64) -> u64 {
+        match self {
+            Self::Rows(wanted) if wanted < with_map => {
+                let drawn = u128::from(wanted) * u128::from(rows);
+                drawn.div_ceil(u128::from(with_map)) as u64
+            }
+            _ => rows,
+        }
     }
 }
 
@@ -69,13 +83,12 @@ pub struct VerifyReport {
     pub rows: u64,
     /// Bytes of all its files, the manifest included.
     pub bytes: u64,
-    /// Training rows with a map.
-    pub train_rows: u64,
-    /// Training rows that were chosen to be computed anew.
-    pub chosen_rows: u64,
-    /// Those of them whose pooled vector, activation map and `nonzero` were computed anew: the others
-    /// are damaged.
+    /// Training rows that should have a map.
+    pub map_rows: u64,
+    /// Those whose pooled vector, activation map and `nonzero` were computed anew.
     pub recomputed_rows: u64,
+    /// Whether the sample left some out; else the missing ones are damaged.
+    pub sampled: bool,
     /// What is wrong, file by file: the manifest first, then classes and classifier, then the shards of
     /// train, val and test in their order.
     pub findings: Vec<Finding>,
@@ -165,9 +178,9 @@ pub fn run(
         files: 0,
         rows: 0,
         bytes: 0,
-        train_rows: 0,
-        chosen_rows: 0,
+        map_rows: 0,
         recomputed_rows: 0,
+        sampled: false,
         findings: vec![],
         notes: vec![],
     };
@@ -191,20 +204,22 @@ pub fn run(
     pass.tell(report.findings.len());
     for (name, split) in in_order(&manifest) {
         let train = name == "train";
-        let sampled = if train { sampled_rows(split.rows, options.sample) } else { vec![] };
+        let mut sampled = vec![];
+        if train {
+            report.map_rows = classes.map_rows(&manifest).min(split.rows);
+            let sample = options.sample.of_rows(report.map_rows, split.rows);
+            report.sampled = sample < split.rows;
+            sampled = sampled_rows(split.rows, sample);
+        }
         let (mut keys, checked) = pass.split(name, &sampled)?;
         report.findings.extend(checked.findings);
         report.recomputed_rows += checked.recomputed;
         report.files += split.shards.len();
         let views = if train { manifest.views.count } else { 1 };
         report.findings.extend(keys.check(name, split, views));
-        if train {
-            report.train_rows = split.rows;
-            report.chosen_rows = sampled.len() as u64;
-            if keys.complete() {
-                let counts = keys.class_counts(manifest.dataset.classes);
-                report.findings.extend(classes.check_counts(&counts));
-            }
+        if train && keys.complete() {
+            let counts = keys.class_counts(manifest.dataset.classes);
+            report.findings.extend(classes.check_counts(&counts));
         }
     }
     progress.finish();
@@ -218,7 +233,7 @@ pub fn run(
 fn in_order(manifest: &Manifest) -> Vec<(&str, &SplitEntry)> {
     let mut splits: Vec<_> =
         manifest.splits.iter().map(|(name, split)| (name.as_str(), split)).collect();
-    let place = |name: &str| ["train", "val", "test"].iter().position(|known| *known == name);
+    let place = |name: &str| SPLITS.iter().position(|known| *known == name);
     splits.sort_by_key(|(name, _)| place(name).unwrap_or(usize::MAX));
     splits
 }
@@ -243,13 +258,12 @@ fn other_text(manifest: &Manifest, text: &[u8]) -> Option<Finding> {
     Some(Finding::of_file(FindingKind::Damaged, MANIFEST_FILE, found, expected))
 }
 
-/// The rows of `rows` that are computed anew, ascending: one of each of equally long parts, drawn, so that
-/// no period of the rows (such as their views) goes with theirs.
-fn sampled_rows(rows: u64, sample: Sample) -> Vec<u64> {
-    let parts = match sample {
-        Sample::Rows(parts) if parts < rows => parts,
-        _ => return (0..rows).collect(),
-    };
+/// `parts` of `rows` rows, ascending: one of each of equally long parts, drawn, so that no period of the
+/// rows (such as their views) goes with theirs.
+fn sampled_rows(rows: u64, parts: u64) -> Vec<u64> {
+    if parts >= rows {
+        return (0..rows).collect();
+    }
     let begin = |part: u64| (u128::from(part) * u128::from(rows) / u128::from(parts)) as u64;
     let draw = |part: u64| {
         let length = u32::try_from(begin(part + 1) - begin(part)).unwrap_or(u32::MAX);
@@ -295,19 +309,22 @@ mod tests {
 
     #[test]
     fn a_sample_has_a_row_of_every_part() {
-        assert_eq!(sampled_rows(4, Sample::All), [0, 1, 2, 3]);
-        assert_eq!(sampled_rows(4, Sample::Rows(9)), [0, 1, 2, 3]);
-        assert!(sampled_rows(4, Sample::Rows(0)).is_empty());
-        let rows = sampled_rows(1003, Sample::Rows(100));
+        assert_eq!(sampled_rows(4, 4), [0, 1, 2, 3]);
+        assert!(sampled_rows(4, 0).is_empty());
+        let rows = sampled_rows(1003, 100);
         let parts: Vec<u64> = rows.iter().map(|row| (row * 100 + 99) / 1003).collect();
         assert_eq!(parts, (0..100).collect::<Vec<u64>>());
         // Two views an image: both are drawn.
         assert!(rows.iter().any(|row| row % 2 == 0) && rows.iter().any(|row| row % 2 == 1));
-        assert_eq!(sampled_rows(1003, Sample::Rows(100)), rows);
     }
 
     #[test]
     fn a_sample_is_a_number_or_all() {
+        assert_eq!(Sample::All.of_rows(4, 9), 9);
+        assert_eq!(Sample::Rows(4).of_rows(4, 9), 9);
+        // Half the rows have a map.
+        assert_eq!(Sample::Rows(3).of_rows(10, 20), 6);
+        assert_eq!(Sample::Rows(3).of_rows(0, 20), 20);
         assert_eq!("all".parse(), Ok(Sample::All));
         assert_eq!("50".parse(), Ok(Sample::Rows(50)));
         assert!("some".parse::<Sample>().is_err() && "-1".parse::<Sample>().is_err());

@@ -34,8 +34,8 @@ pub(super) struct Checked {
     pub(super) recomputed: u64,
 }
 
-/// The keys of each row group of a shard; `None` where they are not known.
-type ShardKeys = Vec<Option<Vec<Key>>>;
+/// The keys of a row group; `None` where they are not known.
+type GroupKeys = Option<Vec<Key>>;
 
 impl<'a> Pass<'a> {
     pub(super) fn new(
@@ -89,7 +89,7 @@ impl<'a> Pass<'a> {
             names: self.classes.names(),
         };
         let firsts = starts(split.shards.iter().map(|shard| shard.rows));
-        let shards: Vec<(ShardKeys, Checked)> = split
+        let shards: Vec<(Vec<GroupKeys>, Checked)> = split
             .shards
             .par_iter()
             .zip(firsts)
@@ -117,7 +117,7 @@ impl<'a> Pass<'a> {
         contract: &Contract<'_>,
         entry: &ShardEntry,
         sampled: Vec<u64>,
-    ) -> Result<(ShardKeys, Checked), VerifyError> {
+    ) -> Result<(Vec<GroupKeys>, Checked), VerifyError> {
         self.go_on()?;
         let mut all = Checked::default();
         let schema = if contract.train { train_schema() } else { pooled_schema() };
@@ -134,24 +134,64 @@ impl<'a> Pass<'a> {
         self.tell(all.findings.len());
         // What is not in a row group.
         self.advance(entry.bytes - entry.footer_offset + 4.min(entry.footer_offset));
+        let (whole, groups) = rayon::join(
+            || self.sha256(&shard, entry),
+            || self.groups(contract, &shard, entry, &sampled),
+        );
+        let mut keys = vec![];
+        for (of_group, checked) in groups? {
+            keys.push(of_group);
+            all.findings.extend(checked.findings);
+            all.recomputed += checked.recomputed;
+        }
+        // Damage whose place is known is told once.
+        let placed = |f: &Finding| f.kind == FindingKind::Damaged;
+        all.findings.extend(whole?.filter(|_| !all.findings.iter().any(placed)));
+        Ok((keys, all))
+    }
+
+    /// The sha256 of the whole file, where the manifest has it.
+    fn sha256(
+        &self,
+        shard: &ExaminedShard,
+        entry: &ShardEntry,
+    ) -> Result<Option<Finding>, VerifyError> {
+        if entry.sha256.is_empty() {
+            return Ok(None);
+        }
+        let finding = match shard.sha256(&|| self.interrupt.requested()) {
+            Ok(found) => {
+                self.go_on()?;
+                let found = found.filter(|found| *found != entry.sha256);
+                found.map(|found| {
+                    let found = format!("the file has sha256 {found}");
+                    Finding::of_file(FindingKind::Damaged, &entry.file, found, &entry.sha256)
+                })
+            }
+            Err(error) => Some(Finding::of_error(&entry.file, entry.bytes, error)),
+        };
+        Ok(finding)
+    }
+
+    /// The row groups of a shard; `sampled` are rows of it.
+    fn groups(
+        &self,
+        contract: &Contract<'_>,
+        shard: &ExaminedShard,
+        entry: &ShardEntry,
+        sampled: &[u64],
+    ) -> Result<Vec<(GroupKeys, Checked)>, VerifyError> {
         let firsts = starts(entry.row_groups.iter().map(|group| group.rows));
-        let groups: Vec<(Option<Vec<Key>>, Checked)> = entry
+        entry
             .row_groups
             .par_iter()
             .zip(firsts)
             .enumerate()
             .map(|(group, (of, first))| {
-                let sampled = rows_of(&sampled, first, of.rows);
-                self.group(contract, &shard, entry, group, first, &sampled)
+                let sampled = rows_of(sampled, first, of.rows);
+                self.group(contract, shard, entry, group, first, &sampled)
             })
-            .collect::<Result<_, _>>()?;
-        let mut keys = vec![];
-        for (of_group, checked) in groups {
-            keys.push(of_group);
-            all.findings.extend(checked.findings);
-            all.recomputed += checked.recomputed;
-        }
-        Ok((keys, all))
+            .collect()
     }
 
     /// One row group, which begins with row `first` of its shard; `sampled` are rows of it.
@@ -163,7 +203,7 @@ impl<'a> Pass<'a> {
         group: usize,
         first: u64,
         sampled: &[u64],
-    ) -> Result<(Option<Vec<Key>>, Checked), VerifyError> {
+    ) -> Result<(GroupKeys, Checked), VerifyError> {
         self.go_on()?;
         let bytes = match shard.read_group(group) {
             Ok(bytes) => bytes,

@@ -2,7 +2,7 @@
 
 use super::findings::{FindingKind, RowFaults};
 use crate::augment;
-use crate::bank::{Decoded, ExaminedGroup, Lists, Manifest};
+use crate::bank::{Decoded, ExaminedGroup, Lists, Manifest, MapsKept};
 use crate::domain::{ClassId, FeatureShape, LinearHead};
 use crate::eval::{argmax, logits};
 use crate::features;
@@ -298,8 +298,13 @@ impl GroupCheck<'_, '_> {
     }
 
     /// Values of the map of a row with this label; `None` where it cannot be known.
-    fn values_of(&self, _label: Option<u32>) -> Option<usize> {
-        Some(self.shape.values())
+    fn values_of(&self, label: Option<u32>) -> Option<usize> {
+        let kept = match &self.contract.manifest.maps {
+            MapsKept::All => true,
+            MapsKept::None => false,
+            some => some.of_class(label?),
+        };
+        Some(if kept { self.shape.values() } else { 0 })
     }
 
     /// `pooled`, `cam` and `nonzero` of a row from its map, bit for bit. Values outside their range were

@@ -5,11 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fsa_bank::bank::{
-    BankWriter, CLASSES_FILE, CLASSIFIER_FILE, ClassRow, Layout, MANIFEST_FILE, Manifest, TrainRow,
+    BankWriter, CLASSES_FILE, CLASSIFIER_FILE, ClassRow, Layout, MANIFEST_FILE, Manifest, MapsKept,
+    TrainRow,
 };
 use fsa_bank::classifier_file::ClassifierCard;
 use fsa_bank::config::{FinetuneConfig, Precision};
-use fsa_bank::domain::{FeatureShape, LinearHead};
+use fsa_bank::dataset::Skipped;
+use fsa_bank::domain::{FeatureShape, FitOptions, LinearHead};
+use fsa_bank::features::HeadSource;
 use fsa_bank::finetune::{self, FinetuneError, FinetuneRequest, Selection, least_memory_bytes};
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::report::verify_text;
@@ -19,6 +22,7 @@ use rayon::prelude::*;
 
 use crate::command_line::{call, text};
 use crate::fixtures::BankSpec;
+use crate::stages::Run;
 
 fn verify(dir: &Path) -> Result<VerifyReport, VerifyError> {
     let options = VerifyOptions { sample: Sample::All };
@@ -81,6 +85,24 @@ fn a_whole_bank_holds() {
     }
 }
 
+/// Banks of images, with a split held out, an image that cannot be decoded, and a fitted classifier.
+#[test]
+fn banks_that_features_writes_hold() {
+    let go = Interrupt::default();
+    for head in [None, Some(FitOptions { epochs: 3, weight_decay: 1e-4, seed: 0 })] {
+        let mut run = Run::new(&["train.epochs=1", "dataset.val_fraction=0.2"]);
+        fs::write(run.path().join("images/train/colour-0/002.png"), "no image").unwrap();
+        run.dataset.skipped = Skipped::at_most(0.05);
+        run.train(false, &Silent, &go).unwrap();
+        let made = run.features_with(head.map(HeadSource::Fitted), &Silent, &go).unwrap();
+        let report = verify(&made.bank).unwrap();
+        assert_eq!(report.findings, []);
+        assert_eq!(report.notes, []);
+        assert_eq!((report.rows, made.skipped.images), (made.rows, 1));
+        assert!(report.map_rows > 80 && report.recomputed_rows == report.map_rows);
+    }
+}
+
 /// Flips byte after byte of every file. All files but the manifest are flipped together, each at the same
 /// place: what is damaged in one is not reported in another, so each has to have its own finding.
 #[test]
@@ -130,6 +152,36 @@ fn every_byte_of_every_file_is_covered() {
         }
     };
     (0..longest).into_par_iter().for_each_init(copy, |copy, at| flipped(at, copy));
+}
+
+/// Format 1 seals the values of the manifest alone, and has no checksum of a whole shard.
+#[test]
+fn every_byte_of_a_bank_of_format_1_is_covered() {
+    let written = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/banks/v1");
+    let copy = tempfile::tempdir().unwrap();
+    let whole = files(&written);
+    let place = |path: &Path| copy.path().join(path.file_name().unwrap());
+    whole.iter().for_each(|(path, bytes)| fs::write(place(path), bytes).unwrap());
+    assert_eq!(found(copy.path()), []);
+    for (path, bytes) in &whole {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let begin = if name == MANIFEST_FILE { 0..400 } else { 0..40 };
+        for at in begin.chain((40..bytes.len()).step_by(97)) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            fs::write(place(path), damaged).unwrap();
+            let named = match verify(copy.path()) {
+                Ok(report) => report.findings.iter().any(|f| f.file == name),
+                Err(_) => name == MANIFEST_FILE,
+            };
+            assert!(named, "{name}: byte {at}");
+        }
+        fs::write(place(path), bytes).unwrap();
+    }
+    let manifest = fs::read_to_string(copy.path().join(MANIFEST_FILE)).unwrap();
+    fs::write(copy.path().join(MANIFEST_FILE), manifest.replacen(": ", ":  ", 1)).unwrap();
+    let text = verify_text(&verify(copy.path()).unwrap());
+    assert!(text.contains("manifest.json: line 2 is `  \"format\":  "), "{text}");
 }
 
 /// What Phase-II makes of a bank: the classifier and its accuracy.
@@ -355,6 +407,72 @@ fn labels_columns_and_rounding_are_held_against_the_manifest() {
     assert!(schema[0].expected.ends_with("pooled FLOAT[]"), "{schema:?}");
 }
 
+#[test]
+fn a_shard_is_held_against_its_sha256_and_its_items() {
+    let (_keep, dir) = bank(BankSpec { layout: SMALL, ..Default::default() });
+    let set_items = |shift: u64| {
+        edit_manifest(&dir, |manifest| {
+            for (shard, i) in manifest.splits.get_mut("train").unwrap().shards.iter_mut().zip(0..) {
+                shard.items = Some([30 * i + shift, 30 * i + 30]);
+            }
+        });
+    };
+    set_items(0);
+    assert_eq!(found(&dir), []);
+    set_items(1);
+    let findings = verify(&dir).unwrap().findings;
+    assert_eq!(findings.len(), 5);
+    let text = "train-00000.parquet, row group 0, row 0 (sample 0, view 0), column sample_id: \
+                a row of another shard; expected those from sample 0, view 1 up to sample 15, view 0";
+    assert_eq!(findings[0].to_string(), text);
+
+    set_items(0);
+    edit_manifest(&dir, |manifest| {
+        let shard = &mut manifest.splits.get_mut("train").unwrap().shards[1];
+        shard.sha256 = shard.sha256.chars().rev().collect();
+    });
+    let of_file = (FindingKind::Damaged, "train-00001.parquet".to_string(), String::new());
+    assert_eq!(found(&dir), [of_file]);
+}
+
+#[test]
+fn maps_are_there_where_the_manifest_says_so() {
+    use FindingKind::Value;
+    let of = |file: &str| (Value, file.to_string(), "feature_map".to_string());
+    let without = |maps: MapsKept, edit: fn(&mut TrainRow)| {
+        let (keep, dir) = bank(BankSpec { layout: SMALL, edit, ..Default::default() });
+        edit_manifest(&dir, |manifest| manifest.maps = maps);
+        (keep, dir)
+    };
+    let needed = |classes| MapsKept::Needed { head_ratio: 0.9, num_confusing: 2, classes };
+    let clear: fn(&mut TrainRow) = |row| {
+        if row.head.label == 0 {
+            row.feature_map.clear();
+        }
+    };
+    let (_keep, dir) = without(needed(vec![1, 2, 3]), clear);
+    let report = verify(&dir).unwrap();
+    assert_eq!((report.findings.len(), report.map_rows, report.recomputed_rows), (0, 58, 58));
+    // Rows are drawn so that about as many as asked for have a map.
+    let options = VerifyOptions { sample: Sample::Rows(10) };
+    let report = verify::run(&dir, &options, &Silent, &Interrupt::default()).unwrap();
+    assert!((5..15).contains(&report.recomputed_rows), "{}", report.recomputed_rows);
+
+    let (_keep, dir) = without(MapsKept::None, |row| row.feature_map.clear());
+    assert_eq!(found(&dir), []);
+    assert!(verify_text(&verify(&dir).unwrap()).contains("no training row has a map"));
+
+    // Rows of class 0 are in the first three shards.
+    let (_keep, dir) = without(MapsKept::All, clear);
+    assert!(verify(&dir).unwrap().findings[0].to_string().contains("0 values; expected 48"));
+    let found = found(&dir);
+    assert!(found.len() == 8 && found[7] == of("train-00002.parquet"), "{found:?}");
+    let (_keep, dir) = without(needed(vec![0, 1, 2]), |_| {});
+    let findings = verify(&dir).unwrap().findings;
+    assert!(findings[0].to_string().contains("48 values; expected 0"), "{findings:?}");
+    assert_eq!(findings.iter().map(|finding| finding.rows).sum::<u64>(), 6);
+}
+
 /// Puts other classes into a bank, under checksums that fit them.
 fn replace_classes(
     dir: &Path,
@@ -494,7 +612,7 @@ fn the_program_says_what_is_wrong_and_ends_with_3() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let told = text(&output.stdout);
     assert!(told.contains("10 files, 178 rows, ") && told.contains("everything holds"), "{told}");
-    assert!(told.contains("  20 of 138 training rows: pooled vector"), "{told}");
+    assert!(told.contains("  20 of 138 training rows with maps: pooled vector"), "{told}");
 
     let shard = dir.join("train-00001.parquet");
     let mut bytes = fs::read(&shard).unwrap();
