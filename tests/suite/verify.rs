@@ -29,8 +29,13 @@ fn verify(dir: &Path) -> Result<VerifyReport, VerifyError> {
     verify::run(dir, &options, &Silent, &Interrupt::default())
 }
 
-/// Kind, file and column of each finding.
-fn found(dir: &Path) -> Vec<(FindingKind, String, String)> {
+type Edit = fn(&mut TrainRow);
+type KindAndColumn = (FindingKind, &'static str);
+/// Kind, file and column of a finding.
+type Place = (FindingKind, String, String);
+
+/// Where the findings are.
+fn found(dir: &Path) -> Vec<Place> {
     let report = verify(dir).unwrap();
     assert_eq!(report.verdict().is_ok(), report.findings.is_empty());
     report.findings.into_iter().map(|f| (f.kind, f.file, f.column.unwrap_or_default())).collect()
@@ -250,8 +255,7 @@ fn values_that_break_the_contract_are_found_though_their_bytes_are_whole() {
     fn third(row: &TrainRow) -> bool {
         (row.head.sample_id, row.head.view) == (3, 1)
     }
-    type Edit = fn(&mut TrainRow);
-    let cases: [(Edit, &[(FindingKind, &str)], &str); 14] = [
+    let cases: [(Edit, &[KindAndColumn], &str); 14] = [
         (
             |row| row.head.pooled[2] = if third(row) { f32::NAN } else { row.head.pooled[2] },
             &[(Value, "pooled")],
@@ -342,9 +346,8 @@ fn values_that_break_the_contract_are_found_though_their_bytes_are_whole() {
 #[test]
 fn keys_and_counts_are_those_of_the_rows() {
     use FindingKind::{Classes, Key, Rows, Value};
-    type Edit = fn(&mut TrainRow);
     let row = |kind, column: &str| (kind, "train-00000.parquet".to_string(), column.to_string());
-    let cases: [(Edit, Vec<(FindingKind, String, String)>); 3] = [
+    let cases: [(Edit, Vec<Place>); 3] = [
         // One image takes the place of another.
         (
             |row| row.head.sample_id -= u32::from(row.head.sample_id == 7),
@@ -551,9 +554,8 @@ fn missing_cut_longer_and_swapped_files_are_named() {
     fs::rename(dir.join(b), dir.join(a)).unwrap();
     fs::rename(dir.join("a"), dir.join(b)).unwrap();
     let found_kinds = found(&dir);
-    let named = |(kind, file, _): &(FindingKind, String, String)| {
-        [Length, Damaged].contains(kind) && (file == a || file == b)
-    };
+    let named =
+        |(kind, file, _): &Place| [Length, Damaged].contains(kind) && (file == a || file == b);
     assert!(found_kinds.len() == 2 && found_kinds.iter().all(named), "{found_kinds:?}");
     restore();
 
@@ -588,7 +590,7 @@ fn a_manifest_of_another_text_and_files_of_others_are_told() {
 
 #[test]
 fn the_report_does_not_depend_on_threads_and_an_interrupt_is_heard() {
-    let edit = |row: &mut TrainRow| row.cam[0] += f32::from(row.head.sample_id % 5 == 0);
+    let edit = |row: &mut TrainRow| row.cam[0] += f32::from(row.head.sample_id.is_multiple_of(5));
     let (_keep, dir) = bank(BankSpec { layout: SMALL, edit, ..Default::default() });
     let on = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
