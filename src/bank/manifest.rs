@@ -343,7 +343,12 @@ impl Manifest {
             _ => seal(&bytes, expected).ok_or_else(|| wrong("no seal at its end".into()))?,
         };
         if found != expected {
-            return Err(BankError::Damaged { path, place: "the manifest".into(), found, expected });
+            return Err(BankError::Damaged {
+                path,
+                place: super::MANIFEST_PLACE.into(),
+                found,
+                expected,
+            });
         }
         manifest.check().map_err(wrong)?;
         Ok((manifest, bytes))

@@ -37,6 +37,9 @@ pub use schema::{classes_schema, describe_columns, pooled_schema, train_schema};
 pub use shard::{Layout, RowHead, ShardFormat, ShardWriter, TrainRow};
 pub use writer::{BankWriter, ClassRow, Written};
 
+/// Where damage to the manifest itself is.
+const MANIFEST_PLACE: &str = "the manifest";
+
 /// What can be wrong with a bank. Each message says where, what was expected, what was found and
 /// what to do.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +79,7 @@ pub enum BankError {
         needs: String,
     },
     /// A file cannot be read.
-    #[error("{}: cannot be read: {source}\n  The bank is incomplete; run `fsa-bank features --overwrite`.", path.display())]
+    #[error("{}: cannot be read: {source}\n  Restore the file, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`.", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -84,7 +87,7 @@ pub enum BankError {
         source: std::io::Error,
     },
     /// A file is shorter or longer than the manifest says.
-    #[error("{}: {found} bytes; the manifest says {expected}\n  The file was cut off or replaced; run `fsa-bank features --overwrite`.", path.display())]
+    #[error("{}: {found} bytes; the manifest says {expected}\n  The file was cut off or replaced; restore it, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`.", path.display())]
     Length {
         /// The file.
         path: PathBuf,
@@ -94,7 +97,7 @@ pub enum BankError {
         expected: u64,
     },
     /// Bytes that are not those that were written.
-    #[error("{}: {place} is damaged: checksum {found}, the manifest says {expected}\n  The file was altered; restore it, or run `fsa-bank features --overwrite`.", path.display())]
+    #[error("{}: {place} is damaged: checksum {found}, the manifest says {expected}\n  The file was altered; restore it, or make {}.", path.display(), anew(place))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -116,7 +119,7 @@ pub enum BankError {
         expected: String,
     },
     /// The classifier is not the one that the bank's CAMs were made with.
-    #[error("{}: not the classifier that this bank was made with: sha256 {found}, expected {expected}\n  It was replaced or altered; restore it, or run `fsa-bank features --overwrite`.", path.display())]
+    #[error("{}: not the classifier that this bank was made with: sha256 {found}, expected {expected}\n  It was replaced or altered; restore it, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`.", path.display())]
     OtherClassifier {
         /// The file.
         path: PathBuf,
@@ -204,5 +207,13 @@ fn some_of(names: &[String]) -> String {
     match names.len().saturating_sub(TOLD) {
         0 => told,
         more => format!("{told} and {more} more"),
+    }
+}
+
+/// How a damaged file is made anew.
+fn anew(place: &str) -> &'static str {
+    match place {
+        MANIFEST_PLACE => "the bank again: `fsa-bank features --overwrite`",
+        _ => "it anew: `fsa-bank verify SHARDS --repair PIPELINE`",
     }
 }

@@ -134,7 +134,7 @@ pub enum VerifyError {
     },
     /// It was verified, and something is wrong.
     #[error(
-        "{}: {} in {}\n  Restore what is damaged from a copy, or run `fsa-bank features --overwrite`.",
+        "{}: {} in {}\n  Restore what is damaged from a copy, or make it anew: --repair PIPELINE.",
         dir.display(),
         counted(*findings, "finding"),
         counted(*files, "file")
