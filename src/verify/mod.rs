@@ -164,7 +164,7 @@ fn counted(n: usize, unit: &str) -> String {
 ///
 /// # Cost
 /// Reads each shard once, and where the manifest has its sha256 once more, while its pages are in
-/// memory. A row group a thread in memory, and 24 bytes a row.
+/// memory. A row group a thread in memory, and 36 bytes a row.
 pub fn run(
     dir: &Path,
     options: &VerifyOptions,
