@@ -6,5 +6,5 @@ mod confusing;
 mod fusion;
 
 pub use cam::{activation, by_location, nonzero, normalise, pooled};
-pub use confusing::{ConfusingClasses, confusing_classes, rank_confusing};
+pub use confusing::{CONFUSING_BYTES, ConfusingClasses, confusing_classes, confusing_of_tail};
 pub use fusion::{MapValue, Mask, draw_locations, sum_locations};

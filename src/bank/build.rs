@@ -109,7 +109,7 @@ impl Build {
     /// Another bank was begun there, and `overwrite` does not allow to put it aside.
     pub fn begin(
         bank: &Path,
-        plan: BuildPlan,
+        mut plan: BuildPlan,
         class_names: Vec<String>,
         classifier: &[u8],
         overwrite: bool,
@@ -122,15 +122,10 @@ impl Build {
         io::Write::write_all(&mut file, text.as_bytes()).map_err(WriteError::at(&path))?;
         // Another process may have begun it a moment ago, and from elsewhere.
         if !file.commit_first()? {
-            let there = read_plan(&dir)?;
-            if let Some(what) = there
-                .as_ref()
-                .map_or(Some("plan.json is no plan".into()), |there| there.difference(&plan))
-            {
-                if !overwrite {
-                    return Err(BankError::OtherBuild { dir, what });
-                }
-                atomic_file::write(&path, text.as_bytes())?;
+            match same_plan(&dir, &plan, overwrite)? {
+                // Whoever makes shards of it keeps the maps of the same classes.
+                Some(there) => plan.manifest.maps = there.manifest.maps,
+                None => atomic_file::write(&path, text.as_bytes())?,
             }
         }
         let classifier_path = dir.join(FILES).join(CLASSIFIER_FILE);
@@ -138,6 +133,23 @@ impl Build {
             atomic_file::write(&classifier_path, classifier)?;
         }
         Ok(Self::of(bank, dir, plan, class_names))
+    }
+
+    /// The plan of the same bank, where it was begun: it may keep the maps of other classes. `None` where
+    /// none was begun, or another that `overwrite` allows to put aside.
+    ///
+    /// # Errors
+    /// Another bank was begun there.
+    pub fn begun(
+        bank: &Path,
+        plan: &BuildPlan,
+        overwrite: bool,
+    ) -> Result<Option<BuildPlan>, BankError> {
+        let dir = Self::folder(bank);
+        match dir.join(PLAN_FILE).exists() {
+            true => same_plan(&dir, plan, overwrite),
+            false => Ok(None),
+        }
     }
 
     /// Opens a bank that was begun.
@@ -538,6 +550,24 @@ fn keep_foreign(replaced: &Path, bank: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The plan in `dir`, if it is the same; `None` where `overwrite` allows to put another aside.
+fn same_plan(
+    dir: &Path,
+    plan: &BuildPlan,
+    overwrite: bool,
+) -> Result<Option<BuildPlan>, BankError> {
+    let there = read_plan(dir)?;
+    let what = match &there {
+        Some(there) => there.difference(plan),
+        None => Some("plan.json is no plan".into()),
+    };
+    match what {
+        None => Ok(there),
+        Some(_) if overwrite => Ok(None),
+        Some(what) => Err(BankError::OtherBuild { dir: dir.into(), what }),
+    }
 }
 
 /// The plan of a bank that was begun; none where there is none, or one that does not read.

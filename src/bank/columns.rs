@@ -1,8 +1,9 @@
 //! The columns of a row group as numbers, each checked against the contract.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Int32Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -14,6 +15,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
 
 use super::BankError;
+use super::maps::MapsKept;
 use super::schema::MAP_COLUMN;
 use super::verified::VerifiedShard;
 use crate::domain::FeatureShape;
@@ -25,7 +27,7 @@ pub enum Column {
     Pooled,
     /// `cam` and `nonzero` [L].
     Cam,
-    /// `feature_map` [L, K].
+    /// `feature_map` [L, K], of rows that have one.
     FeatureMap,
 }
 
@@ -76,10 +78,55 @@ pub(super) fn cam(batch: &RecordBatch, shape: FeatureShape) -> Result<&[f32], St
     if inside { Ok(values) } else { Err("a CAM value outside 0 to 1".into()) }
 }
 
-pub(super) fn feature_maps(batch: &RecordBatch, shape: FeatureShape) -> Result<&[f32], String> {
-    let values = floats(batch, MAP_COLUMN, shape.values())?;
-    let finite = values.iter().all(|v| v.is_finite());
-    if finite { Ok(values) } else { Err("a map that is not finite".into()) }
+/// The maps of a batch, one a row.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Maps<'a> {
+    values: &'a [f32],
+    /// Where the maps begin in `values`, and where the last one ends.
+    offsets: &'a [i32],
+}
+
+impl<'a> Maps<'a> {
+    /// [L, K] of row `i`; empty where it has none.
+    pub(super) fn of(&self, i: usize) -> &'a [f32] {
+        match self.offsets.get(i..i + 2) {
+            Some(&[start, end]) => &self.values[start as usize..end as usize],
+            _ => &[],
+        }
+    }
+}
+
+/// The maps of a batch whose rows are of the classes `labels`: a map where the bank keeps them for the
+/// class, an empty list where it does not. `labels` may be empty where all rows have maps.
+pub(super) fn feature_maps<'a>(
+    batch: &'a RecordBatch,
+    shape: FeatureShape,
+    kept: &MapsKept,
+    labels: &[u32],
+) -> Result<Maps<'a>, String> {
+    let lists = lists(batch, MAP_COLUMN)?;
+    let offsets = lists.value_offsets();
+    for (i, ends) in offsets.windows(2).enumerate() {
+        let found = (ends[1] - ends[0]) as usize;
+        let label = labels.get(i).copied();
+        match label.is_none_or(|label| kept.of_class(label)) {
+            true if found == shape.values() => {}
+            true if found == 0 => {
+                let of = label.map_or(String::new(), |label| format!(" of class {label}"));
+                return Err(format!("a row{of} without a map"));
+            }
+            true => return Err(other_length(MAP_COLUMN, shape.values())),
+            false if found > 0 => {
+                let label = label.unwrap_or_default();
+                return Err(format!("a map in a row of class {label}, of which none are kept"));
+            }
+            false => {}
+        }
+    }
+    let maps = Maps { values: float_values(lists, MAP_COLUMN)?, offsets };
+    let all = offsets.first().zip(offsets.last()).map_or(0..0, |(a, b)| *a as usize..*b as usize);
+    let finite = maps.values[all].iter().all(|v| v.is_finite());
+    if finite { Ok(maps) } else { Err("a map that is not finite".into()) }
 }
 
 pub(super) fn select(rows: &[(usize, usize)]) -> RowSelection {
@@ -155,23 +202,38 @@ pub(super) fn ids(batch: &RecordBatch, name: &str) -> Result<Vec<u32>, String> {
     column.values().iter().map(id).collect()
 }
 
-/// The values of a list column whose lists all have `length` elements.
-fn list_values<'a>(
-    batch: &'a RecordBatch,
-    name: &str,
-    length: usize,
-) -> Result<(&'a ArrayRef, usize, usize), String> {
+fn lists<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ListArray, String> {
     let lists = column(batch, name)?
         .as_list_opt::<i32>()
         .ok_or_else(|| format!("column {name} is not a list"))?;
-    let offsets = lists.value_offsets();
-    if offsets.windows(2).any(|pair| (pair[1] - pair[0]) as usize != length) {
-        return Err(format!("a list in column {name} that has not {length} values"));
-    }
     if lists.values().null_count() > 0 {
         return Err(format!("a null in a list of column {name}"));
     }
-    Ok((lists.values(), offsets[0] as usize, lists.len() * length))
+    Ok(lists)
+}
+
+fn other_length(name: &str, length: usize) -> String {
+    format!("a list in column {name} that has not {length} values")
+}
+
+/// A list column whose lists all have `length` elements, and where these begin and end.
+fn equal_lists<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+    length: usize,
+) -> Result<(&'a ListArray, Range<usize>), String> {
+    let lists = lists(batch, name)?;
+    let offsets = lists.value_offsets();
+    if offsets.windows(2).any(|pair| (pair[1] - pair[0]) as usize != length) {
+        return Err(other_length(name, length));
+    }
+    let start = offsets[0] as usize;
+    Ok((lists, start..start + lists.len() * length))
+}
+
+fn float_values<'a>(lists: &'a ListArray, name: &str) -> Result<&'a [f32], String> {
+    let values = lists.values().as_primitive_opt::<Float32Type>();
+    Ok(values.ok_or_else(|| format!("column {name} is not FLOAT[]"))?.values())
 }
 
 pub(super) fn floats<'a>(
@@ -179,16 +241,13 @@ pub(super) fn floats<'a>(
     name: &str,
     length: usize,
 ) -> Result<&'a [f32], String> {
-    let (values, start, count) = list_values(batch, name, length)?;
-    let values = values
-        .as_primitive_opt::<Float32Type>()
-        .ok_or_else(|| format!("column {name} is not FLOAT[]"))?;
-    Ok(&values.values()[start..start + count])
+    let (lists, range) = equal_lists(batch, name, length)?;
+    Ok(&float_values(lists, name)?[range])
 }
 
 pub(super) fn bools(batch: &RecordBatch, name: &str, length: usize) -> Result<Vec<bool>, String> {
-    let (values, start, count) = list_values(batch, name, length)?;
+    let (lists, range) = equal_lists(batch, name, length)?;
     let values =
-        values.as_boolean_opt().ok_or_else(|| format!("column {name} is not BOOLEAN[]"))?;
-    Ok((start..start + count).map(|i| values.value(i)).collect())
+        lists.values().as_boolean_opt().ok_or_else(|| format!("column {name} is not BOOLEAN[]"))?;
+    Ok(range.map(|i| values.value(i)).collect())
 }

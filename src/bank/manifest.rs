@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::maps::MapsKept;
 use super::{BankError, Build};
 use crate::atomic_file::{self, WriteError};
 use crate::config::Precision;
@@ -99,42 +100,6 @@ pub struct Manifest {
     pub splits: BTreeMap<String, SplitEntry>,
     /// Of this file with 16 zeros here; in format 1, of the object as compact JSON with a zero here.
     pub manifest_xxh3: Checksum,
-}
-
-/// Which training rows have a map. All have an activation map and a pooled vector.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", tag = "kept")]
-pub enum MapsKept {
-    /// Every row.
-    #[default]
-    All,
-    /// Rows of the classes that fusion takes maps of: tail classes, and those they are confused with.
-    Needed {
-        /// h_r, which says what the tail is.
-        head_ratio: f64,
-        /// N_f, confusing classes of each tail class.
-        num_confusing: usize,
-        /// The classes whose rows have maps, ascending.
-        classes: Vec<u32>,
-    },
-    /// None: pooled vectors and activation maps only.
-    None,
-}
-
-impl MapsKept {
-    /// Whether every training row has a map.
-    pub fn is_all(&self) -> bool {
-        *self == Self::All
-    }
-
-    /// Whether the rows of a class have maps.
-    pub fn of_class(&self, label: u32) -> bool {
-        match self {
-            Self::All => true,
-            Self::Needed { classes, .. } => classes.binary_search(&label).is_ok(),
-            Self::None => false,
-        }
-    }
 }
 
 /// The images a bank was made of.
@@ -390,13 +355,14 @@ impl Manifest {
             (described.writer, described.name) = (String::new(), String::new());
             (described.files, described.splits) = Default::default();
             described.manifest_xxh3 = Checksum::default();
-            if let MapsKept::Needed { classes, .. } = &mut described.maps {
-                classes.clear();
-            }
             if wanted.fitted_head.is_some() {
                 described.classifier_sha256.clear();
             }
-            serde_json::to_value(&described).expect("a manifest is JSON")
+            let maps = std::mem::take(&mut described.maps);
+            let mut json = serde_json::to_value(&described).expect("a manifest is JSON");
+            // The classes of these settings follow from the images.
+            json.as_object_mut().expect("a manifest is an object").extend(maps.settings());
+            json
         };
         first_difference("", &described(self), &described(wanted))
     }
@@ -427,6 +393,7 @@ impl Manifest {
         if shape.height.saturating_mul(shape.width).saturating_mul(shape.channels) > LARGEST {
             return Err(format!("feature_shape {shape} is absurdly large"));
         }
+        self.maps.check(self.dataset.classes)?;
         for needed in ["train", "test"] {
             if !self.splits.contains_key(needed) {
                 return Err(format!("no split `{needed}`"));

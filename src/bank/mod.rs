@@ -9,6 +9,7 @@ mod columns;
 mod examine;
 mod index;
 mod manifest;
+mod maps;
 mod plan;
 mod reader;
 mod schema;
@@ -29,8 +30,9 @@ pub use examine::{
 pub use index::{RowIndex, RowRequest, Rows};
 pub use manifest::{
     CLASSES_FILE, CLASSIFIER_FILE, Checksum, DatasetCard, FORMAT_VERSION, FileEntry, MANIFEST_FILE,
-    Manifest, MapsKept, ModelRef, RowGroupEntry, ShardEntry, SplitEntry, ViewSettings,
+    Manifest, ModelRef, RowGroupEntry, ShardEntry, SplitEntry, ViewSettings,
 };
+pub use maps::MapsKept;
 pub use plan::{BuildPlan, Partition, PlannedShard, SPLITS};
 pub use reader::{Bank, RowReader, SplitName};
 pub use schema::{classes_schema, describe_columns, pooled_schema, train_schema};
@@ -117,6 +119,16 @@ pub enum BankError {
         found: String,
         /// What the contract says.
         expected: String,
+    },
+    /// A map was asked for that the bank does not keep.
+    #[error("{}: a row of class {class} has no map to read; this bank keeps {kept}\n  Make the bank again with `fsa-bank features --maps all --overwrite`.", path.display())]
+    NoMap {
+        /// The shard.
+        path: PathBuf,
+        /// Class of the row.
+        class: u32,
+        /// What the bank keeps.
+        kept: String,
     },
     /// The classifier is not the one that the bank's CAMs were made with.
     #[error("{}: not the classifier that this bank was made with: sha256 {found}, expected {expected}\n  It was replaced or altered; restore it, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`.", path.display())]

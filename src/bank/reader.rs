@@ -10,10 +10,12 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::columns::{
-    Column, RowValues, bools, cam, column, feature_maps, ids, open_group, part_of, pooled, select,
+    Column, Maps, RowValues, bools, cam, column, feature_maps, ids, open_group, part_of, pooled,
+    select,
 };
 use super::index::{Position, RowIndex, RowRequest, Rows, in_order};
 use super::manifest::{Manifest, SplitEntry};
+use super::maps::MapsKept;
 use super::verified::{VerifiedShard, read_whole};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
 use crate::classifier_file::ClassifierCard;
@@ -100,6 +102,17 @@ impl Bank {
     /// Whether the bank has a split.
     pub fn has(&self, split: SplitName) -> bool {
         self.manifest.splits.contains_key(split.name())
+    }
+
+    /// Training rows that have a map.
+    pub fn map_rows(&self) -> u64 {
+        let rows = self.manifest.splits.get("train").map_or(0, |split| split.rows);
+        let MapsKept::Needed { classes, .. } = &self.manifest.maps else {
+            return if self.manifest.maps.is_all() { rows } else { 0 };
+        };
+        let images = |&class: &u32| self.class_counts.0.get(class as usize).copied().unwrap_or(0);
+        let images = classes.iter().map(images).fold(0u64, u64::saturating_add);
+        images.saturating_mul(self.manifest.views.count as u64).min(rows)
     }
 
     fn split(&self, split: SplitName) -> Result<&SplitEntry, BankError> {
@@ -228,8 +241,8 @@ impl Bank {
     pub fn row_reader(&self, split: SplitName) -> Result<RowReader, BankError> {
         let shards = &self.split(split)?.shards;
         let shards = shards.iter().map(|entry| VerifiedShard::open(&self.dir, entry));
-        let shape = self.manifest.feature_shape;
-        Ok(RowReader { shards: shards.collect::<Result<_, _>>()?, shape })
+        let (shape, kept) = (self.manifest.feature_shape, self.manifest.maps.clone());
+        Ok(RowReader { shards: shards.collect::<Result<_, _>>()?, shape, kept })
     }
 }
 
@@ -237,6 +250,8 @@ impl Bank {
 pub struct RowReader {
     shards: Vec<(VerifiedShard, Arc<ParquetMetaData>)>,
     shape: FeatureShape,
+    /// Which rows have maps.
+    kept: MapsKept,
 }
 
 /// Bytes of values that are decoded at a time.
@@ -246,7 +261,8 @@ impl RowReader {
     /// Decodes some columns of the rows of one request and hands each row to `take`.
     ///
     /// # Errors
-    /// A page is damaged, or a value is outside its range.
+    /// A page is damaged, a value is outside its range, a map is missing or is where none should be, or a
+    /// map is asked for of a row of a class whose maps the bank does not keep.
     ///
     /// # Cost
     /// Of `feature_map` only the pages that hold wanted rows are read and checked, and only wanted
@@ -258,7 +274,12 @@ impl RowReader {
         mut take: impl FnMut(usize, RowValues<'_>),
     ) -> Result<(), BankError> {
         let (file, metadata) = &self.shards[request.shard];
-        let names: Vec<&str> = columns.iter().flat_map(|column| column.names()).copied().collect();
+        let mut names: Vec<&str> =
+            columns.iter().flat_map(|column| column.names()).copied().collect();
+        let some_maps = columns.contains(&Column::FeatureMap) && !self.kept.is_all();
+        if some_maps {
+            names.push("label");
+        }
         let row_bytes: usize = columns.iter().map(|column| column.values(self.shape) * 4).sum();
         let selection = Some((select(&request.rows), (DECODE_BYTES / row_bytes).max(1)));
         let (channels, locations) = (self.shape.channels, self.shape.locations());
@@ -271,17 +292,28 @@ impl RowReader {
                     "the columns of schemas/bank-v2.md".into(),
                 )
             };
-            let (mut vectors, mut cams, mut maps): (&[f32], &[f32], &[f32]) = (&[], &[], &[]);
-            let mut flags = vec![];
+            let (mut vectors, mut cams, mut maps): (&[f32], &[f32], _) =
+                (&[], &[], Maps::default());
+            let (mut flags, mut labels) = (vec![], vec![]);
+            if some_maps {
+                labels = ids(&batch, "label").map_err(wrong)?;
+            }
             for column in columns {
                 match column {
                     Column::Pooled => vectors = pooled(&batch, self.shape).map_err(wrong)?,
-                    Column::FeatureMap => maps = feature_maps(&batch, self.shape).map_err(wrong)?,
+                    Column::FeatureMap => {
+                        maps =
+                            feature_maps(&batch, self.shape, &self.kept, &labels).map_err(wrong)?;
+                    }
                     Column::Cam => {
                         cams = cam(&batch, self.shape).map_err(wrong)?;
                         flags = bools(&batch, "nonzero", locations).map_err(wrong)?;
                     }
                 }
+            }
+            if let Some(&class) = labels.iter().find(|&&label| !self.kept.of_class(label)) {
+                let (path, kept) = (file.path().into(), self.kept.to_string());
+                return Err(BankError::NoMap { path, class, kept });
             }
             for (i, (_, row)) in (0..batch.num_rows()).zip(wanted.by_ref()) {
                 let nonzero = flags.get(i * locations..(i + 1) * locations).unwrap_or_default();
@@ -291,7 +323,7 @@ impl RowReader {
                         pooled: part_of(vectors, channels, i),
                         cam: part_of(cams, locations, i),
                         nonzero,
-                        map: part_of(maps, channels * locations, i),
+                        map: maps.of(i),
                     },
                 );
             }

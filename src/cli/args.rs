@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::settings::{SettingArgs, parse_bytes, parse_share};
 use crate::bank::Partition;
-use crate::config::FinetuneConfig;
+use crate::config::{FinetuneConfig, KeepMaps};
 use crate::dataset::Skipped;
 use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
@@ -230,6 +230,10 @@ pub struct FeaturesArgs {
     /// training of the network; FILE has one (safetensors: fc.weight, fc.bias)
     #[arg(long, value_name = "fit|FILE")]
     pub head: Option<PathBuf>,
+    /// Training rows that keep their maps: all, needed (those of the classes that FSA draws from with the
+    /// pipeline's head_ratio and num_confusing) or none (for other methods) [default: all]
+    #[arg(long, value_name = "WHICH", value_parser = super::settings::word::<KeepMaps>)]
+    pub maps: Option<KeepMaps>,
     /// timm's config.json of the ONNX network: mean, standard deviation, crop and interpolation
     #[arg(long, value_name = "FILE", requires = "onnx")]
     pub preprocessing: Option<PathBuf>,
@@ -488,6 +492,21 @@ impl InspectSettings {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn which_maps_are_kept_is_a_word() {
+        let parsed = |word: &str| {
+            let Command::Features(args) =
+                Cli::try_parse_from(["fsa-bank", "features", "p.toml", "--maps", word])?.command
+            else {
+                panic!("features");
+            };
+            Ok::<_, clap::Error>(args.maps)
+        };
+        let found = ["all", "needed", "none"].map(|word| parsed(word).unwrap().unwrap());
+        assert_eq!(found, [KeepMaps::All, KeepMaps::Needed, KeepMaps::None]);
+        assert!(parsed("some").unwrap_err().to_string().contains("`needed`"));
+    }
 
     #[test]
     fn the_arguments_are_sound() {

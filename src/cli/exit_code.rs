@@ -77,6 +77,7 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
             | FinetuneError::OtherResult { .. }
             | FinetuneError::Memory { .. }
             | FinetuneError::NeedsRows { .. }
+            | FinetuneError::MissingMaps(_)
             | FinetuneError::NoValidation { .. } => USAGE,
             FinetuneError::Interrupted { .. } => INTERRUPTED,
             FinetuneError::Write(_) | FinetuneError::Diverged { .. } | FinetuneError::Together => {
@@ -90,9 +91,10 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
 fn bank(error: &BankError) -> u8 {
     match error {
         BankError::Write(_) | BankError::Encode { .. } => FAILED,
-        BankError::OtherBank { .. } | BankError::OtherBuild { .. } | BankError::NoBuild { .. } => {
-            USAGE
-        }
+        BankError::OtherBank { .. }
+        | BankError::OtherBuild { .. }
+        | BankError::NoBuild { .. }
+        | BankError::NoMap { .. } => USAGE,
         _ => INVALID_DATA,
     }
 }
@@ -149,7 +151,8 @@ fn features(error: &FeaturesError) -> u8 {
         | FeaturesError::InterruptedCheck
         | FeaturesError::InterruptedRepair { .. }
         | FeaturesError::InterruptedRecalibration
-        | FeaturesError::InterruptedFit => INTERRUPTED,
+        | FeaturesError::InterruptedFit
+        | FeaturesError::InterruptedNeeded => INTERRUPTED,
         FeaturesError::Backbone(_)
         | FeaturesError::Classes { .. }
         | FeaturesError::Write(_)

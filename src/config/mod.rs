@@ -350,6 +350,19 @@ impl Precision {
     }
 }
 
+/// Which training rows of a bank keep their maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeepMaps {
+    /// All.
+    All,
+    /// Those of the classes that FSA draws from with the settings of `[finetune]`: the tail, and the
+    /// classes that give it class-generic vectors.
+    Needed,
+    /// None: a bank for methods that take pooled vectors.
+    None,
+}
+
 /// `[features]`: what the bank holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -358,6 +371,8 @@ pub struct FeaturesConfig {
     pub views: usize,
     /// Rounding of the stored maps.
     pub precision: Precision,
+    /// Which training rows keep their maps.
+    pub maps: KeepMaps,
     /// Images a forward pass.
     pub batch_size: usize,
     /// Number type of the convolutions.
@@ -381,6 +396,7 @@ impl Default for FeaturesConfig {
         Self {
             views: 1,
             precision: Precision::F16,
+            maps: KeepMaps::All,
             batch_size: 128,
             arithmetic: Arithmetic::F32,
             compression_level: 1,

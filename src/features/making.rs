@@ -6,9 +6,13 @@ use std::time::Instant;
 
 use super::pass::{Forward, Hooks, Jobs, Wanted};
 use super::rows::RowMaker;
-use super::{FeaturesError, FeaturesOutcome, FeaturesRequest, existing, refit, skipped_file};
+use super::{
+    FeaturesError, FeaturesOutcome, FeaturesRequest, existing, needed, refit, skipped_file,
+};
 use crate::backbone::{Backbone, BackboneError};
-use crate::bank::{Bank, Build, BuildPlan, Manifest, Partition, PlannedShard, ShardResult};
+use crate::bank::{
+    Bank, Build, BuildPlan, Manifest, MapsKept, Partition, PlannedShard, ShardResult,
+};
 use crate::classifier_file::ClassifierCard;
 use crate::dataset::SkippedList;
 use crate::domain::LinearHead;
@@ -32,10 +36,29 @@ pub(super) struct Making<'a> {
 /// Makes a network ready.
 pub(super) type Start<'a> = Box<dyn FnOnce() -> Result<Box<dyn Backbone>, BackboneError> + 'a>;
 
+/// A network that is made ready when it is first needed.
+pub(super) struct Network<'a> {
+    start: Option<Start<'a>>,
+    ready: Option<Box<dyn Backbone>>,
+}
+
+impl<'a> Network<'a> {
+    pub(super) fn new(start: Start<'a>) -> Self {
+        Self { start: Some(start), ready: None }
+    }
+
+    pub(super) fn get(&mut self) -> Result<&mut dyn Backbone, BackboneError> {
+        if let Some(start) = self.start.take() {
+            self.ready = Some(start()?);
+        }
+        Ok(self.ready.as_mut().expect("a network that failed is not asked for again").as_mut())
+    }
+}
+
 /// Where the maps come from.
 pub(super) enum Source<'a> {
     /// Images, through the network.
-    Images(Start<'a>),
+    Images(Network<'a>),
     /// A bank that has them.
     Maps(&'a Bank),
 }
@@ -74,7 +97,7 @@ impl Making<'_> {
         &self,
         manifest: Manifest,
         head: &LinearHead,
-        source: Source,
+        mut source: Source,
     ) -> Result<FeaturesOutcome, FeaturesError> {
         let Self { request, progress, .. } = self;
         let (dataset, overwrite) = (request.dataset, request.overwrite);
@@ -84,8 +107,8 @@ impl Making<'_> {
             input: None,
         };
         let classifier = card.weights(head, []).to_bytes();
-        let build =
-            Build::begin(self.out, self.plan(manifest), card.class_names, &classifier, overwrite)?;
+        let plan = self.plan_in_force(manifest, head, &mut source)?;
+        let build = Build::begin(self.out, plan, card.class_names, &classifier, overwrite)?;
         let mut results: Vec<Option<ShardResult>> = vec![None; build.shards().len()];
         build.check(&mut results, overwrite, *progress, self.interrupt)?;
         if self.interrupt.requested() && build.state(&results).shards_done > 0 {
@@ -110,16 +133,21 @@ impl Making<'_> {
                 shape: build.plan.manifest.feature_shape,
                 head,
                 precision: build.plan.manifest.precision,
+                maps: &build.plan.manifest.maps,
             };
             let begin = Instant::now();
-            let finished = match source {
-                Source::Images(_) if let Some(elsewhere) = request.elsewhere => {
+            let finished = match (source, request.elsewhere) {
+                (Source::Images(network), Some(elsewhere)) => {
+                    // Its memory is for those who make the shards.
+                    drop(network);
                     elsewhere(todo.iter().map(|shard| shard.len()).sum())?;
                     made.secs = begin.elapsed().as_secs_f64();
                     vec![]
                 }
-                Source::Images(start) => self.pass(&build, &todo, &maker, start, &mut made)?,
-                Source::Maps(bank) => refit::write(self, bank, &build, &todo, &maker)?,
+                (Source::Images(mut network), None) => {
+                    self.pass(&build, &todo, &maker, network.get()?, &mut made)?
+                }
+                (Source::Maps(bank), _) => refit::write(self, bank, &build, &todo, &maker)?,
             };
             for (place, result) in finished {
                 results[place] = Some(result);
@@ -179,17 +207,39 @@ impl Making<'_> {
         }
     }
 
+    /// The same with the classes whose maps are kept: those of the plan that is there, or found now.
+    fn plan_in_force(
+        &self,
+        manifest: Manifest,
+        head: &LinearHead,
+        source: &mut Source,
+    ) -> Result<BuildPlan, FeaturesError> {
+        let mut plan = self.plan(manifest);
+        if let MapsKept::Needed { .. } = plan.manifest.maps {
+            let mut maps = plan.manifest.maps.clone();
+            match Build::begun(self.out, &plan, self.request.overwrite)? {
+                Some(there) => maps = there.manifest.maps,
+                None => {
+                    let Manifest { feature_shape: shape, precision, .. } = plan.manifest;
+                    let maker = RowMaker { shape, head, precision, maps: &MapsKept::All };
+                    needed::fill_in(&mut maps, self, &maker, source)?;
+                }
+            }
+            plan.manifest.maps = maps;
+        }
+        Ok(plan)
+    }
+
     /// Runs the network over the images of some shards.
     pub(super) fn pass(
         &self,
         build: &Build,
         todo: &[&PlannedShard],
         maker: &RowMaker,
-        start: Start,
+        backbone: &mut dyn Backbone,
         made: &mut Made,
     ) -> Result<Vec<(usize, ShardResult)>, FeaturesError> {
         let Self { request, progress, interrupt, .. } = self;
-        let mut backbone = start()?;
         let total: u64 = todo.iter().map(|shard| shard.len()).sum();
         progress.line(&format!(
             "{} images x {} views of {} training, {} test, on {}",
@@ -203,7 +253,7 @@ impl Making<'_> {
         // Half before the pass and half after it, for a machine's pace changes.
         let mut forward = Forward::default();
         if request.measure_forward {
-            forward.time(&jobs, todo, backbone.as_mut(), *progress)?;
+            forward.time(&jobs, todo, backbone, *progress)?;
         }
         let begin = Instant::now();
         progress.start("feature maps", total, "row");
@@ -226,11 +276,11 @@ impl Making<'_> {
             },
             done: &mut |shard, result| finished.push((shard.place, result)),
         };
-        jobs.run(build, todo, maker, backbone.as_mut(), hooks)?;
+        jobs.run(build, todo, maker, backbone, hooks)?;
         progress.finish();
         made.secs = begin.elapsed().as_secs_f64();
         if request.measure_forward && !interrupt.requested() {
-            forward.time(&jobs, todo, backbone.as_mut(), *progress)?;
+            forward.time(&jobs, todo, backbone, *progress)?;
         }
         made.forward_images_per_sec = forward.images_per_sec();
         Ok(finished)

@@ -1,9 +1,10 @@
 //! The precompute stage: one pass of the frozen backbone over all images, into a bank, shard by shard
 //! (`making`, `pass`, `rows`); where the classifier is to be fitted, the maps first, then it, then the bank
-//! (`fit`, `refit`).
+//! (`fit`, `refit`). Where not all maps are kept, `needed` finds out which.
 
 mod fit;
 mod making;
+mod needed;
 mod network;
 mod pass;
 mod refit;
@@ -24,7 +25,7 @@ use crate::bank::{
     Bank, BankError, Build, BuildState, DatasetCard, FORMAT_VERSION, MANIFEST_FILE, Manifest,
     MapsKept, ModelRef, Partition, ViewSettings,
 };
-use crate::config::{LoadedPipeline, RandomCrop};
+use crate::config::{KeepMaps, LoadedPipeline, RandomCrop};
 use crate::dataset::{Dataset, DatasetError, SkippedList};
 use crate::domain::{FeatureShape, FitOptions, LinearHead};
 #[cfg(feature = "onnx")]
@@ -33,7 +34,7 @@ use crate::progress::{Interrupt, Progress};
 use crate::train::TrainError;
 use crate::weights::{Weights, WeightsError};
 
-use making::{Making, Source};
+use making::{Making, Network, Source};
 pub use network::{RECALIBRATED_FILE, TorchNetwork, TorchRequest};
 pub use repair::{RepairOutcome, repair};
 pub(crate) use rows::round;
@@ -98,6 +99,11 @@ pub enum FeaturesError {
         /// Files wanted.
         of: usize,
     },
+    /// The user stopped the run while it was found out which maps are kept.
+    #[error(
+        "interrupted while the tail's images were looked at, which says whose maps are kept\n  The same command starts again."
+    )]
+    InterruptedNeeded,
     /// The user stopped the run while the classifier was fitted.
     #[error(
         "interrupted while the classifier was fitted; the maps are kept\n  The same command goes on from them."
@@ -289,7 +295,7 @@ pub fn run(
     };
     let options = match head {
         HeadSource::Given(head) => {
-            let source = Source::Images(Box::new(start));
+            let source = Source::Images(Network::new(Box::new(start)));
             return making(request.out, request.partition).run(manifest, &head, source);
         }
         HeadSource::Fitted(options) => options,
@@ -297,7 +303,9 @@ pub fn run(
     let unfitted = unfitted_folder(request.out);
     let none = zero_head(expected, shape);
     let classifier_sha256 = Weights::of_head(&none).sha256();
-    let bare = Manifest { fitted_head: None, classifier_sha256, ..manifest.clone() };
+    // The classifier's activation maps are made of all maps.
+    let maps = MapsKept::All;
+    let bare = Manifest { fitted_head: None, classifier_sha256, maps, ..manifest.clone() };
     let maps = match existing(&unfitted, false, &bare) {
         Ok(Some(there)) => {
             progress.line(&format!("{}: the maps are there already", unfitted.display()));
@@ -305,7 +313,7 @@ pub fn run(
         }
         Err(e) if !request.overwrite => return Err(e),
         _ => {
-            let source = Source::Images(Box::new(start));
+            let source = Source::Images(Network::new(Box::new(start)));
             making(&unfitted, request.partition).run(bare, &none, source)?
         }
     };
@@ -424,7 +432,17 @@ fn describe(
             flip: pipeline.train.flip,
             color_jitter: pipeline.train.color_jitter,
         },
-        maps: MapsKept::All,
+        maps: match pipeline.features.maps {
+            KeepMaps::All => MapsKept::All,
+            KeepMaps::Needed => MapsKept::Needed {
+                head_ratio: pipeline.finetune.head_ratio,
+                num_confusing: pipeline.finetune.num_confusing,
+                generic_classes: pipeline.finetune.generic_classes,
+                // Known once the tail's images were looked at.
+                classes: vec![],
+            },
+            KeepMaps::None => MapsKept::None,
+        },
         classifier_sha256,
         fitted_head,
         files: Default::default(),

@@ -172,6 +172,42 @@ impl<'a> Jobs<'a> {
         self.request.dataset.skipped.some(shard.split, samples.start as usize..samples.end as usize)
     }
 
+    /// Passes the clean views of some training images through the network and hands over their rows, but
+    /// for what follows from the classifier, with how many images these were made of.
+    pub(super) fn clean_rows(
+        &self,
+        samples: &[u32],
+        maker: &RowMaker,
+        backbone: &mut dyn Backbone,
+        take: &mut dyn FnMut(u64, Vec<TrainRow>) -> Result<(), FeaturesError>,
+    ) -> Result<(), FeaturesError> {
+        let job = self.jobs.iter().find(|job| job.name == "train").expect("there is always one");
+        std::thread::scope(|scope| {
+            let (send_inputs, inputs) = crossbeam_channel::bounded(QUEUED_BATCHES);
+            scope.spawn(move || {
+                for some in samples.chunks(self.batch_size()) {
+                    let items: Vec<(u32, u32)> = some.iter().map(|&sample| (sample, 0)).collect();
+                    let batch = job.inputs(self.request, &items);
+                    let failed = batch.is_err();
+                    if send_inputs.send(batch).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            for batch in inputs {
+                let Part { rows, items, values, .. } = batch?;
+                let maps = match items.is_empty() {
+                    true => vec![],
+                    false => backbone.feature_maps(&values, items.len())?,
+                };
+                let split = job.loader.split();
+                let heads = items.iter().map(|&(sample, view)| row_head(split, sample, view));
+                take(rows as u64, maker.bare_rows(heads.collect(), maps)?)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Runs the three stages over the shards.
     pub(super) fn run(
         &self,

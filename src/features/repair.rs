@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::making::{Made, Making};
+use super::making::{Made, Making, Network};
 use super::rows::RowMaker;
 use super::{FeaturesError, FeaturesRequest, FrozenModel, HeadSource, describe, skipped_file};
 use crate::bank::{
@@ -77,8 +77,9 @@ pub fn repair(
     let build = Build::repair(request.out, making.plan(there.clone()), card.class_names)?;
     dataset.skipped.restore(SkippedList::images_in(&skipped_file(request.out)).iter());
     if !todo.is_empty() {
-        let maker = RowMaker { shape, head: &head, precision: there.precision };
-        let made = making.pass(&build, &todo, &maker, Box::new(start), &mut Made::default())?;
+        let maker = RowMaker { shape, head: &head, precision: there.precision, maps: &there.maps };
+        let mut network = Network::new(Box::new(start));
+        let made = making.pass(&build, &todo, &maker, network.get()?, &mut Made::default())?;
         if made.len() < todo.len() {
             return Err(FeaturesError::InterruptedRepair { done: made.len(), of: todo.len() });
         }

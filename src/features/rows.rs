@@ -6,7 +6,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::augment;
-use crate::bank::{BankError, RowHead, TrainRow};
+use crate::bank::{BankError, MapsKept, RowHead, TrainRow};
 use crate::config::Precision;
 use crate::domain::{ClassId, FeatureShape, LinearHead};
 use crate::eval::{LogitChunks, softmax};
@@ -16,6 +16,8 @@ pub(super) struct RowMaker<'a> {
     pub(super) shape: FeatureShape,
     pub(super) head: &'a LinearHead,
     pub(super) precision: Precision,
+    /// Which training rows keep their maps.
+    pub(super) maps: &'a MapsKept,
 }
 
 impl RowMaker<'_> {
@@ -28,20 +30,31 @@ impl RowMaker<'_> {
         heads: Vec<RowHead>,
         maps: Vec<f32>,
     ) -> Result<Vec<TrainRow>, BankError> {
-        let rows = heads
+        Ok(self.with_scores(self.bare_rows(heads, maps)?))
+    }
+
+    /// The same but for what follows from the classifier, all with their maps.
+    pub(super) fn bare_rows(
+        &self,
+        heads: Vec<RowHead>,
+        maps: Vec<f32>,
+    ) -> Result<Vec<TrainRow>, BankError> {
+        heads
             .into_par_iter()
             .zip(maps.par_chunks_exact(self.shape.values()))
             .map(|(head, map)| self.row(head, map))
-            .collect::<Result<_, _>>()?;
-        Ok(self.with_scores(rows))
+            .collect()
     }
 
     /// Rows with what follows from the classifier: the activation map of those that have a map, and
-    /// the scores.
+    /// the scores. Maps that the bank does not keep go when these are there.
     pub(super) fn with_scores(&self, mut rows: Vec<TrainRow>) -> Vec<TrainRow> {
         rows.par_iter_mut().filter(|row| !row.feature_map.is_empty()).for_each(|row| {
             let weight = self.head.class_weight(ClassId(row.head.label));
             row.cam = augment::normalise(&augment::activation(&row.feature_map, weight));
+            if !self.maps.of_class(row.head.label) {
+                row.feature_map = vec![];
+            }
         });
         let pooled: Vec<f32> = rows.iter().flat_map(|row| &row.head.pooled).copied().collect();
         let scores = pooled.map_logits(self.head, |row| {
@@ -118,7 +131,7 @@ mod tests {
     fn make(map: [f32; 8], precision: Precision) -> Result<TrainRow, BankError> {
         let classifier = LinearHead::new(vec![0.0, 0.0, 1.0, -1.0], vec![0.0, 0.0]).unwrap();
         let shape = FeatureShape { channels: 2, height: 2, width: 2 };
-        let maker = RowMaker { shape, head: &classifier, precision };
+        let maker = RowMaker { shape, head: &classifier, precision, maps: &MapsKept::All };
         Ok(maker.rows(vec![head()], map.to_vec())?.remove(0))
     }
 

@@ -11,7 +11,7 @@ use crate::config::Precision;
 
 /// Maps of some rows; 2 bytes a value for f16 and bf16 banks, without loss.
 pub(super) struct HeldMaps {
-    /// Block of each row's map and its place there; of no use for rows that are not held.
+    /// Block of each row's map and its place there; no block of that number for rows that are not held.
     places: Vec<(u32, u32)>,
     blocks: Blocks,
     map_values: usize,
@@ -36,7 +36,7 @@ impl HeldMaps {
         let (bank, reader) = (source.bank, source.reader());
         let map_values = bank.manifest.feature_shape.values();
         let requests = source.index().plan(wanted);
-        let mut places = vec![(0, 0); source.index().len()];
+        let mut places = vec![(u32::MAX, 0); source.index().len()];
         for (block, request) in requests.iter().enumerate() {
             for (place, row) in request.rows().enumerate() {
                 places[row] = (block as u32, place as u32);

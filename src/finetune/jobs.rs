@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::diagnostics::BatchStatistics;
 use super::engine::{CurvePoint, Group, Trained};
 use super::fuser::{Fuser, iteration_bytes};
+use super::kept_maps;
 use super::neighbours::within_classes;
 use super::post_hoc;
 use super::scoring::SplitVectors;
@@ -234,7 +235,12 @@ impl<'a> Workbench<'a> {
             return Err(FinetuneError::NoTail { head_ratio: config.head_ratio, classes });
         }
         let (confusing, generic) = match batches {
-            Batches::Fused => generic_classes(config, &split, source)?,
+            Batches::Fused => {
+                kept_maps::must_have_tail(bank, config, &split)?;
+                let (confusing, generic) = generic_classes(config, &split, source)?;
+                kept_maps::must_have_confusing(bank, config, &confusing)?;
+                (confusing, generic)
+            }
             _ => (vec![], vec![]),
         };
         let neighbours = match (batches, source.held()) {

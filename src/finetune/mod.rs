@@ -9,6 +9,7 @@ mod engine;
 mod fuser;
 mod held_maps;
 mod jobs;
+mod kept_maps;
 mod neighbours;
 mod post_hoc;
 mod run_folder;
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::atomic_file::WriteError;
 use crate::augment::ConfusingClasses;
 use crate::bank::{Bank, BankError, SplitName};
-use crate::config::{FinetuneConfig, Method};
+use crate::config::{Batches, FinetuneConfig, Method};
 use crate::domain::HeadTail;
 use crate::eval::Classifier;
 use crate::progress::{Interrupt, Progress};
@@ -33,6 +34,7 @@ use crate::progress::{Interrupt, Progress};
 pub use diagnostics::{BatchStatistics, Lengths};
 pub use engine::CurvePoint;
 pub use jobs::{Job, JobOptions, JobResult, Workbench};
+pub use kept_maps::{MapNeed, MissingMaps};
 pub use post_hoc::TAU_GRID;
 pub(crate) use run_folder::shortened;
 pub use run_folder::{CONFIG_FILE, METRICS_FILE, PICTURE_FILE, RunFolder};
@@ -98,6 +100,9 @@ pub enum FinetuneError {
         /// The method.
         method: Method,
     },
+    /// The bank does not keep the maps that the settings need.
+    #[error(transparent)]
+    MissingMaps(Box<MissingMaps>),
     /// A choice without images to make it on.
     #[error(
         "{}: this bank has no validation split, so nothing can be chosen honestly\n  Set dataset.val_fraction and train again, or ask for a biased choice with --select train.",
@@ -241,6 +246,9 @@ pub fn run(
             config.num_confusing,
             classes - 1
         ));
+    }
+    if config.method.batches() == Batches::Fused {
+        kept_maps::must_have_tail(&bank, config, &bank.class_counts.split(config.head_ratio))?;
     }
     let bench = Workbench::open(&bank, std::slice::from_ref(&job), &options)?;
     folder.prepare()?;

@@ -8,11 +8,10 @@ use rayon::prelude::*;
 
 use super::FinetuneError;
 use super::held_maps::{self, HeldMaps};
-use crate::augment::{ConfusingClasses, Mask, rank_confusing};
+use crate::augment::{CONFUSING_BYTES, ConfusingClasses, Mask, confusing_of_tail};
 use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, Rows, SplitName};
-use crate::config::FinetuneConfig;
+use crate::config::{FinetuneConfig, GenericClasses};
 use crate::domain::{ClassId, HeadTail};
-use crate::eval::{logits_into, softmax};
 
 /// What the program takes besides what it plans: code, stacks, buffers of decoders, and what the
 /// allocator keeps for later.
@@ -21,10 +20,6 @@ const PROCESS_BYTES: u64 = 128 << 20;
 const PAGE_BYTES: u64 = 256;
 /// Pooled vectors that are gathered at a time where all are visited in order.
 const BLOCK_BYTES: usize = 8 << 20;
-/// Rows whose scores are one task.
-const SCORE_ROWS: usize = 64;
-/// Scores of all classes that are in memory at a time.
-const SCORES_BYTES: usize = 32 << 20;
 
 /// How memory is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +44,10 @@ impl MemoryPlan {
         // Weights, momentum, directions or a gradient, the best so far and the result; Phase-I's own.
         let head = (bank.head.weight.len() + bank.head.bias.len()) as u64 * 4;
         let classifiers = head * (5 * trainers as u64 + 1);
-        let buffers = 2 * (BLOCK_BYTES + SCORES_BYTES) as u64;
+        let buffers = 2 * CONFUSING_BYTES as u64;
         let windows = 2 * iteration_bytes as u64;
-        PROCESS_BYTES + rows * PAGE_BYTES + RowIndex::bytes(rows) + classifiers + buffers + windows
+        let pages = bank.map_rows() * PAGE_BYTES;
+        PROCESS_BYTES + pages + RowIndex::bytes(rows) + classifiers + buffers + windows
     }
 
     /// Divides `limit` for runs of `trainers` classifiers that train side by side; a window takes at
@@ -99,9 +95,10 @@ impl<'a> Source<'a> {
         Ok(Self { bank, reader: bank.row_reader(SplitName::Train)?, rows, maps: None })
     }
 
-    /// Holds every map if they take no more than `bytes`.
+    /// Holds every map that there is if they take no more than `bytes`.
     pub(super) fn hold_maps(&mut self, bytes: usize) -> Result<(), BankError> {
-        let all: Vec<usize> = (0..self.index().len()).collect();
+        let (labels, kept) = (&self.index().labels, &self.bank.manifest.maps);
+        let all: Vec<usize> = (0..labels.len()).filter(|&row| kept.of_class(labels[row])).collect();
         if self.held().is_some() && held_maps::bytes(self.bank, all.len()) <= bytes {
             self.maps = Some(HeldMaps::load(self, &all)?);
         }
@@ -184,82 +181,19 @@ impl<'a> Source<'a> {
         Ok(drawable)
     }
 
-    /// The confusing classes of every tail class, from the clean views of its samples; `among` says
-    /// which classes may be.
-    pub(super) fn confusing(
+    /// The confusing classes of every tail class, from the clean views of its samples.
+    fn confusing(
         &self,
-        tail: &[ClassId],
+        split: &HeadTail,
+        head_only: bool,
         count: usize,
-        among: &(dyn Fn(ClassId) -> bool + Sync),
     ) -> Result<Vec<ConfusingClasses>, BankError> {
-        let index = self.index();
-        let classes = self.bank.head.classes();
-        let mut of_class = vec![vec![]; classes];
+        let (index, head) = (self.index(), &self.bank.head);
+        let mut of_class = vec![vec![]; head.classes()];
         for row in (0..index.len()).filter(|&row| index.views[row] == 0) {
             of_class[index.labels[row] as usize].push(row);
         }
-        let mut found = vec![];
-        let part = (SCORES_BYTES / (4 * classes)).clamp(1, index.len().max(1));
-        let mut scores = vec![0.0; part * classes];
-        // Whole classes at a time, so that the rows of many small ones are gathered together.
-        let block = (BLOCK_BYTES / (4 * self.channels())).max(1);
-        let mut rest = tail;
-        while !rest.is_empty() {
-            let mut rows = 0;
-            let fits = |class: &&ClassId| {
-                rows += of_class[class.index()].len();
-                rows <= block
-            };
-            let most = (BLOCK_BYTES / (8 * classes)).max(1);
-            let some = rest.iter().take(most).take_while(fits).count().max(1);
-            let (some, later) = rest.split_at(some);
-            rest = later;
-            found.extend(self.confusing_of_some(some, &of_class, &mut scores, count, among)?);
-        }
-        Ok(found)
-    }
-
-    fn confusing_of_some(
-        &self,
-        tail: &[ClassId],
-        of_class: &[Vec<usize>],
-        scores: &mut [f32],
-        count: usize,
-        among: &(dyn Fn(ClassId) -> bool + Sync),
-    ) -> Result<Vec<ConfusingClasses>, BankError> {
-        let head = &self.bank.head;
-        let mut rows: Vec<usize> =
-            tail.iter().flat_map(|class| of_class[class.index()].iter().copied()).collect();
-        rows.sort_unstable();
-        let classes = head.classes();
-        let mut sums = vec![vec![0.0f64; classes]; tail.len()];
-        let place: std::collections::BTreeMap<u32, usize> =
-            tail.iter().enumerate().map(|(place, class)| (class.0, place)).collect();
-        let part = scores.len() / classes;
-        for rows in rows.chunks((BLOCK_BYTES / (4 * self.channels())).max(1)) {
-            let vectors = self.pooled(rows)?;
-            // Logits of all rows at once would take n C values: a part at a time.
-            for (rows, vectors) in rows.chunks(part).zip(vectors.chunks(part * self.channels())) {
-                let scores = &mut scores[..rows.len() * classes];
-                scores
-                    .par_chunks_mut(SCORE_ROWS * classes)
-                    .zip(vectors.par_chunks(SCORE_ROWS * self.channels()))
-                    .for_each(|(scores, vectors)| {
-                        logits_into(vectors, head, scores);
-                        scores.chunks_exact_mut(classes).for_each(softmax);
-                    });
-                for (&row, scores) in rows.iter().zip(scores.chunks_exact(classes)) {
-                    let sum = &mut sums[place[&self.index().labels[row]]];
-                    sum.iter_mut().zip(scores).for_each(|(sum, s)| *sum += f64::from(*s));
-                }
-            }
-        }
-        let ranked = tail.par_iter().zip(sums).map(|(&class, sums)| {
-            let samples = of_class[class.index()].len().max(1) as f64;
-            let means: Vec<f32> = sums.iter().map(|sum| (sum / samples) as f32).collect();
-            rank_confusing(class, &means, count, among)
-        });
-        Ok(ranked.collect())
+        confusing_of_tail(split, head_only, count, head, &of_class, |rows| self.pooled(rows))
     }
 }
 
@@ -269,14 +203,9 @@ pub(super) fn generic_classes(
     split: &HeadTail,
     source: &Source<'_>,
 ) -> Result<(Vec<ConfusingClasses>, Vec<Vec<ClassId>>), BankError> {
-    use crate::config::GenericClasses;
-    let classes = source.bank.class_names.len();
-    let mut is_head = vec![false; classes];
-    split.head.iter().for_each(|class| is_head[class.index()] = true);
     let head_only = config.generic_classes == GenericClasses::Head;
-    let among = |class: ClassId| !head_only || is_head[class.index()];
-    let confusing = source.confusing(&split.tail, config.num_confusing, &among)?;
-    let mut ids = vec![vec![]; classes];
+    let confusing = source.confusing(split, head_only, config.num_confusing)?;
+    let mut ids = vec![vec![]; source.bank.class_names.len()];
     for of_class in &confusing {
         ids[of_class.class.index()] = of_class.ranked.iter().map(|(class, _)| *class).collect();
     }

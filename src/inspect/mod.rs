@@ -17,7 +17,9 @@ pub struct Summary {
     pub manifest: Manifest,
     /// Bytes of all files but the manifest.
     pub bytes: u64,
-    /// Bytes of the training maps before rounding and compression, as f32.
+    /// Training rows that have a map.
+    pub map_rows: u64,
+    /// Bytes of their maps before rounding and compression, as f32.
     pub map_bytes: u64,
     /// Name and size of each class, in order of its id.
     pub classes: Vec<ClassSummary>,
@@ -42,6 +44,8 @@ pub struct ClassSummary {
     pub train_images: u64,
     /// Its training rows: images times views.
     pub train_rows: u64,
+    /// Those of them that have a map.
+    pub map_rows: u64,
 }
 
 /// CAMs and masks of some rows.
@@ -82,21 +86,28 @@ pub fn summarise(bank: &Bank, settings: &FinetuneConfig) -> Result<Summary, Bank
             top1.push((name.name().to_string(), accuracy.top1));
         }
     }
-    let class = |(id, name): (usize, &String)| ClassSummary {
-        name: name.clone(),
-        train_images: bank.class_counts.0[id],
-        train_rows: train.index.labels.iter().filter(|&&l| l as usize == id).count() as u64,
+    let class = |(id, name): (usize, &String)| {
+        let train_rows = train.index.labels.iter().filter(|&&l| l as usize == id).count() as u64;
+        let kept = bank.manifest.maps.of_class(id as u32);
+        ClassSummary {
+            name: name.clone(),
+            train_images: bank.class_counts.0[id],
+            train_rows,
+            map_rows: if kept { train_rows } else { 0 },
+        }
     };
+    let classes: Vec<ClassSummary> = bank.class_names.iter().enumerate().map(class).collect();
+    let map_rows = classes.iter().map(|class| class.map_rows).sum::<u64>();
     let is_tail = |row: usize| split.tail.iter().any(|c| c.0 == train.index.labels[row]);
     let mut manifest = bank.manifest.clone();
     manifest.splits.values_mut().for_each(|s| s.shards.clear());
-    let rows = bank.manifest.splits["train"].rows;
     Ok(Summary {
         id: bank.id.clone(),
         manifest,
         bytes: bank.manifest.total_bytes(),
-        map_bytes: rows * 4 * bank.manifest.feature_shape.values() as u64,
-        classes: bank.class_names.iter().enumerate().map(class).collect(),
+        map_rows,
+        map_bytes: map_rows * 4 * bank.manifest.feature_shape.values() as u64,
+        classes,
         confusing: confusing_of_tail(bank, &train, &split, settings.num_confusing),
         masks: [
             masks("head", &train, settings, |row| !is_tail(row)),

@@ -1,6 +1,7 @@
 //! Reports of commands as text.
 
 use super::table::Table;
+use crate::bank::{Manifest, MapsKept};
 use crate::config::FinetuneConfig;
 use crate::eval::{Accuracy, GroupAccuracy, Groups};
 use crate::finetune::{Report, Score, Selection};
@@ -165,7 +166,6 @@ pub fn bytes_text(bytes: u64) -> String {
 pub fn summary_text(summary: &Summary) -> String {
     let m = &summary.manifest;
     let train = &m.splits["train"];
-    let saved = 100.0 * summary.bytes as f64 / summary.map_bytes as f64;
     let mut text =
         format!("{} (bank {}, format {}, {})\n", m.name, &summary.id[..12], m.version, m.writer);
     text += &format!(
@@ -176,19 +176,22 @@ pub fn summary_text(summary: &Summary) -> String {
         &m.model.weights_sha256[..12]
     );
     text += &format!(
-        "  train        {} images x {} views = {} rows with maps in {}\n",
+        "  train        {} images x {} views = {} rows{}\n",
         train.images,
         m.views.count,
         train.rows,
-        m.precision.name()
+        if m.maps.is_all() { format!(" with maps in {}", m.precision.name()) } else { "".into() },
     );
+    text += &kept_text(summary);
     for (name, split) in m.splits.iter().filter(|(name, _)| *name != "train") {
         text += &format!("  {name:<12} {} images, pooled vectors only\n", split.images);
     }
-    text += &format!(
-        "  bytes        {} ({saved:.0} % of the maps as f32)\n",
-        bytes_text(summary.bytes)
-    );
+    text += &format!("  bytes        {}", bytes_text(summary.bytes));
+    if summary.map_bytes > 0 {
+        let saved = 100.0 * summary.bytes as f64 / summary.map_bytes as f64;
+        text += &format!(" ({saved:.0} % of the maps as f32)");
+    }
+    text.push('\n');
     for (split, top1) in &summary.top1 {
         text += &format!("  Phase-I top-1 on {split}: {top1:.2}\n");
     }
@@ -201,6 +204,21 @@ pub fn summary_text(summary: &Summary) -> String {
     text += &masks_table(summary);
     text.push('\n');
     text + &classes_table(summary)
+}
+
+/// Which rows have maps, where not all have.
+fn kept_text(summary: &Summary) -> String {
+    let Manifest { maps, precision, .. } = &summary.manifest;
+    match maps {
+        MapsKept::All => String::new(),
+        MapsKept::None => format!("  kept         {maps}\n"),
+        MapsKept::Needed { classes, .. } => format!(
+            "  kept         {maps}: {} rows of {} classes, in {}\n",
+            summary.map_rows,
+            classes.len(),
+            precision.name()
+        ),
+    }
 }
 
 fn masks_table(summary: &Summary) -> String {
@@ -231,7 +249,10 @@ fn masks_table(summary: &Summary) -> String {
 }
 
 fn classes_table(summary: &Summary) -> String {
-    let mut table = Table::new(&["class", "group", "train images", "rows"]);
+    let some_maps = !summary.manifest.maps.is_all();
+    let mut columns = vec!["class", "group", "train images", "rows"];
+    columns.extend(some_maps.then_some("with maps"));
+    let mut table = Table::new(&columns);
     let (head, tail) = (&summary.split.head, &summary.split.tail);
     let all = head.len() + tail.len();
     let groups = head.iter().map(|c| (c, "head")).chain(tail.iter().map(|c| (c, "tail")));
@@ -250,6 +271,7 @@ fn classes_table(summary: &Summary) -> String {
             row.train_images.to_string(),
             row.train_rows.to_string(),
         ];
+        cells.extend(some_maps.then(|| row.map_rows.to_string()));
         if let Some(confusing) = summary.confusing.iter().find(|c| c.class == *class) {
             let ranked = confusing.ranked.iter();
             let names =

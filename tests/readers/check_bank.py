@@ -4,7 +4,8 @@ Usage: check_bank.py SHARDS
 
 In SQL alone: `cam` follows from `feature_map` and the classifier in classes.parquet, `pooled` is the
 mean of the map, `nonzero` tells its zero vectors, and the counts of classes agree. In pandas: the
-same of the first rows, through reshape.
+same of the first row with a map, through reshape. Rows of classes whose maps are not kept (`maps` in the
+manifest) have an empty list in their place.
 """
 
 import json
@@ -23,7 +24,7 @@ WITH shape AS (SELECT {channels} AS k, {locations} AS l),
 rows AS (
     SELECT t.*, c.weight, (SELECT k FROM shape) AS k
     FROM '{shards}/train-*.parquet' t JOIN '{shards}/classes.parquet' c USING (label)
-    WHERE t.sample_id % 7 = 0
+    WHERE t.sample_id % 7 = 0 AND len(feature_map) > 0
 ),
 located AS (
     SELECT *, [feature_map[i * k + 1 : (i + 1) * k] FOR i IN range({locations})] AS vectors FROM rows
@@ -34,7 +35,8 @@ activations AS (
 SELECT
     count(*) AS rows,
     max(list_max([
-        abs((m[i] - list_min(m)) / (list_max(m) - list_min(m)) - cam[i]) FOR i IN range(1, {locations} + 1)
+        abs(coalesce((m[i] - list_min(m)) / nullif(list_max(m) - list_min(m), 0), 0) - cam[i])
+        FOR i IN range(1, {locations} + 1)
     ])) AS cam_error,
     max(list_max([
         abs(list_avg([v[j]::DOUBLE FOR v IN vectors]) - pooled[j]) FOR j IN range(1, {channels} + 1)
@@ -72,11 +74,26 @@ def check_counts(shards, manifest):
         assert (rows, images) == (entry["rows"], entry["images"]), split
 
 
+def check_maps(shards, manifest):
+    """Which rows have a map, against the manifest."""
+    kept = manifest.get("maps", {"kept": "all"})
+    of_class = {"all": "true", "none": "false"}.get(kept["kept"])
+    if of_class is None:
+        of_class = f"list_contains({kept['classes']}::INTEGER[], label)"
+    shape = manifest["feature_shape"]
+    values = shape["channels"] * shape["height"] * shape["width"]
+    wrong = duckdb.sql(
+        f"""SELECT count(*) FROM '{shards}/train-*.parquet'
+        WHERE len(feature_map) != if({of_class}, {values}, 0)"""
+    ).fetchall()[0][0]
+    assert wrong == 0, f"{wrong} rows with a map of another length than the manifest says"
+
+
 def check_pandas(shards, shape):
-    """The first row of the first shard, as arrays."""
+    """The first row with a map of the first shard, as arrays."""
     frame = pd.read_parquet(sorted(shards.glob("train-*.parquet"))[0])
     classes = pd.read_parquet(shards / "classes.parquet").set_index("label")
-    row = frame.iloc[0]
+    row = frame[frame.feature_map.map(len) > 0].iloc[0]
     feature_map = np.asarray(row.feature_map, dtype=np.float64)
     feature_map = feature_map.reshape(shape["height"], shape["width"], shape["channels"])
     activation = feature_map @ np.asarray(classes.weight[row.label], dtype=np.float64)
@@ -91,6 +108,7 @@ def main():
     shape = manifest["feature_shape"]
     rows = check_sql(shards, shape)
     check_counts(shards, manifest)
+    check_maps(shards, manifest)
     check_pandas(shards, shape)
     print(f"{rows} rows recomputed in SQL, counts and pandas agree")
 

@@ -23,6 +23,8 @@ pub struct BankSpec {
     pub reversed: bool,
     /// Whether there is a validation split.
     pub val: bool,
+    /// Which rows keep their maps.
+    pub maps: MapsKept,
     /// Applied to each row before it is written.
     pub edit: fn(&mut TrainRow),
 }
@@ -36,6 +38,7 @@ impl Default for BankSpec {
             layout: Layout::default(),
             reversed: false,
             val: false,
+            maps: MapsKept::All,
             edit: |_| {},
         }
     }
@@ -80,6 +83,9 @@ impl BankSpec {
             nonzero: augment::nonzero(&feature_map, channels),
             feature_map,
         };
+        if !self.maps.of_class(label) {
+            row.feature_map.clear();
+        }
         (self.edit)(&mut row);
         row
     }
@@ -147,7 +153,7 @@ impl BankSpec {
             },
             classifier_sha256: Weights::of_head(&self.head()).sha256(),
             fitted_head: None,
-            maps: MapsKept::All,
+            maps: self.maps.clone(),
             files,
             splits,
             manifest_xxh3: Default::default(),

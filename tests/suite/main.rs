@@ -22,6 +22,7 @@ mod images;
 mod inaturalist;
 mod layouts;
 mod lists;
+mod maps;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;

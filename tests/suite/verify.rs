@@ -9,7 +9,7 @@ use fsa_bank::bank::{
     TrainRow,
 };
 use fsa_bank::classifier_file::ClassifierCard;
-use fsa_bank::config::{FinetuneConfig, Precision};
+use fsa_bank::config::{FinetuneConfig, GenericClasses, Precision};
 use fsa_bank::dataset::Skipped;
 use fsa_bank::domain::{FeatureShape, FitOptions, LinearHead};
 use fsa_bank::features::HeadSource;
@@ -447,7 +447,12 @@ fn maps_are_there_where_the_manifest_says_so() {
         edit_manifest(&dir, |manifest| manifest.maps = maps);
         (keep, dir)
     };
-    let needed = |classes| MapsKept::Needed { head_ratio: 0.9, num_confusing: 2, classes };
+    let needed = |classes| MapsKept::Needed {
+        head_ratio: 0.9,
+        num_confusing: 2,
+        generic_classes: GenericClasses::Confusing,
+        classes,
+    };
     let clear: fn(&mut TrainRow) = |row| {
         if row.head.label == 0 {
             row.feature_map.clear();

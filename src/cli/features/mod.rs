@@ -25,7 +25,8 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> 
         return onnx::run(context, args, file);
     }
     let pipeline = args.pipeline.as_deref().context("a pipeline, or --onnx and --images")?;
-    let loaded = load(pipeline, &args.common)?;
+    let mut loaded = load(pipeline, &args.common)?;
+    set_maps(&mut loaded, args);
     known::require(&loaded.name, &loaded.pipeline.dataset)?;
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
@@ -48,6 +49,12 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> 
     let model = FrozenModel::torch(&network, &loaded, &dataset, head, engine, options.clone())?;
     let outcome = write_bank(context, args, &loaded, &dataset, model)?;
     Ok(network.save_with_head(&folder, &outcome.bank)?)
+}
+
+/// What `--maps` says goes before the pipeline.
+fn set_maps(loaded: &mut LoadedPipeline, args: &FeaturesArgs) {
+    let features = &mut loaded.pipeline.features;
+    features.maps = args.maps.unwrap_or(features.maps);
 }
 
 /// What `--head` says.

@@ -41,7 +41,8 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs, path: &Path) -> anyhow
             None => "no classifier".into(),
         }
     ));
-    let loaded = settings::loaded(args, &file, found.input.side)?;
+    let mut loaded = settings::loaded(args, &file, found.input.side)?;
+    super::set_maps(&mut loaded, args);
     let mut dataset = open_dataset(context, &loaded)?;
     dataset.skipped = Skipped::at_most(args.common.max_skipped);
     let head = super::head_source(args.head.as_deref(), &loaded)?;

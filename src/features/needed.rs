@@ -1,0 +1,158 @@
+//! Which classes keep their maps with `features.maps = "needed"`: those of the tail, and those that give
+//! them class-generic vectors, which Phase-II would find from the finished bank.
+//!
+//! The plan of a bank says which maps it keeps, so that they must be known before the first shard. The
+//! clean views of the tail classes' images go through the network once more, first; their vectors are
+//! rounded, scored and ranked as Phase-II does it. Two things can make the bank differ at the margin: an
+//! image of a larger class that cannot be decoded (seen only when its shard is made) may move the border
+//! of head and tail, and networks whose values depend on which images share a batch may swap classes of
+//! nearly equal scores. Phase-II refuses to begin without a map that it needs, and says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::FeaturesError;
+use super::making::{Making, Source};
+use super::pass::Jobs;
+use super::rows::RowMaker;
+use crate::augment::{ConfusingClasses, confusing_of_tail};
+use crate::backbone::Backbone;
+use crate::bank::{Bank, MapsKept, SplitName};
+use crate::config::GenericClasses;
+use crate::dataset::Dataset;
+use crate::domain::{ClassCounts, HeadTail};
+
+/// The settings of Phase-II that decide.
+#[derive(Clone, Copy)]
+struct Settings {
+    head_ratio: f64,
+    num_confusing: usize,
+    generic_classes: GenericClasses,
+}
+
+/// Fills in the classes of [`MapsKept::Needed`], for the classifier and the rounding of `maker`.
+///
+/// # Errors
+/// An image, the network or the bank with the maps fails; an interrupt.
+///
+/// # Cost
+/// The tail's images through the network (none where the maps are in a bank already), and K values an
+/// image in memory.
+pub(super) fn fill_in(
+    kept: &mut MapsKept,
+    making: &Making,
+    maker: &RowMaker,
+    source: &mut Source,
+) -> Result<(), FeaturesError> {
+    let MapsKept::Needed { head_ratio, num_confusing, generic_classes, classes } = kept else {
+        return Ok(());
+    };
+    let settings = Settings {
+        head_ratio: *head_ratio,
+        num_confusing: *num_confusing,
+        generic_classes: *generic_classes,
+    };
+    let all = making.request.dataset.class_names.len();
+    if settings.generic_classes == GenericClasses::Random {
+        classes.extend(0..all as u32);
+        making.progress.line("generic_classes is random: the maps of all classes are kept");
+        return Ok(());
+    }
+    let (split, confusing) = match source {
+        Source::Images(network) => of_images(settings, making, maker, network.get()?)?,
+        Source::Maps(bank) => of_bank(settings, maker, bank)?,
+    };
+    let ranked = confusing.iter().flat_map(|of_class| &of_class.ranked).map(|(class, _)| class.0);
+    let needed: BTreeSet<u32> = split.tail.iter().map(|class| class.0).chain(ranked).collect();
+    making.progress.line(&format!(
+        "maps are kept of {} of {all} classes: {} in the tail (head_ratio {head_ratio}), and those that these are confused with (num_confusing {num_confusing})",
+        needed.len(),
+        split.tail.len(),
+    ));
+    classes.extend(needed);
+    Ok(())
+}
+
+/// From the images: they are passed through the network.
+fn of_images(
+    settings: Settings,
+    making: &Making,
+    maker: &RowMaker,
+    backbone: &mut dyn Backbone,
+) -> Result<(HeadTail, Vec<ConfusingClasses>), FeaturesError> {
+    let Making { progress, interrupt, .. } = making;
+    let dataset = making.request.dataset;
+    let labels = dataset.train.labels();
+    let jobs = Jobs::new(making.request);
+    let mut passed = vec![false; dataset.class_names.len()];
+    let mut vectors: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+    let split = loop {
+        // Images that turn out not to be decodable change the counts, and they may change the tail.
+        let split = counts(dataset).split(settings.head_ratio);
+        let mut now = vec![false; passed.len()];
+        for class in split.tail.iter().map(|class| class.index()) {
+            now[class] = !std::mem::replace(&mut passed[class], true);
+        }
+        let of_now = |&sample: &u32| now[labels[sample as usize] as usize];
+        let samples: Vec<u32> = (0..labels.len() as u32).filter(of_now).collect();
+        if samples.is_empty() {
+            break split;
+        }
+        progress.start("tail images", samples.len() as u64, "image");
+        jobs.clean_rows(&samples, maker, backbone, &mut |asked, rows| {
+            if interrupt.requested() {
+                return Err(FeaturesError::InterruptedNeeded);
+            }
+            vectors.extend(rows.into_iter().map(|r| (r.head.sample_id as usize, r.head.pooled)));
+            progress.advance(asked);
+            Ok(())
+        })?;
+        progress.finish();
+    };
+    let rows = vectors.keys().map(|&sample| (sample, labels[sample]));
+    let confusing = ranked(settings, &split, maker, rows, |samples| {
+        Ok(samples.iter().flat_map(|sample| &vectors[sample]).copied().collect())
+    })?;
+    Ok((split, confusing))
+}
+
+/// From a bank that has the maps, and was made with another classifier.
+fn of_bank(
+    settings: Settings,
+    maker: &RowMaker,
+    bank: &Bank,
+) -> Result<(HeadTail, Vec<ConfusingClasses>), FeaturesError> {
+    let (index, reader) = (bank.index(SplitName::Train)?, bank.row_reader(SplitName::Train)?);
+    let split = bank.class_counts.split(settings.head_ratio);
+    let clean = (0..index.len()).filter(|&row| index.views[row] == 0);
+    let rows = clean.map(|row| (row, index.labels[row]));
+    let confusing = ranked(settings, &split, maker, rows, |rows| {
+        let mut vectors = vec![];
+        reader.pooled(&index, rows, &mut vectors)?;
+        Ok(vectors)
+    })?;
+    Ok((split, confusing))
+}
+
+/// The confusing classes from the clean views, which are given with their classes in ascending order.
+fn ranked(
+    settings: Settings,
+    split: &HeadTail,
+    maker: &RowMaker,
+    clean: impl Iterator<Item = (usize, u32)>,
+    pooled: impl Fn(&[usize]) -> Result<Vec<f32>, FeaturesError>,
+) -> Result<Vec<ConfusingClasses>, FeaturesError> {
+    let mut of_class = vec![vec![]; maker.head.classes()];
+    clean.for_each(|(row, label)| of_class[label as usize].push(row));
+    let head_only = settings.generic_classes == GenericClasses::Head;
+    confusing_of_tail(split, head_only, settings.num_confusing, maker.head, &of_class, pooled)
+}
+
+/// Training images of each class that can be decoded, as far as that is known.
+fn counts(dataset: &Dataset) -> ClassCounts {
+    let labels = dataset.train.labels();
+    let mut counts = ClassCounts::from_labels(labels, dataset.class_names.len());
+    for image in dataset.skipped.some("train", 0..labels.len()) {
+        counts.0[labels[image.sample_id] as usize] -= 1;
+    }
+    counts
+}
