@@ -6,12 +6,15 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Int32Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy, RowSelector,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelectionPolicy, RowSelector,
 };
+use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::ChunkReader;
 
 use super::BankError;
+use super::decoder::Batches;
 use super::schema::MAP_COLUMN;
 use super::verified::VerifiedShard;
 use crate::domain::FeatureShape;
@@ -96,8 +99,6 @@ pub(super) fn select(rows: &[(usize, usize)]) -> RowSelection {
     selectors.into()
 }
 
-type Batches = ParquetRecordBatchReader;
-
 /// A reader of some columns of one row group.
 pub(super) fn open_group(
     file: &VerifiedShard,
@@ -107,15 +108,7 @@ pub(super) fn open_group(
     selection: Option<(RowSelection, usize)>,
 ) -> Result<Batches, BankError> {
     let build = || {
-        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
-        let schema = metadata.parquet_schema();
-        let leaves: Vec<usize> = (0..schema.num_columns())
-            .filter(|&i| columns.contains(&schema.column(i).path().parts()[0].as_str()))
-            .collect();
-        let mask = ProjectionMask::leaves(schema, leaves);
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.session(), metadata)
-            .with_row_groups(vec![group])
-            .with_projection(mask);
+        let builder = builder(file.session(), metadata, columns)?.with_row_groups(vec![group]);
         match selection {
             None => builder.build(),
             Some((selection, batch_rows)) => builder
@@ -125,7 +118,22 @@ pub(super) fn open_group(
                 .build(),
         }
     };
-    build().map_err(|e| file.decode_error(&e))
+    Batches::of(build).map_err(|e| file.decode_error(&e))
+}
+
+/// A reader of some columns.
+pub(super) fn builder<R: ChunkReader + 'static>(
+    file: R,
+    metadata: Arc<ParquetMetaData>,
+    columns: &[&str],
+) -> ParquetResult<ParquetRecordBatchReaderBuilder<R>> {
+    let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
+    let schema = metadata.parquet_schema();
+    let leaves: Vec<usize> = (0..schema.num_columns())
+        .filter(|&i| columns.contains(&schema.column(i).path().parts()[0].as_str()))
+        .collect();
+    let mask = ProjectionMask::leaves(schema, leaves);
+    Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_projection(mask))
 }
 
 pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {

@@ -5,13 +5,18 @@
 //! manifest's checksums first.
 
 mod build;
+mod classes;
 mod columns;
+mod decoder;
+mod footer;
 mod index;
 mod manifest;
+mod pages;
 mod plan;
 mod reader;
 mod schema;
 mod shard;
+mod thrift;
 mod verified;
 mod writer;
 

@@ -45,6 +45,14 @@ pub fn pooled_schema() -> SchemaRef {
     Arc::new(Schema::new(head_columns()))
 }
 
+/// Columns of the shards of a split.
+pub(super) fn of_split(split: &str) -> SchemaRef {
+    match split {
+        "train" => train_schema(),
+        _ => pooled_schema(),
+    }
+}
+
 /// Columns of `classes.parquet`.
 pub fn classes_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
