@@ -17,6 +17,7 @@ mod finetune;
 mod fixtures;
 #[cfg(feature = "onnx")]
 mod hostile;
+mod hostile_banks;
 mod images;
 mod inaturalist;
 mod layouts;
@@ -24,6 +25,7 @@ mod lists;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod parquet_file;
 mod project;
 mod proposal;
 #[cfg(feature = "onnx")]
