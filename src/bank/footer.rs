@@ -4,6 +4,9 @@
 //! Whoever makes a bank also makes its checksums, so that they say nothing of a file that was made to do
 //! harm. A footer could promise 2^31 columns, pages outside the file, or values without end.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -106,6 +109,30 @@ pub(super) struct Group {
 pub(super) struct Footer {
     pub(super) metadata: Arc<ParquetMetaData>,
     pub(super) groups: Vec<Group>,
+}
+
+impl Footer {
+    /// Where the metadata of a file of `bytes` lie, as (start, length).
+    pub(super) fn metadata_range(file: &File, bytes: u64) -> io::Result<(u64, u64)> {
+        let behind = bytes.checked_sub(TAIL_BYTES as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut length = [0; 4];
+        file.read_exact_at(&mut length, behind)?;
+        let length = u64::from(u32::from_le_bytes(length));
+        Ok((behind.checked_sub(length).ok_or(io::ErrorKind::UnexpectedEof)?, length))
+    }
+
+    /// Where the column chunks end, of which `metadata` speak.
+    pub(super) fn begin(metadata: &[u8]) -> Result<u64, String> {
+        let mut end = MAGIC.len() as u64;
+        for group in Fields::of(metadata)?.0.structs(4)? {
+            for chunk in group.structs(1)? {
+                let about = chunk.fields(3)?;
+                let first = about.optional_number(11)?.unwrap_or(about.number(9)?);
+                end = end.max(u64::try_from(first).unwrap_or(0).saturating_add(about.size(7)?));
+            }
+        }
+        Ok(end)
+    }
 }
 
 impl Contract {

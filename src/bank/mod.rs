@@ -8,6 +8,7 @@ mod build;
 mod classes;
 mod columns;
 mod decoder;
+mod entry;
 mod footer;
 mod index;
 mod manifest;

@@ -6,9 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use fsa_bank::bank::{
-    Bank, BankError, Column, FileEntry, Layout, Manifest, ShardEntry, SplitName,
-};
+use fsa_bank::bank::{Bank, BankError, Column, FileEntry, Layout, Manifest, ShardEntry, SplitName};
 use fsa_bank::domain::FeatureShape;
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::Weights;
@@ -177,11 +175,17 @@ const MANIFESTS: &[Case] = &[
         },
         "files of more bytes than there can be",
     ),
-    ("16 million classes", |v| v.manifest(|m| m.dataset.classes = 1 << 24), "expected [16777216, 8]"),
+    (
+        "16 million classes",
+        |v| v.manifest(|m| m.dataset.classes = 1 << 24),
+        "expected [16777216, 8]",
+    ),
     (
         "16 million channels",
         |v| {
-            v.manifest(|m| m.feature_shape = FeatureShape { channels: 1 << 24, height: 1, width: 1 })
+            v.manifest(|m| {
+                m.feature_shape = FeatureShape { channels: 1 << 24, height: 1, width: 1 }
+            })
         },
         "which cannot hold 30 rows",
     ),
@@ -243,8 +247,11 @@ const MANIFESTS: &[Case] = &[
         |v| {
             let path = v.path("manifest.json");
             let manifest = fs::read_to_string(&path).unwrap();
-            fs::write(&path, manifest.replacen('{', &format!("{{\"x\":{}", "[".repeat(1 << 20)), 1))
-                .unwrap();
+            fs::write(
+                &path,
+                manifest.replacen('{', &format!("{{\"x\":{}", "[".repeat(1 << 20)), 1),
+            )
+            .unwrap();
         },
         "not a bank's manifest",
     ),
@@ -252,11 +259,31 @@ const MANIFESTS: &[Case] = &[
 
 /// Files that are none.
 const FILES: &[Case] = &[
-    ("a pipe for a shard", |v| v.instead_of(TRAIN, pipe), "train-00000.parquet: cannot be read: not a regular file"),
-    ("a pipe for the classes", |v| v.instead_of(CLASSES, pipe), "classes.parquet: cannot be read: not a regular file"),
-    ("a pipe for the classifier", |v| v.instead_of(CLASSIFIER, pipe), "classifier.safetensors: cannot be read: not a regular file"),
-    ("a pipe for the manifest", |v| v.instead_of("manifest.json", pipe), "manifest.json: cannot be read: not a regular file"),
-    ("a folder for a shard", |v| v.instead_of(TRAIN, |path| fs::create_dir(path).unwrap()), "not a regular file"),
+    (
+        "a pipe for a shard",
+        |v| v.instead_of(TRAIN, pipe),
+        "train-00000.parquet: cannot be read: not a regular file",
+    ),
+    (
+        "a pipe for the classes",
+        |v| v.instead_of(CLASSES, pipe),
+        "classes.parquet: cannot be read: not a regular file",
+    ),
+    (
+        "a pipe for the classifier",
+        |v| v.instead_of(CLASSIFIER, pipe),
+        "classifier.safetensors: cannot be read: not a regular file",
+    ),
+    (
+        "a pipe for the manifest",
+        |v| v.instead_of("manifest.json", pipe),
+        "manifest.json: cannot be read: not a regular file",
+    ),
+    (
+        "a folder for a shard",
+        |v| v.instead_of(TRAIN, |path| fs::create_dir(path).unwrap()),
+        "not a regular file",
+    ),
     (
         "a link to a device for a shard",
         |v| v.instead_of(TRAIN, |path| symlink("/dev/zero", path).unwrap()),
@@ -312,8 +339,16 @@ const FOOTERS: &[Case] = &[
         },
         "does not end as a Parquet file does",
     ),
-    ("two billion row groups", |v| v.footer(|f| f.set(4, endless(12))), "a list of 2147483647 elements"),
-    ("two billion columns", |v| v.footer(|f| f.set(2, endless(12))), "a list of 2147483647 elements"),
+    (
+        "two billion row groups",
+        |v| v.footer(|f| f.set(4, endless(12))),
+        "a list of 2147483647 elements",
+    ),
+    (
+        "two billion columns",
+        |v| v.footer(|f| f.set(2, endless(12))),
+        "a list of 2147483647 elements",
+    ),
     (
         "a schema of two billion children",
         |v| v.footer(|f| f.at(2).list()[0].set(5, Thrift::I32(i32::MAX.into()))),
@@ -399,10 +434,26 @@ const FOOTERS: &[Case] = &[
         },
         "misplaced field",
     ),
-    ("no compression", |v| v.chunk("pooled", |c| c.at(3).set(4, Thrift::I32(0))), "column pooled: compression 0; expected zstd"),
-    ("2^60 values", |v| v.chunk("pooled", |c| c.at(3).set(5, Thrift::I64(1 << 60))), "column pooled: 1152921504606846976 values of 10 rows"),
-    ("no values", |v| v.chunk("label", |c| c.at(3).set(5, Thrift::I64(0))), "column label: 0 values of 10 rows"),
-    ("fewer than no values", |v| v.chunk("label", |c| c.at(3).set(5, Thrift::I64(-1))), "column label: field 5 of its metadata is not a size"),
+    (
+        "no compression",
+        |v| v.chunk("pooled", |c| c.at(3).set(4, Thrift::I32(0))),
+        "column pooled: compression 0; expected zstd",
+    ),
+    (
+        "2^60 values",
+        |v| v.chunk("pooled", |c| c.at(3).set(5, Thrift::I64(1 << 60))),
+        "column pooled: 1152921504606846976 values of 10 rows",
+    ),
+    (
+        "no values",
+        |v| v.chunk("label", |c| c.at(3).set(5, Thrift::I64(0))),
+        "column label: 0 values of 10 rows",
+    ),
+    (
+        "fewer than no values",
+        |v| v.chunk("label", |c| c.at(3).set(5, Thrift::I64(-1))),
+        "column label: field 5 of its metadata is not a size",
+    ),
     (
         "2^62 rows",
         |v| {
@@ -418,8 +469,16 @@ const FOOTERS: &[Case] = &[
         |v| v.footer(|f| f.at(4).list()[0].set(3, Thrift::I64(-10))),
         "field 3 of its metadata is not a size",
     ),
-    ("pages outside the file", |v| v.chunk("label", |c| c.at(3).set(9, Thrift::I64(1 << 50))), "column label: "),
-    ("pages before the file", |v| v.chunk("label", |c| c.at(3).set(9, Thrift::I64(-4))), "column label: field 9 of its metadata is not a size"),
+    (
+        "pages outside the file",
+        |v| v.chunk("label", |c| c.at(3).set(9, Thrift::I64(1 << 50))),
+        "column label: ",
+    ),
+    (
+        "pages before the file",
+        |v| v.chunk("label", |c| c.at(3).set(9, Thrift::I64(-4))),
+        "column label: field 9 of its metadata is not a size",
+    ),
     (
         "a chunk whose end overflows",
         |v| {
@@ -443,17 +502,35 @@ const FOOTERS: &[Case] = &[
     ),
     (
         "a dictionary of numbers",
-        |v| v.chunk("view", |c| {
-            let at = c.at(3).number(9).unwrap();
-            c.at(3).set(11, Thrift::I64(at));
-            c.at(3).set(9, Thrift::I64(at + 4));
-        }),
+        |v| {
+            v.chunk("view", |c| {
+                let at = c.at(3).number(9).unwrap();
+                c.at(3).set(11, Thrift::I64(at));
+                c.at(3).set(9, Thrift::I64(at + 4));
+            })
+        },
         "column view: a dictionary, which only texts have",
     ),
-    ("pages in another file", |v| v.chunk("label", |c| c.set(1, Thrift::text("/etc/passwd"))), "column label: it is in another file"),
-    ("an index outside the footer", |v| v.chunk("label", |c| c.set(4, Thrift::I64(5))), "column label: an offset index outside the footer"),
-    ("an index before the file", |v| v.chunk("label", |c| c.set(4, Thrift::I64(i64::MIN))), "column label: field 4 of its metadata is not a size"),
-    ("an index of 2 GB", |v| v.chunk("label", |c| c.set(5, Thrift::I32(i32::MAX.into()))), "column label: an offset index outside the footer"),
+    (
+        "pages in another file",
+        |v| v.chunk("label", |c| c.set(1, Thrift::text("/etc/passwd"))),
+        "column label: it is in another file",
+    ),
+    (
+        "an index outside the footer",
+        |v| v.chunk("label", |c| c.set(4, Thrift::I64(5))),
+        "column label: an offset index outside the footer",
+    ),
+    (
+        "an index before the file",
+        |v| v.chunk("label", |c| c.set(4, Thrift::I64(i64::MIN))),
+        "column label: field 4 of its metadata is not a size",
+    ),
+    (
+        "an index of 2 GB",
+        |v| v.chunk("label", |c| c.set(5, Thrift::I32(i32::MAX.into()))),
+        "column label: an offset index outside the footer",
+    ),
     (
         "two billion pages",
         |v| v.pages(|file| file.column(0, "label").index.set(1, endless(12))),

@@ -282,9 +282,8 @@ impl ParquetFile {
     /// Where a column stands among them.
     pub fn position(&mut self, name: &str) -> usize {
         let columns = self.footer.at(4).list()[0].at(1).list();
-        let named = |chunk: &mut Thrift| {
-            *chunk.at(3).at(3).list().first().unwrap() == Thrift::text(name)
-        };
+        let named =
+            |chunk: &mut Thrift| *chunk.at(3).at(3).list().first().unwrap() == Thrift::text(name);
         columns.iter_mut().position(named).unwrap()
     }
 
