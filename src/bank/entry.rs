@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::footer::{Contract, Footer};
 use super::manifest::{Checksum, RowGroupEntry, ShardEntry};
+use super::shard::file_sha256;
 use super::{BankError, schema};
 use crate::domain::FeatureShape;
 
@@ -19,7 +20,7 @@ impl ShardEntry {
     /// The file cannot be read, or its footer is not that of such a shard. Its pages are not looked at.
     ///
     /// # Cost
-    /// Reads the whole file, at most one column chunk at a time in memory.
+    /// Reads the whole file twice, at most one column chunk at a time in memory.
     pub fn of(
         name: &str,
         file: &File,
@@ -51,10 +52,13 @@ impl ShardEntry {
             }
             row_groups.push(RowGroupEntry { rows: group.rows, columns });
         }
+        let (sha256, _) = file_sha256(file).map_err(read)?;
         Ok(Self {
             file: name.into(),
             rows: row_groups.iter().map(|group| group.rows).sum(),
             bytes,
+            sha256,
+            items: None,
             footer_offset,
             footer_xxh3: Checksum::of(&tail),
             row_groups,
