@@ -13,17 +13,12 @@ use fsa_bank::weights::Weights;
 
 use crate::command_line::{PROGRAM, text};
 use crate::fixtures::BankSpec;
-use crate::parquet_file::{Assembled, ParquetFile, Thrift, varint};
+use crate::parquet_file::{Assembled, ParquetFile, Thrift, sealed, varint};
 
 /// Address space that a run may take, of which the allocator reserves a part at once.
 const KIB: u64 = 1_500_000;
 /// Processor time that a run may take.
 const SECS: u64 = 20;
-
-fn bounded(args: &[&str]) -> Output {
-    let limited = format!("ulimit -v {KIB}; ulimit -t {SECS}; exec \"$0\" \"$@\"");
-    Command::new("sh").args(["-c", &limited, PROGRAM, "-q"]).args(args).output().unwrap()
-}
 
 /// A bank that is whole, to be made hostile.
 struct Victim {
@@ -46,10 +41,22 @@ impl Victim {
         self.dir.join(name)
     }
 
+    /// Runs the program on it, within bounds.
+    fn bounded(&self, command: &[&str]) -> Output {
+        let limited = format!("ulimit -v {KIB}; ulimit -t {SECS}; exec \"$0\" \"$@\"");
+        let word = |&word: &&str| match word {
+            "BANK" => self.dir.clone(),
+            "OUT" => self.path("../out"),
+            word => word.into(),
+        };
+        let args = command.iter().map(word);
+        Command::new("sh").args(["-c", &limited, PROGRAM, "-q"]).args(args).output().unwrap()
+    }
+
     fn manifest(&self, edit: impl FnOnce(&mut Manifest)) {
         let (mut manifest, _) = Manifest::load(&self.dir).unwrap();
         edit(&mut manifest);
-        manifest.save(&self.dir).unwrap();
+        fs::write(self.path(MANIFEST), sealed(&manifest)).unwrap();
     }
 
     fn replace(&self, split: &str, file: &Assembled) {
@@ -102,6 +109,7 @@ impl Victim {
 
 const TRAIN: &str = "train-00000.parquet";
 const CLASSES: &str = "classes.parquet";
+const MANIFEST: &str = "manifest.json";
 const CLASSIFIER: &str = "classifier.safetensors";
 
 fn shard(manifest: &mut Manifest) -> &mut ShardEntry {
@@ -232,20 +240,20 @@ const MANIFESTS: &[Case] = &[
     (
         "a manifest of 100 GB, which takes no space on disk",
         |v| {
-            let file = fs::File::options().write(true).open(v.path("manifest.json")).unwrap();
+            let file = fs::File::options().write(true).open(v.path(MANIFEST)).unwrap();
             file.set_len(100 << 30).unwrap();
         },
         "107374182400 bytes; expected at most",
     ),
     (
         "a manifest of a million arrays in each other",
-        |v| fs::write(v.path("manifest.json"), "[".repeat(1 << 20)).unwrap(),
+        |v| fs::write(v.path(MANIFEST), "[".repeat(1 << 20)).unwrap(),
         "not a bank's manifest",
     ),
     (
         "a field of a million arrays in each other",
         |v| {
-            let path = v.path("manifest.json");
+            let path = v.path(MANIFEST);
             let manifest = fs::read_to_string(&path).unwrap();
             fs::write(
                 &path,
@@ -276,7 +284,7 @@ const FILES: &[Case] = &[
     ),
     (
         "a pipe for the manifest",
-        |v| v.instead_of("manifest.json", pipe),
+        |v| v.instead_of(MANIFEST, pipe),
         "manifest.json: cannot be read: not a regular file",
     ),
     (
@@ -780,18 +788,8 @@ fn run(cases: &[Case], command: &[&str]) {
     for (name, harm, expected) in cases {
         let victim = Victim::new();
         harm(&victim);
-        let out = victim.path("../out");
         let dir = victim.dir.to_str().unwrap();
-        let out = out.to_str().unwrap();
-        let args: Vec<&str> = command
-            .iter()
-            .map(|&word| match word {
-                "BANK" => dir,
-                "OUT" => out,
-                word => word,
-            })
-            .collect();
-        let output = bounded(&args);
+        let output = victim.bounded(command);
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{name}: {message}");
         assert!(message.starts_with(&format!("error: {dir}")), "{name}: {message}");
@@ -830,4 +828,207 @@ fn rows_that_are_no_dataset_are_named() {
 #[test]
 fn hostile_class_tables_are_named() {
     run(CLASS_TABLES, &INSPECT);
+}
+
+/// A bank whose maps, and what is drawn from them, are read.
+const FINETUNE: [&str; 6] =
+    ["finetune", "BANK", "--iterations=2", "--head-ratio=0.5", "--out", "OUT"];
+
+/// Pages that only readers of maps read.
+const MAPS: &[Case] = &[
+    (
+        "a map of 2 GB",
+        |v| {
+            v.pages(|f| {
+                f.column(0, "feature_map").pages[1].header.set(2, Thrift::I32(i32::MAX.into()))
+            })
+        },
+        "its page 1: 2147483647 bytes when it is decompressed; its rows have at most",
+    ),
+    (
+        "two billion values in a page of maps",
+        |v| {
+            v.pages(|f| {
+                f.column(0, "feature_map").pages[0]
+                    .header
+                    .at(5)
+                    .set(1, Thrift::I32(i32::MAX.into()))
+            })
+        },
+        "its page 0: 2147483647 values of 4 rows; expected 48 each",
+    ),
+    (
+        "all values of a page in one row",
+        |v| {
+            v.pages(|f| {
+                let page = &mut f.column(0, "feature_map").pages[0];
+                let mut content = page.decompressed();
+                // Levels of repetition: their length, then one run of 192 that say `the same list`.
+                let length = u32::from_le_bytes(content[..4].try_into().unwrap()) as usize;
+                content.splice(..4 + length, [&3u32.to_le_bytes()[..], &[0x80, 0x03, 1]].concat());
+                page.compress(&content);
+            })
+        },
+        "train-00000.parquet: ",
+    ),
+    (
+        "a page of maps whose values are cut off",
+        |v| {
+            v.pages(|f| {
+                let page = &mut f.column(0, "feature_map").pages[0];
+                let content = page.decompressed();
+                page.compress(&content[..content.len() / 2]);
+            })
+        },
+        "it does not decode",
+    ),
+];
+
+#[test]
+fn hostile_maps_are_named() {
+    run(MAPS, &FINETUNE);
+}
+
+/// A bank that is whole gets through both commands within the same bounds.
+#[test]
+fn a_bank_that_is_taken_apart_and_put_together_is_the_same() {
+    let victim = Victim::new();
+    let read = || format!("{:?}", Bank::open(&victim.dir).unwrap().rows(SplitName::Train).unwrap());
+    let before = read();
+    victim.pages(|_| {});
+    victim.classes(|_| {});
+    assert_eq!(read(), before);
+    for command in [&INSPECT[..], &FINETUNE] {
+        let output = victim.bounded(command);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+}
+
+/// Links are followed: caches of downloads are made of them.
+#[test]
+fn a_bank_of_links_is_read() {
+    let victim = Victim::new();
+    let elsewhere = victim.path("../elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for name in [TRAIN, CLASSES, CLASSIFIER, MANIFEST, "test-00000.parquet"] {
+        fs::rename(victim.path(name), elsewhere.join(name)).unwrap();
+        symlink(elsewhere.join(name), victim.path(name)).unwrap();
+    }
+    read_all(&victim.dir).unwrap();
+}
+
+fn read_all(dir: &Path) -> Result<(), BankError> {
+    let bank = Bank::open(dir)?;
+    bank.rows(SplitName::Test)?;
+    let rows = bank.rows(SplitName::Train)?;
+    let all: Vec<usize> = (0..rows.len()).collect();
+    let reader = bank.row_reader(SplitName::Train)?;
+    for request in rows.index.plan(&all) {
+        reader.read(&request, &[Column::Pooled, Column::Cam, Column::FeatureMap], |_, _| {})?;
+    }
+    Ok(())
+}
+
+/// Rounds of the test below; more for a longer search.
+fn rounds(usual: u64) -> u64 {
+    std::env::var("FSA_BANK_FUZZ_ROUNDS").map_or(usual, |text| text.parse().unwrap())
+}
+
+/// Some bytes changed, inserted, taken out, or all after one of them cut off.
+fn changed(bytes: &[u8], rng: &mut KeyedRng) -> Vec<u8> {
+    const TELLING: [u8; 8] = [0, 1, 2, 7, 0x7f, 0x80, 0xfe, 0xff];
+    let mut bytes = bytes.to_vec();
+    for _ in 0..=rng.below(3) {
+        let at = rng.below(bytes.len().max(1) as u32) as usize;
+        match rng.below(8) {
+            0 if at < bytes.len() => drop(bytes.remove(at)),
+            1 => bytes.insert(at, rng.below(256) as u8),
+            2 => bytes.truncate(at.max(1)),
+            3 | 4 if at < bytes.len() => bytes[at] = TELLING[rng.below(8) as usize],
+            _ if at < bytes.len() => bytes[at] = rng.below(256) as u8,
+            _ => {}
+        }
+    }
+    bytes
+}
+
+/// Changes something of a bank whose checksums are made to fit.
+fn harm(victim: &Victim, rng: &mut KeyedRng) {
+    let file = || ParquetFile::of(&fs::read(victim.path(TRAIN)).unwrap());
+    let pick = |rng: &mut KeyedRng, of: usize| rng.below(of as u32) as usize;
+    match rng.below(10) {
+        0 => {
+            let text = changed(&fs::read(victim.path(MANIFEST)).unwrap(), rng);
+            fs::write(victim.path(MANIFEST), &text).unwrap();
+            // Sealed again, where it is a manifest still.
+            if let Ok(manifest) = serde_json::from_slice::<Manifest>(&text) {
+                fs::write(victim.path(MANIFEST), sealed(&manifest)).unwrap();
+            }
+        }
+        1 => {
+            let bytes = changed(&fs::read(victim.path(CLASSIFIER)).unwrap(), rng);
+            if let Ok(weights) = Weights::from_bytes(&bytes, Path::new(CLASSIFIER)) {
+                victim.manifest(|m| m.classifier_sha256 = weights.sha256());
+            }
+            victim.content(CLASSIFIER, &bytes);
+        }
+        2 => {
+            let bytes = changed(&fs::read(victim.path(CLASSES)).unwrap(), rng);
+            victim.content(CLASSES, &bytes);
+        }
+        3 => {
+            let mut file = file().assemble(|_| {});
+            let at = file.footer_offset as usize;
+            let tail = changed(&file.bytes[at..], rng);
+            file.bytes.splice(at.., tail);
+            victim.replace("train", &file);
+        }
+        4 => {
+            let mut file = file();
+            let group = pick(rng, 3);
+            let column = pick(rng, 11);
+            let page = &mut file.groups[group][column].pages[0];
+            let header = changed(&page.header.encode(), rng);
+            // As it stands, whatever it is.
+            page.header = Thrift::Raw(12, header);
+            victim.replace("train", &file.assemble(|_| {}));
+        }
+        _ => {
+            let mut file = file();
+            let group = pick(rng, 3);
+            let column = pick(rng, 11);
+            let pages = &mut file.groups[group][column].pages;
+            let page = pick(rng, pages.len());
+            let content = changed(&pages[page].decompressed(), rng);
+            pages[page].compress(&content);
+            victim.replace("train", &file.assemble(|_| {}));
+        }
+    }
+}
+
+#[test]
+fn changed_banks_whose_checksums_fit_are_read_or_are_errors() {
+    const SEED: u64 = 9;
+    let victim = Victim::new();
+    let names = [TRAIN, CLASSES, CLASSIFIER, MANIFEST];
+    let whole = names.map(|name| fs::read(victim.path(name)).unwrap());
+    let (mut read, mut refused) = (0, 0);
+    for round in 0..rounds(1500) {
+        let mut rng = KeyedRng::new(SEED, Stage::InitialWeights, (round, 0));
+        harm(&victim, &mut rng);
+        let result = std::panic::catch_unwind(|| read_all(&victim.dir));
+        match result {
+            Ok(Ok(())) => read += 1,
+            Ok(Err(error)) => {
+                refused += 1;
+                let text = error.to_string();
+                assert!(text.starts_with(victim.dir.to_str().unwrap()), "round {round}: {text}");
+            }
+            Err(_) => panic!("seed {SEED}, round {round}: a panic"),
+        }
+        for (name, bytes) in names.iter().zip(&whole) {
+            fs::write(victim.path(name), bytes).unwrap();
+        }
+    }
+    assert!(read > 0 && refused > read, "{read} {refused}");
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fsa_bank::bank::{Checksum, RowGroupEntry, ShardEntry};
+use fsa_bank::bank::{Checksum, Manifest, RowGroupEntry, ShardEntry};
 
 /// A value in Thrift's compact protocol.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,43 +44,51 @@ impl Thrift {
         Self::Bytes(text.into())
     }
 
+    pub fn field(&mut self, id: i16) -> Option<&mut Self> {
+        match self {
+            Self::Struct(fields) => fields.get_mut(&id),
+            _ => None,
+        }
+    }
+
     /// Field `id`, which must be there.
     pub fn at(&mut self, id: i16) -> &mut Self {
-        match self {
-            Self::Struct(fields) => fields.get_mut(&id).unwrap_or_else(|| panic!("field {id}")),
-            other => panic!("{other:?}"),
-        }
+        self.field(id).unwrap_or_else(|| panic!("field {id}"))
     }
 
+    /// Sets a field of a struct.
     pub fn set(&mut self, id: i16, value: Thrift) {
-        match self {
-            Self::Struct(fields) => drop(fields.insert(id, value)),
-            other => panic!("{other:?}"),
+        if let Self::Struct(fields) = self {
+            fields.insert(id, value);
         }
     }
 
+    /// Removes a field of a struct.
     pub fn remove(&mut self, id: i16) {
+        if let Self::Struct(fields) = self {
+            fields.remove(&id);
+        }
+    }
+
+    pub fn elements(&mut self) -> Option<&mut Vec<Thrift>> {
         match self {
-            Self::Struct(fields) => drop(fields.remove(&id)),
-            other => panic!("{other:?}"),
+            Self::List(_, elements) => Some(elements),
+            _ => None,
         }
     }
 
     /// The elements of a list.
     pub fn list(&mut self) -> &mut Vec<Thrift> {
-        match self {
-            Self::List(_, elements) => elements,
-            other => panic!("{other:?}"),
-        }
+        self.elements().expect("a list")
     }
 
     pub fn number(&self, id: i16) -> Option<i64> {
         match self {
             Self::Struct(fields) => match fields.get(&id)? {
                 Self::I16(n) | Self::I32(n) | Self::I64(n) => Some(*n),
-                other => panic!("{other:?}"),
+                _ => None,
             },
-            other => panic!("{other:?}"),
+            _ => None,
         }
     }
 
@@ -212,10 +220,15 @@ pub struct Page {
 }
 
 impl Page {
+    /// What is compressed in it, if it is no more than `most` bytes.
+    pub fn content_of(&self, most: usize) -> Option<Vec<u8>> {
+        let bytes = usize::try_from(self.header.number(2)?).ok().filter(|&n| n <= most)?;
+        zstd::bulk::decompress(&self.content, bytes).ok()
+    }
+
     /// What is compressed in it.
     pub fn decompressed(&self) -> Vec<u8> {
-        let bytes = self.header.number(2).unwrap() as usize;
-        zstd::bulk::decompress(&self.content, bytes).unwrap()
+        self.content_of(1 << 20).unwrap()
     }
 
     /// Puts other content in.
@@ -253,24 +266,34 @@ pub struct Assembled {
 const DICTIONARY_PAGE: i64 = 2;
 
 impl ParquetFile {
-    pub fn of(bytes: &[u8]) -> Self {
-        let length_at = bytes.len() - 8;
-        let length = u32::from_le_bytes(bytes[length_at..][..4].try_into().unwrap()) as usize;
-        let mut footer = Thrift::decode(&mut &bytes[length_at - length..length_at]).unwrap();
+    /// Takes a file apart; `None` where it is none.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let length_at = bytes.len().checked_sub(8)?;
+        let length = u32::from_le_bytes(bytes[length_at..][..4].try_into().ok()?) as usize;
+        let begin = length_at.checked_sub(length)?;
+        let mut footer = Thrift::decode(&mut &bytes[begin..length_at])?;
         let mut groups = vec![];
-        for group in footer.at(4).list() {
+        for group in footer.field(4)?.elements()? {
+            group.number(3)?;
             let mut chunks = vec![];
-            for chunk in group.at(1).list() {
-                let at = chunk.number(4).unwrap() as usize;
-                let index = Thrift::decode(&mut &bytes[at..]).unwrap();
-                let about = chunk.at(3);
-                let start = about.number(11).or(about.number(9)).unwrap() as usize;
-                let length = about.number(7).unwrap() as usize;
-                chunks.push(Chunk { pages: pages(&bytes[start..start + length]), index });
+            for chunk in group.field(1)?.elements()? {
+                let at = usize::try_from(chunk.number(4)?).ok()?;
+                let index = Thrift::decode(&mut bytes.get(at..)?)?;
+                let about = chunk.field(3)?;
+                about.field(3)?.elements()?.first()?;
+                let start = usize::try_from(about.number(11).or(about.number(9))?).ok()?;
+                let length = usize::try_from(about.number(7)?).ok()?;
+                let content = bytes.get(start..start.checked_add(length)?)?;
+                chunks.push(Chunk { pages: pages(content)?, index });
             }
             groups.push(chunks);
         }
-        Self { groups, footer }
+        Some(Self { groups, footer })
+    }
+
+    /// Takes a file of the bank's writer apart.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::read(bytes).expect("a shard")
     }
 
     /// The column `name` of a row group.
@@ -294,7 +317,7 @@ impl ParquetFile {
         let mut groups = vec![];
         let mut indexes = vec![];
         for (chunks, group) in self.groups.iter().zip(footer.at(4).list()) {
-            let rows = group.number(3).unwrap() as u64;
+            let rows = group.number(3).unwrap_or_default() as u64;
             let mut spans = vec![];
             for (chunk, said) in chunks.iter().zip(group.at(1).list()) {
                 let start = bytes.len();
@@ -308,7 +331,7 @@ impl ParquetFile {
                     }
                 }
                 let mut index = chunk.index.clone();
-                if let Thrift::List(_, places) = index.at(1) {
+                if let Some(places) = index.field(1).and_then(Thrift::elements) {
                     for (place, (at, length)) in places.iter_mut().zip(&data_pages) {
                         place.set(1, Thrift::I64(*at as i64));
                         place.set(2, Thrift::I32(*length as i64));
@@ -352,15 +375,16 @@ impl ParquetFile {
     }
 }
 
-fn pages(mut bytes: &[u8]) -> Vec<Page> {
+fn pages(mut bytes: &[u8]) -> Option<Vec<Page>> {
     let mut pages = vec![];
     while !bytes.is_empty() {
-        let header = Thrift::decode(&mut bytes).unwrap();
-        let (content, rest) = bytes.split_at(header.number(3).unwrap() as usize);
+        let header = Thrift::decode(&mut bytes)?;
+        let length = usize::try_from(header.number(3)?).ok()?;
+        let (content, rest) = bytes.split_at_checked(length)?;
         pages.push(Page { header, content: content.into() });
         bytes = rest;
     }
-    pages
+    Some(pages)
 }
 
 impl Assembled {
@@ -379,4 +403,16 @@ impl Assembled {
             ..entry.clone()
         }
     }
+}
+
+/// A manifest's text with the checksum that it should have: of the text with 16 zeros in its place.
+/// [`Manifest::save`] does the same, but waits for the disk.
+pub fn sealed(manifest: &Manifest) -> String {
+    let unsealed = Manifest { manifest_xxh3: Checksum::default(), ..manifest.clone() };
+    let mut text = serde_json::to_string_pretty(&unsealed).unwrap();
+    text.push('\n');
+    let checksum = Checksum::of(text.as_bytes()).to_string();
+    let at = text.rfind(&Checksum::default().to_string()).unwrap();
+    text.replace_range(at..at + checksum.len(), &checksum);
+    text
 }
