@@ -24,10 +24,13 @@ use crate::atomic_file::{self, AtomicFile, WriteError};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::SkippedImage;
 use crate::progress::Progress;
+use crate::regular_file;
 use crate::weights::Weights;
 
 const PLAN_FILE: &str = "plan.json";
 const FILES: &str = "bank";
+/// A larger plan is none.
+const MOST_PLAN_BYTES: u64 = 1 << 24;
 
 /// What is known of a finished shard.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -466,8 +469,8 @@ fn keep_foreign(replaced: &Path, bank: &Path) -> io::Result<()> {
 /// The plan of a bank that was begun; none where there is none, or one that does not read.
 fn read_plan(dir: &Path) -> Result<Option<BuildPlan>, BankError> {
     let path = dir.join(PLAN_FILE);
-    match fs::read(&path) {
-        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+    match regular_file::read(&path, MOST_PLAN_BYTES) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok().filter(BuildPlan::is_plausible)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(BankError::Read { path, source }),
     }

@@ -27,7 +27,7 @@ const FORMAT_NAME: &str = "fsa-bank";
 /// A larger manifest is none: one of a page for each of 20 million maps takes as much.
 const MOST_BYTES: u64 = 1 << 30;
 /// Rows of a split at most; they are numbered in 32 bits.
-const MOST_ROWS: u64 = u32::MAX as u64;
+pub(super) const MOST_ROWS: u64 = u32::MAX as u64;
 
 /// XXH3-64 of a range of bytes; 16 hexadecimal digits in JSON.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -404,8 +404,8 @@ impl Manifest {
         shards.chain(self.files.values().map(|f| f.bytes)).sum()
     }
 
-    /// What a reader relies on without asking again.
-    fn check(&self) -> Result<(), String> {
+    /// That the sizes in it are those of a dataset and a network.
+    pub(super) fn check_sizes(&self) -> Result<(), String> {
         let shape = self.feature_shape;
         let sizes =
             [shape.channels, shape.height, shape.width, self.dataset.classes, self.views.count];
@@ -416,6 +416,13 @@ impl Manifest {
         if shape.height.saturating_mul(shape.width).saturating_mul(shape.channels) > LARGEST {
             return Err(format!("feature_shape {shape} is absurdly large"));
         }
+        Ok(())
+    }
+
+    /// What a reader relies on without asking again.
+    fn check(&self) -> Result<(), String> {
+        self.check_sizes()?;
+        let shape = self.feature_shape;
         for needed in ["train", "test"] {
             if !self.splits.contains_key(needed) {
                 return Err(format!("no split `{needed}`"));
