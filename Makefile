@@ -23,7 +23,7 @@ RUN := runs/$(DATASET)
 DATA_FLAG := $(if $(DATA),--data $(DATA))
 BANK_ONLY := --no-default-features
 
-.PHONY: help setup build demo fetch train features finetune compare test test-networks lint bench bench-decode bench-features bench-train bench-large clean
+.PHONY: help setup build demo fetch train features finetune compare test test-networks lint bench bench-decode bench-features bench-train bench-large fuzz clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -74,6 +74,9 @@ bench-decode: $(BENCH_VENV)/.networks ## photographs to network inputs against a
 
 bench-large: ## Phase-II on banks far larger than its memory (needs 25 GB of disk and half an hour)
 	$(PYTHON) tests/benches/large_bank.py
+
+fuzz: ## look for files that do harm, SECONDS=60 [TARGET=name]: manifest, shard, classifier, pipeline, cifar or json
+	tests/fuzz/run $(or $(SECONDS),60) $(TARGET)
 
 lint: $(LIBTORCH_STAMP) ## formatting and clippy
 	cargo fmt --check

@@ -127,7 +127,15 @@ impl Drop for AtomicFile {
 /// # Errors
 /// The file cannot be written; what was at `path` before is untouched.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    let mut file = AtomicFile::create(path)?;
+    write_in(path.parent().unwrap_or(Path::new("")), path, bytes)
+}
+
+/// Writes a whole file that until it is whole grows in the folder `aside`.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_in(aside: &Path, path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let mut file = AtomicFile::create_in(aside, path)?;
     file.write_all(bytes).map_err(WriteError::at(path))?;
     file.commit()
 }

@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod predict;
 pub mod progress;
 pub mod proposal;
+pub mod regular_file;
 pub mod report;
 pub mod rng;
 pub mod sampler;

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::atomic_file::{self, WriteError};
 use crate::domain::LinearHead;
+use crate::regular_file;
 
 /// One tensor: its shape and its values, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,7 +129,7 @@ impl Weights {
     /// # Errors
     /// See [`WeightsError`].
     pub fn load(path: &Path) -> Result<Self, WeightsError> {
-        let bytes = std::fs::read(path)
+        let bytes = regular_file::read(path, u64::MAX)
             .map_err(|source| WeightsError::Read { path: path.into(), source })?;
         Self::from_bytes(&bytes, path)
     }

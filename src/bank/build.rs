@@ -24,11 +24,14 @@ use crate::atomic_file::{self, AtomicFile, WriteError};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{LinearHead, SkippedImage};
 use crate::progress::{Interrupt, Progress};
+use crate::regular_file;
 use crate::weights::Weights;
 
 const PLAN_FILE: &str = "plan.json";
 const FILES: &str = "bank";
 const REPLACED: &str = "replaced";
+/// A larger plan is none.
+const MOST_PLAN_BYTES: u64 = 1 << 24;
 
 /// What is known of a finished shard.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -130,7 +133,7 @@ impl Build {
         }
         let classifier_path = dir.join(FILES).join(CLASSIFIER_FILE);
         if fs::read(&classifier_path).ok().as_deref() != Some(classifier) {
-            atomic_file::write(&classifier_path, classifier)?;
+            atomic_file::write_in(&dir, &classifier_path, classifier)?;
         }
         Ok(Self::of(bank, dir, plan, class_names))
     }
@@ -386,7 +389,7 @@ impl Build {
         let classes: Vec<ClassRow> =
             self.format.class_names.iter().zip(counts).map(class).collect();
         let table = classes_table(&self.format, &classes, &head)?;
-        atomic_file::write(&files_dir.join(CLASSES_FILE), &table)?;
+        atomic_file::write_in(&self.dir, &files_dir.join(CLASSES_FILE), &table)?;
         let classifier =
             fs::read(&path).map_err(|source| BankError::Read { path: path.clone(), source })?;
         let files = BTreeMap::from([
@@ -404,7 +407,7 @@ impl Build {
                 fs::remove_file(&path).map_err(WriteError::at(&path))?;
             }
         }
-        manifest.save(&files_dir)?;
+        manifest.save_in(&self.dir, &files_dir)?;
         Ok(manifest)
     }
 
@@ -494,23 +497,20 @@ impl Build {
         remove_all(&self.dir)
     }
 
-    /// Removes what a commit of `bank` left because it was killed before its end.
-    ///
-    /// # Errors
-    /// The folder cannot be removed.
-    pub fn tidy(bank: &Path, manifest: &Manifest) -> Result<(), WriteError> {
+    /// Removes what a commit of `bank` left because it was killed before its end. What cannot be removed
+    /// now, such as while another process ends the same bank, stays for the next run.
+    pub fn tidy(bank: &Path, manifest: &Manifest) {
         let dir = Self::folder(bank);
-        let at = WriteError::at(&dir);
         // Without a plan it is the rest of a removal.
         let plan = read_plan(&dir).ok().flatten();
         if plan.is_some_and(|plan| plan.manifest.difference(manifest).is_some()) {
-            return Ok(());
+            return;
         }
         let replaced = [FILES, REPLACED].map(|name| dir.join(name));
-        for replaced in replaced.iter().filter(|replaced| replaced.is_dir()) {
-            keep_foreign(replaced, bank).map_err(&at)?;
+        let kept = |replaced: &PathBuf| !replaced.is_dir() || keep_foreign(replaced, bank).is_ok();
+        if replaced.iter().all(kept) {
+            let _ = remove_all(&dir);
         }
-        remove_all(&dir)
     }
 }
 
@@ -573,8 +573,8 @@ fn same_plan(
 /// The plan of a bank that was begun; none where there is none, or one that does not read.
 fn read_plan(dir: &Path) -> Result<Option<BuildPlan>, BankError> {
     let path = dir.join(PLAN_FILE);
-    match fs::read(&path) {
-        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+    match regular_file::read(&path, MOST_PLAN_BYTES) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok().filter(BuildPlan::is_plausible)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(BankError::Read { path, source }),
     }

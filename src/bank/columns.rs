@@ -7,14 +7,15 @@ use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Int32Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy, RowSelector,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelectionPolicy, RowSelector,
 };
-use parquet::errors::ParquetError;
+use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
 
 use super::BankError;
+use super::decoder::Batches;
 use super::maps::MapsKept;
 use super::schema::MAP_COLUMN;
 use super::verified::VerifiedShard;
@@ -145,8 +146,6 @@ pub(super) fn select(rows: &[(usize, usize)]) -> RowSelection {
     selectors.into()
 }
 
-type Batches = ParquetRecordBatchReader;
-
 /// A reader of some columns of one row group; `selection` has the rows and how many come at a time.
 pub(super) fn group_batches<T: ChunkReader + 'static>(
     bytes: T,
@@ -154,23 +153,19 @@ pub(super) fn group_batches<T: ChunkReader + 'static>(
     group: usize,
     columns: &[&str],
     selection: Option<(RowSelection, usize)>,
-) -> Result<Batches, ParquetError> {
-    let schema = metadata.parquet_schema();
-    let leaves: Vec<usize> = (0..schema.num_columns())
-        .filter(|&i| columns.contains(&schema.column(i).path().parts()[0].as_str()))
-        .collect();
-    let mask = ProjectionMask::leaves(schema, leaves);
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
-        .with_row_groups(vec![group])
-        .with_projection(mask);
-    match selection {
-        None => builder.build(),
-        Some((selection, batch_rows)) => builder
-            .with_row_selection(selection)
-            .with_row_selection_policy(RowSelectionPolicy::Selectors)
-            .with_batch_size(batch_rows)
-            .build(),
-    }
+) -> Result<Batches, String> {
+    let build = || {
+        let builder = with_columns(bytes, metadata, columns).with_row_groups(vec![group]);
+        match selection {
+            None => builder.build(),
+            Some((selection, batch_rows)) => builder
+                .with_row_selection(selection)
+                .with_row_selection_policy(RowSelectionPolicy::Selectors)
+                .with_batch_size(batch_rows)
+                .build(),
+        }
+    };
+    Batches::of(build)
 }
 
 /// The same from a shard whose bytes are checked as they are read.
@@ -182,8 +177,32 @@ pub(super) fn open_group(
     selection: Option<(RowSelection, usize)>,
 ) -> Result<Batches, BankError> {
     ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())
+        .map_err(|e| e.to_string())
         .and_then(|metadata| group_batches(file.session(), metadata, group, columns, selection))
         .map_err(|e| file.decode_error(&e))
+}
+
+/// A reader of some columns.
+pub(super) fn builder<R: ChunkReader + 'static>(
+    file: R,
+    metadata: Arc<ParquetMetaData>,
+    columns: &[&str],
+) -> ParquetResult<ParquetRecordBatchReaderBuilder<R>> {
+    let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
+    Ok(with_columns(file, metadata, columns))
+}
+
+fn with_columns<R: ChunkReader + 'static>(
+    file: R,
+    metadata: ArrowReaderMetadata,
+    columns: &[&str],
+) -> ParquetRecordBatchReaderBuilder<R> {
+    let schema = metadata.parquet_schema();
+    let leaves: Vec<usize> = (0..schema.num_columns())
+        .filter(|&i| columns.contains(&schema.column(i).path().parts()[0].as_str()))
+        .collect();
+    let mask = ProjectionMask::leaves(schema, leaves);
+    ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_projection(mask)
 }
 
 pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {

@@ -3,23 +3,22 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Field, Float32Type, Int32Type, Int64Type, Schema};
+use arrow::datatypes::{Float32Type, Int32Type, Int64Type};
 use bytes::{Buf, Bytes};
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelector,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelector};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 use sha2::{Digest, Sha256};
 
 use super::columns::group_batches;
-use super::manifest::{Checksum, FileEntry, ShardEntry};
-use super::schema::{MAP_COLUMN, classes_schema, describe_columns};
+use super::footer::Contract;
+use super::manifest::{Checksum, FileEntry, Manifest, ShardEntry};
+use super::schema::{self, MAP_COLUMN, classes_schema, describe_columns};
 use super::verified::{Place, VerifiedShard, read_whole};
-use super::{BankError, CLASSES_FILE};
+use super::{BankError, CLASSES_FILE, classes};
+use crate::domain::FeatureShape;
 
 /// Lists of a column, one a row.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -87,10 +86,6 @@ pub struct DamagedRange {
 pub struct ExaminedShard {
     shard: VerifiedShard,
     metadata: ArrowReaderMetadata,
-    /// Columns that are those of the contract.
-    usable: Vec<String>,
-    /// Columns of the contract, and of the file, where they differ.
-    other_columns: Option<[String; 2]>,
 }
 
 /// Bytes that are read at a time for a sha256.
@@ -99,27 +94,22 @@ const HASH_BYTES: u64 = 1 << 20;
 const MAGIC: &[u8] = b"PAR1";
 
 impl ExaminedShard {
-    /// Opens a shard, whose columns should be those of `schema`.
+    /// Opens a shard of a split.
     ///
     /// # Errors
-    /// It is missing, is of another length, or its footer is damaged: nothing of it can be found.
-    pub fn open(dir: &Path, entry: &ShardEntry, schema: &Schema) -> Result<Self, BankError> {
-        let (shard, metadata) = VerifiedShard::open(dir, entry)?;
+    /// It is missing, is of another length, its footer is damaged, or its columns and pages are not those
+    /// of the contract: nothing of it can be found.
+    pub fn open(
+        dir: &Path,
+        entry: &ShardEntry,
+        split: &str,
+        shape: FeatureShape,
+    ) -> Result<Self, BankError> {
+        let contract = Contract::of(&schema::of_split(split), shape);
+        let (shard, metadata) = VerifiedShard::open(dir, entry, &contract)?;
         let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())
             .map_err(|e| shard.decode_error(&e))?;
-        let found = metadata.schema().fields();
-        let as_should = |field: &&Arc<Field>| schema.fields().iter().any(|f| f == *field);
-        let usable = found.iter().filter(as_should).map(|field| field.name().clone()).collect();
-        let other_columns = (found != schema.fields()).then(|| {
-            let list = |schema: &Schema| describe_columns(schema).join(", ");
-            [list(schema), list(&Schema::new(found.clone()))]
-        });
-        Ok(Self { shard, metadata, usable, other_columns })
-    }
-
-    /// The columns of the contract and those of the file, where they differ.
-    pub fn other_columns(&self) -> Option<&[String; 2]> {
-        self.other_columns.as_ref()
+        Ok(Self { shard, metadata })
     }
 
     /// Bytes of the file, from and up to, that no checksum covers and that are not the `PAR1` it
@@ -183,22 +173,24 @@ impl ExaminedShard {
         let start = ranges.iter().map(|(_, range)| range.start).min().unwrap_or(0);
         let end = ranges.iter().map(|(_, r)| r.start + r.length).max().unwrap_or(start);
         let bytes = Bytes::from(self.shard.unchecked(start, end - start)?);
-        let mut damaged = vec![];
+        let (mut damaged, mut refused) = (vec![], vec![]);
         for (column, range) in ranges {
             let from = (range.start - start) as usize;
-            let found = Checksum::of(&bytes[from..][..range.length as usize]);
+            let of_range = &bytes[from..][..range.length as usize];
+            let (found, name) = (Checksum::of(of_range), self.shard.column_name(column));
             if found != range.expected {
                 damaged.push(DamagedRange {
-                    column: super::schema::column_name(self.metadata.metadata(), group, column)
-                        .into(),
+                    column: name.into(),
                     bytes: [range.start, range.start + range.length],
                     found,
                     expected: range.expected,
                 });
+            } else if let Err(found) = self.shard.check_pages(range, of_range) {
+                refused.push((name.to_string(), found));
             }
         }
         let bytes = GroupBytes { start, bytes, length: Length::len(&self.shard) };
-        Ok(ExaminedGroup { shard: self, group, bytes, damaged })
+        Ok(ExaminedGroup { shard: self, group, bytes, damaged, refused })
     }
 }
 
@@ -209,6 +201,8 @@ pub struct ExaminedGroup<'a> {
     group: usize,
     bytes: GroupBytes,
     damaged: Vec<DamagedRange>,
+    /// Columns whose pages promise more than they may, and what.
+    refused: Vec<(String, String)>,
 }
 
 /// A column, if it can be had.
@@ -320,15 +314,18 @@ impl ExaminedGroup<'_> {
         mut take: impl FnMut(&ArrayRef) -> Option<()>,
     ) -> Decoded<()> {
         let damaged = self.damaged.iter().any(|range| range.column == name);
-        if damaged || !self.shard.usable.iter().any(|usable| usable == name) {
+        if damaged {
             return Ok(None);
+        }
+        if let Some((_, found)) = self.refused.iter().find(|(column, _)| column == name) {
+            return Err(found.clone());
         }
         let all = vec![RowSelector::select(self.rows() as usize)].into();
         let metadata = self.shard.metadata.clone();
         let bytes = self.bytes.clone();
         let batches = group_batches(bytes, metadata, self.group, &[name], Some((all, batch_rows)));
-        for batch in batches.map_err(|e| e.to_string())? {
-            let batch = batch.map_err(|e| e.to_string())?;
+        for batch in batches? {
+            let batch = batch?;
             batch.column_by_name(name).and_then(&mut take).ok_or("a column of another type")?;
         }
         Ok(Some(()))
@@ -413,25 +410,23 @@ pub struct ClassTable {
 }
 
 impl ClassTable {
-    /// From the content of the file.
+    /// From the content of the file of the bank `dir`.
     ///
     /// # Errors
-    /// It does not decode, or its columns are not those of the contract.
-    pub fn read(dir: &Path, content: Vec<u8>) -> Result<Self, BankError> {
+    /// It does not decode, or its columns and rows are not those of the contract.
+    pub fn read(dir: &Path, content: Vec<u8>, manifest: &Manifest) -> Result<Self, BankError> {
         let wrong = |found: String| BankError::Content {
             path: dir.join(CLASSES_FILE),
             found,
             expected: format!("columns {}", describe_columns(&classes_schema()).join(", ")),
         };
-        let decode = |e: &dyn std::fmt::Display| wrong(format!("it does not decode: {e}"));
-        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(content))
-            .map_err(|e| decode(&e))?;
-        if reader.schema().fields() != classes_schema().fields() {
-            return Err(wrong(format!("columns {}", describe_columns(reader.schema()).join(", "))));
-        }
+        let schema = classes_schema();
+        let columns: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        let (shape, classes) = (manifest.feature_shape, manifest.dataset.classes);
+        let content = Bytes::from(content);
         let mut table = Self::default();
-        for batch in reader.build().map_err(|e| decode(&e))? {
-            let batch = batch.map_err(|e| decode(&e))?;
+        for batch in classes::batches(&content, shape, classes, &columns).map_err(wrong)? {
+            let batch = batch.map_err(wrong)?;
             table.extend(&batch).ok_or_else(|| wrong("columns of other types".into()))?;
         }
         Ok(table)

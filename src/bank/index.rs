@@ -92,6 +92,12 @@ impl RowIndex {
         Some(order)
     }
 
+    /// The first sample and view that comes twice; rows are sorted.
+    pub(super) fn repeated(&self) -> Option<(u32, u32)> {
+        let key = |i: usize| (self.sample_ids[i], self.views[i]);
+        (1..self.len()).find(|&i| key(i - 1) == key(i)).map(key)
+    }
+
     pub(super) fn extend(&mut self, other: Self) {
         self.sample_ids.extend(other.sample_ids);
         self.views.extend(other.views);

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::footer::MOST_EXPANSION;
 use super::maps::MapsKept;
 use super::{BankError, Build};
 use crate::atomic_file::{self, WriteError};
 use crate::config::Precision;
 use crate::domain::{FeatureShape, FitOptions};
+use crate::regular_file;
 
 /// The newest format that this version reads, and the one it writes; it reads all older ones.
 pub const FORMAT_VERSION: u32 = 2;
@@ -23,6 +25,10 @@ pub const CLASSES_FILE: &str = "classes.parquet";
 /// The Phase-I classifier.
 pub const CLASSIFIER_FILE: &str = "classifier.safetensors";
 const FORMAT_NAME: &str = "fsa-bank";
+/// A larger manifest is none: one of a page for each of 20 million maps takes as much.
+const MOST_BYTES: u64 = 1 << 30;
+/// Rows of a split at most; they are numbered in 32 bits.
+pub(super) const MOST_ROWS: u64 = u32::MAX as u64;
 
 /// XXH3-64 of a range of bytes; 16 hexadecimal digits in JSON.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -271,7 +277,7 @@ impl Manifest {
     /// There is none, it is damaged, or it is of a newer format.
     pub fn load(dir: &Path) -> Result<(Self, Vec<u8>), BankError> {
         let path = dir.join(MANIFEST_FILE);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match regular_file::read(&path, MOST_BYTES) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let (dir, partial) = (dir.to_path_buf(), Build::folder(dir));
@@ -335,6 +341,14 @@ impl Manifest {
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), WriteError> {
+        self.save_in(dir, dir)
+    }
+
+    /// The same; until it is whole it grows in the folder `aside`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save_in(&self, aside: &Path, dir: &Path) -> Result<(), WriteError> {
         let unsealed = Self { manifest_xxh3: Checksum::default(), ..self.clone() };
         let mut text = unsealed.text();
         let checksum = Checksum::of(text.as_bytes());
@@ -343,7 +357,7 @@ impl Manifest {
             at..,
             &text[at..].replace(&seal_text(Checksum::default()), &seal_text(checksum)),
         );
-        atomic_file::write(&dir.join(MANIFEST_FILE), text.as_bytes())
+        atomic_file::write_in(aside, &dir.join(MANIFEST_FILE), text.as_bytes())
     }
 
     /// The first thing in which this bank differs from the one `wanted` describes, in words; files,
@@ -381,8 +395,8 @@ impl Manifest {
         shards.chain(self.files.values().map(|f| f.bytes)).sum()
     }
 
-    /// What a reader relies on without asking again.
-    fn check(&self) -> Result<(), String> {
+    /// That the sizes in it are those of a dataset and a network.
+    pub(super) fn check_sizes(&self) -> Result<(), String> {
         let shape = self.feature_shape;
         let sizes =
             [shape.channels, shape.height, shape.width, self.dataset.classes, self.views.count];
@@ -394,33 +408,73 @@ impl Manifest {
             return Err(format!("feature_shape {shape} is absurdly large"));
         }
         self.maps.check(self.dataset.classes)?;
+        Ok(())
+    }
+
+    /// What a reader relies on without asking again.
+    fn check(&self) -> Result<(), String> {
+        self.check_sizes()?;
+        let shape = self.feature_shape;
         for needed in ["train", "test"] {
             if !self.splits.contains_key(needed) {
                 return Err(format!("no split `{needed}`"));
             }
         }
+        let mut names = BTreeSet::new();
         for (name, split) in &self.splits {
             for shard in &split.shards {
-                let plain = Path::new(&shard.file).file_name() == Some(shard.file.as_ref());
-                if !plain {
-                    return Err(format!("`{}` is not a plain file name", shard.file));
-                }
-                let rows: u64 = shard.row_groups.iter().map(|g| g.rows).sum();
-                if rows != shard.rows {
-                    return Err(format!(
-                        "{}: its row groups have {rows} rows, not {}",
-                        shard.file, shard.rows
-                    ));
+                shard.check(name, shape)?;
+                if !names.insert(&shard.file) {
+                    return Err(format!("`{}` is listed twice", shard.file));
                 }
             }
-            let rows: u64 = split.shards.iter().map(|s| s.rows).sum();
-            if rows != split.rows {
+            let rows = sum(split.shards.iter().map(|s| s.rows));
+            if rows != Some(split.rows) || split.rows > MOST_ROWS || split.images > split.rows {
                 return Err(format!(
-                    "split `{name}`: its shards have {rows} rows, not {}",
-                    split.rows
+                    "split `{name}`: {} rows of {} images, and shards of {} rows",
+                    split.rows,
+                    split.images,
+                    rows.map_or("too many".into(), |rows| rows.to_string()),
                 ));
             }
         }
+        let shards = self.splits.values().flat_map(|split| &split.shards);
+        let files = self.files.values().map(|file| file.bytes);
+        if sum(shards.map(|shard| shard.bytes).chain(files)).is_none() {
+            return Err("files of more bytes than there can be".into());
+        }
         Ok(())
     }
+}
+
+impl ShardEntry {
+    fn check(&self, split: &str, shape: FeatureShape) -> Result<(), String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let middle = self.file.strip_prefix(split).and_then(|rest| rest.strip_prefix('-'));
+        let middle = middle.and_then(|rest| rest.strip_suffix(".parquet"));
+        if !middle.is_some_and(|middle| middle.chars().all(plain)) {
+            let name = self.file.escape_debug();
+            return Err(format!("`{name}` is not a plain file name as {split}-00000.parquet"));
+        }
+        let rows = sum(self.row_groups.iter().map(|g| g.rows));
+        if rows != Some(self.rows) {
+            let rows = rows.map_or("too many".into(), |rows| rows.to_string());
+            return Err(format!(
+                "{}: its row groups have {rows} rows, not {}",
+                self.file, self.rows
+            ));
+        }
+        // Every row has a pooled vector.
+        let least = self.rows.saturating_mul(4 * shape.channels as u64);
+        if least > self.bytes.saturating_mul(MOST_EXPANSION) {
+            let (file, rows, bytes) = (&self.file, self.rows, self.bytes);
+            return Err(format!("{file}: {bytes} bytes, which cannot hold {rows} rows"));
+        }
+        Ok(())
+    }
+}
+
+/// `None` where it does not fit.
+fn sum(mut numbers: impl Iterator<Item = u64>) -> Option<u64> {
+    numbers.try_fold(0u64, |sum, n| sum.checked_add(n))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::manifest::{Manifest, first_difference};
+use super::manifest::{MOST_ROWS, Manifest, first_difference};
 use super::writer::shard_name;
 
 /// The splits in their order.
@@ -92,6 +92,16 @@ impl BuildPlan {
         let room = self.shard_bytes / (4 * self.manifest.feature_shape.values() as u64).max(1);
         let batch = self.batch_size.max(1) as u64;
         if room < batch { room.max(1) } else { room - room % batch }
+    }
+
+    /// Whether it is of a bank that there can be: its shards are listed in memory, and plans may come
+    /// from elsewhere.
+    pub(super) fn is_plausible(&self) -> bool {
+        const MOST_SHARDS: u64 = 1 << 20;
+        self.manifest.check_sizes().is_ok()
+            && self.items.values().all(|&items| {
+                items <= MOST_ROWS && items.div_ceil(self.shard_rows()) <= MOST_SHARDS
+            })
     }
 
     /// All shards, in order of their splits and rows.

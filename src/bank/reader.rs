@@ -3,21 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::AsArray;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::columns::{
-    Column, Maps, RowValues, bools, cam, column, feature_maps, ids, open_group, part_of, pooled,
-    select,
+    Column, Maps, RowValues, bools, cam, feature_maps, ids, open_group, part_of, pooled, select,
 };
+use super::footer::Contract;
 use super::index::{Position, RowIndex, RowRequest, Rows, in_order};
 use super::manifest::{Manifest, SplitEntry};
 use super::maps::MapsKept;
 use super::verified::{VerifiedShard, read_whole};
-use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
+use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, classes, schema};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{ClassCounts, FeatureShape, LinearHead};
 use crate::weights::Weights;
@@ -83,13 +81,20 @@ impl Bank {
             let expected = manifest.classifier_sha256;
             return Err(BankError::OtherClassifier { path, found, expected });
         }
-        let (classes, channels) = (manifest.dataset.classes, manifest.feature_shape.channels);
-        let head = weights.linear_head(classes, channels, &path)?;
+        let (classes, shape) = (manifest.dataset.classes, manifest.feature_shape);
+        let head = weights.linear_head(classes, shape.channels, &path)?;
         let card = ClassifierCard::of(&weights);
         drop(weights);
         content(CLASSIFIER_FILE)?;
+        let images = manifest.splits.get(SplitName::Train.name()).map_or(0, |split| split.rows);
         let (class_names, class_counts) =
-            read_classes(&dir.join(CLASSES_FILE), content(CLASSES_FILE)?, classes)?;
+            classes::read(content(CLASSES_FILE)?, shape, classes, images).map_err(|found| {
+                BankError::Content {
+                    path: dir.join(CLASSES_FILE),
+                    found,
+                    expected: format!("{classes} classes with label, name and train_images"),
+                }
+            })?;
         let id = crate::hex(&Sha256::digest(&manifest_bytes));
         Ok(Self { dir: dir.into(), manifest, id, class_names, class_counts, head, card })
     }
@@ -122,6 +127,10 @@ impl Bank {
         })
     }
 
+    fn contract(&self, split: SplitName) -> Contract {
+        Contract::of(&schema::of_split(split.name()), self.manifest.feature_shape)
+    }
+
     /// Which rows a split has.
     ///
     /// # Errors
@@ -132,8 +141,8 @@ impl Bank {
     pub fn index(&self, split: SplitName) -> Result<RowIndex, BankError> {
         let mut index = RowIndex::default();
         self.read_groups(split, &[])?.into_iter().for_each(|part| index.extend(part.index));
-        self.check_rows(split, &index)?;
         index.sort();
+        self.check_rows(split, &index)?;
         Ok(index)
     }
 
@@ -157,16 +166,18 @@ impl Bank {
             rows.cam.extend(part.cam);
             rows.nonzero.extend(part.nonzero);
         }
+        let rows = in_order(rows);
         self.check_rows(split, &rows.index)?;
-        Ok(in_order(rows))
+        Ok(rows)
     }
 
     /// The rows of each row group, with the columns named besides those of the index.
     fn read_groups(&self, split: SplitName, columns: &[&str]) -> Result<Vec<Rows>, BankError> {
         let entry = self.split(split)?;
+        let contract = self.contract(split);
         let mut tasks = vec![];
         for (shard, shard_entry) in entry.shards.iter().enumerate() {
-            let (file, metadata) = VerifiedShard::open(&self.dir, shard_entry)?;
+            let (file, metadata) = VerifiedShard::open(&self.dir, shard_entry, &contract)?;
             tasks.extend(
                 (0..metadata.num_row_groups())
                     .map(|group| (shard, group, file.clone(), metadata.clone())),
@@ -222,14 +233,31 @@ impl Bank {
         Ok(rows)
     }
 
+    /// What the rows of a split, in their order, must be besides what each of them is.
     fn check_rows(&self, split: SplitName, rows: &RowIndex) -> Result<(), BankError> {
+        let name = split.name();
+        let wrong = |found: String, expected: String| {
+            Err(BankError::Content { path: self.dir.clone(), found, expected })
+        };
         let expected = self.split(split)?.rows;
         if rows.len() as u64 != expected {
-            return Err(BankError::Content {
-                path: self.dir.clone(),
-                found: format!("{} rows in split {}", rows.len(), split.name()),
-                expected: expected.to_string(),
-            });
+            let found = format!("{} rows in split {name}", rows.len());
+            return wrong(found, expected.to_string());
+        }
+        if let Some((sample_id, view)) = rows.repeated() {
+            let found = format!("sample {sample_id}, view {view} of split {name} twice");
+            return wrong(found, "each once".into());
+        }
+        if split == SplitName::Train {
+            let mut images = vec![0; self.class_counts.0.len()];
+            let clean = rows.labels.iter().zip(&rows.views).filter(|(_, view)| **view == 0);
+            clean.for_each(|(&label, _)| images[label as usize] += 1);
+            let differs = |(found, expected): (&u64, &u64)| found != expected;
+            if let Some(class) = images.iter().zip(&self.class_counts.0).position(differs) {
+                let found = format!("{} images of class {class} in split {name}", images[class]);
+                let expected = self.class_counts.0[class];
+                return wrong(found, format!("{expected}, as in {CLASSES_FILE}"));
+            }
         }
         Ok(())
     }
@@ -240,7 +268,8 @@ impl Bank {
     /// A shard is missing or damaged.
     pub fn row_reader(&self, split: SplitName) -> Result<RowReader, BankError> {
         let shards = &self.split(split)?.shards;
-        let shards = shards.iter().map(|entry| VerifiedShard::open(&self.dir, entry));
+        let contract = self.contract(split);
+        let shards = shards.iter().map(|entry| VerifiedShard::open(&self.dir, entry, &contract));
         let (shape, kept) = (self.manifest.feature_shape, self.manifest.maps.clone());
         Ok(RowReader { shards: shards.collect::<Result<_, _>>()?, shape, kept })
     }
@@ -372,41 +401,3 @@ impl RowReader {
 
 /// Requests whose decoded vectors are in memory together.
 const REQUESTS_AT_A_TIME: usize = 16;
-
-fn read_classes(
-    path: &Path,
-    content: Vec<u8>,
-    classes: usize,
-) -> Result<(Vec<String>, ClassCounts), BankError> {
-    let wrong = |found: String| BankError::Content {
-        path: path.into(),
-        found,
-        expected: format!("{classes} classes with label, name and train_images"),
-    };
-    let read = || -> Result<(Vec<String>, Vec<u64>), String> {
-        let batches = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(content))
-            .and_then(|b| b.build())
-            .map_err(|e| e.to_string())?;
-        let (mut names, mut counts) = (vec![], vec![]);
-        for batch in batches {
-            let batch = batch.map_err(|e| e.to_string())?;
-            let name =
-                column(&batch, "name")?.as_string_opt::<i32>().ok_or("name is not VARCHAR")?;
-            names.extend(name.iter().flatten().map(String::from));
-            let count = column(&batch, "train_images")?
-                .as_primitive_opt::<arrow::datatypes::Int64Type>()
-                .ok_or("train_images is not BIGINT")?;
-            counts.extend(count.values().iter().map(|&n| n.max(0) as u64));
-        }
-        Ok((names, counts))
-    };
-    let (names, counts) = read().map_err(wrong)?;
-    if names.len() != classes || counts.contains(&0) {
-        return Err(wrong(format!(
-            "{} classes, {} of them without images",
-            names.len(),
-            counts.iter().filter(|&&n| n == 0).count()
-        )));
-    }
-    Ok((names, ClassCounts(counts)))
-}

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use parquet::file::metadata::ParquetMetaData;
 
 /// The column that holds the maps; its pages have checksums of their own.
 pub(super) const MAP_COLUMN: &str = "feature_map";
@@ -45,6 +44,14 @@ pub fn pooled_schema() -> SchemaRef {
     Arc::new(Schema::new(head_columns()))
 }
 
+/// Columns of the shards of a split.
+pub(super) fn of_split(split: &str) -> SchemaRef {
+    match split {
+        "train" => train_schema(),
+        _ => pooled_schema(),
+    }
+}
+
 /// Columns of `classes.parquet`.
 pub fn classes_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -70,24 +77,4 @@ pub fn describe_columns(schema: &Schema) -> Vec<String> {
         }
     }
     schema.fields().iter().map(|f| format!("{} {}", f.name(), sql(f.data_type()))).collect()
-}
-
-/// The ranges of a column chunk that have a checksum each, as (start, length): the data pages of
-/// `feature_map`, the whole chunk of the others. `None` without an offset index.
-pub(super) fn checked_spans(
-    metadata: &ParquetMetaData,
-    group: usize,
-    column: usize,
-) -> Option<Vec<(u64, u64)>> {
-    let chunk = metadata.row_group(group).column(column);
-    if column_name(metadata, group, column) != MAP_COLUMN {
-        return Some(vec![chunk.byte_range()]);
-    }
-    let pages = metadata.page_index()?.offset_index(group, column)?.page_locations();
-    Some(pages.iter().map(|p| (p.offset as u64, p.compressed_page_size as u64)).collect())
-}
-
-/// Name of a column, of a list without its inner levels.
-pub(super) fn column_name(metadata: &ParquetMetaData, group: usize, column: usize) -> &str {
-    &metadata.row_group(group).column(column).column_path().parts()[0]
 }

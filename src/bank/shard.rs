@@ -16,13 +16,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
 use super::BankError;
-use super::manifest::{Checksum, RowGroupEntry, ShardEntry};
+use super::manifest::ShardEntry;
 use super::schema::{self, LIST_ELEMENT, MAP_COLUMN};
 use crate::atomic_file::{AtomicFile, WriteError};
 use crate::domain::FeatureShape;
@@ -135,6 +134,7 @@ impl ShardFormat {
 /// Writes one shard, aside until it is finished.
 pub struct ShardWriter {
     format: Arc<ShardFormat>,
+    split: String,
     path: PathBuf,
     schema: SchemaRef,
     writer: ArrowWriter<AtomicFile>,
@@ -153,17 +153,15 @@ impl ShardWriter {
         path: &Path,
         aside: &Path,
     ) -> Result<Self, BankError> {
-        let schema = match split {
-            "train" => schema::train_schema(),
-            _ => schema::pooled_schema(),
-        };
+        let schema = schema::of_split(split);
         let options = ArrowWriterOptions::new()
             .with_properties(format.properties())
             .with_skip_arrow_metadata(true);
         let file = AtomicFile::create_in(aside, path)?;
         let writer = ArrowWriter::try_new_with_options(file, schema.clone(), options)
             .map_err(failed(path))?;
-        Ok(Self { format: format.clone(), path: path.into(), schema, writer, rows: 0 })
+        let (format, split, path) = (format.clone(), split.into(), path.into());
+        Ok(Self { format, split, path, schema, writer, rows: 0 })
     }
 
     /// Rows so far.
@@ -224,18 +222,12 @@ impl ShardWriter {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(self, items: Option<[u64; 2]>) -> Result<ShardEntry, BankError> {
-        let encode = failed(&self.path);
-        let mut file = self.writer.into_inner().map_err(&encode)?;
+        let mut file = self.writer.into_inner().map_err(failed(&self.path))?;
         let written = file.written().map_err(WriteError::at(&self.path))?;
-        let metadata = ParquetMetaDataReader::new()
-            .with_page_index_policy(PageIndexPolicy::Required)
-            .parse_and_finish(written)
-            .map_err(&encode)?;
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let entry =
-            shard_entry(name, items, written, &metadata).map_err(WriteError::at(&self.path))?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let entry = ShardEntry::of(&name, written, &self.split, self.format.shape)?;
         file.commit()?;
-        Ok(entry)
+        Ok(ShardEntry { items, ..entry })
     }
 }
 
@@ -303,43 +295,4 @@ pub(super) fn file_sha256(file: &File) -> io::Result<(String, u64)> {
             }
         }
     }
-}
-
-/// Checksums of every range of a finished shard.
-fn shard_entry(
-    name: String,
-    items: Option<[u64; 2]>,
-    file: &File,
-    metadata: &ParquetMetaData,
-) -> io::Result<ShardEntry> {
-    let mut buffer = vec![];
-    let mut checksum = |(start, length): (u64, u64)| {
-        buffer.resize(length as usize, 0);
-        file.read_exact_at(&mut buffer, start)?;
-        Ok::<_, io::Error>(Checksum::of(&buffer))
-    };
-    let mut footer_offset = 0;
-    let mut row_groups = vec![];
-    for (index, group) in metadata.row_groups().iter().enumerate() {
-        let mut columns = vec![];
-        for at in 0..group.num_columns() {
-            let (start, length) = group.column(at).byte_range();
-            footer_offset = footer_offset.max(start + length);
-            let spans = schema::checked_spans(metadata, index, at)
-                .expect("shards are written with an offset index");
-            columns.push(spans.into_iter().map(&mut checksum).collect::<Result<_, _>>()?);
-        }
-        row_groups.push(RowGroupEntry { rows: group.num_rows() as u64, columns });
-    }
-    let (sha256, bytes) = file_sha256(file)?;
-    Ok(ShardEntry {
-        file: name,
-        rows: row_groups.iter().map(|g| g.rows).sum(),
-        bytes,
-        sha256,
-        items,
-        footer_offset,
-        footer_xxh3: checksum((footer_offset, bytes - footer_offset))?,
-        row_groups,
-    })
 }

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::footer::{Column, Contract, Group};
 use super::manifest::{Checksum, ShardEntry};
-use super::{BankError, schema};
+use super::{BankError, pages};
+use crate::regular_file;
 
 /// A range of bytes with its checksum.
 #[derive(Debug, Clone)]
@@ -34,14 +36,16 @@ pub(super) enum Place {
 /// One shard, open for reading.
 ///
 /// The Parquet decoder asks for bytes through [`ChunkReader`]; whatever it asks for, the checked
-/// ranges that cover it are read and compared with the manifest first.
+/// ranges that cover it are read, compared with the manifest and looked through for pages that promise
+/// more than they may ([`pages::check`]) first.
 #[derive(Clone)]
 pub(super) struct VerifiedShard {
     file: Arc<File>,
     path: Arc<Path>,
     length: u64,
     ranges: Arc<[Range]>,
-    column_names: Arc<[String]>,
+    columns: Arc<[Column]>,
+    groups: Arc<[Group]>,
     /// The ranges read last, by index.
     recent: Arc<Mutex<Vec<(usize, Bytes)>>>,
     /// Bytes read so far.
@@ -53,24 +57,33 @@ pub(super) struct VerifiedShard {
 /// Ranges kept for the decoder, which alternates between the columns of a row group.
 const RECENT_RANGES: usize = 12;
 
+/// Bytes of a footer that say nothing of a chunk, and those for each checksum of the manifest: more than
+/// any writer needs.
+const FOOTER_BYTES: u64 = 1 << 16;
+const FOOTER_BYTES_A_CHECKSUM: u64 = 1 << 10;
+
 impl VerifiedShard {
     /// Opens a shard and reads its checked metadata.
     pub(super) fn open(
         dir: &Path,
         entry: &ShardEntry,
+        contract: &Contract,
     ) -> Result<(Self, Arc<ParquetMetaData>), BankError> {
         let path = dir.join(&entry.file);
         let read = |source| BankError::Read { path: path.clone(), source };
-        let file = File::open(&path).map_err(read)?;
-        let found = file.metadata().map_err(read)?.len();
+        let (file, found) = regular_file::open(&path).map_err(read)?;
         if found != entry.bytes {
             return Err(BankError::Length { path, found, expected: entry.bytes });
         }
+        let checksums: usize =
+            entry.row_groups.iter().flat_map(|group| &group.columns).map(Vec::len).sum();
+        let most = FOOTER_BYTES + FOOTER_BYTES_A_CHECKSUM * checksums as u64;
+        let footer_length = entry.bytes.checked_sub(entry.footer_offset);
         let footer_length =
-            entry.bytes.checked_sub(entry.footer_offset).ok_or_else(|| BankError::Content {
+            footer_length.filter(|&length| length <= most).ok_or_else(|| BankError::Content {
                 path: path.clone(),
                 found: format!("footer_offset {} in the manifest", entry.footer_offset),
-                expected: format!("at most {}", entry.bytes),
+                expected: format!("at most {}, and at least {most} less", entry.bytes),
             })?;
         let footer = Range {
             start: entry.footer_offset,
@@ -83,24 +96,20 @@ impl VerifiedShard {
             path: path.clone().into(),
             length: entry.bytes,
             ranges: vec![footer].into(),
-            column_names: Arc::new([]),
+            columns: contract.columns().clone(),
+            groups: Arc::new([]),
             recent: Arc::default(),
             bytes_read: Arc::default(),
             damage: Arc::default(),
         };
-        let footer = shard.checked_range(0)?;
-        let metadata = read_metadata(&footer, entry.footer_offset)
-            .map_err(|e| shard.content(format!("its footer: {e}"), "a Parquet footer".into()))?;
-        let metadata = Arc::new(metadata);
-        shard.ranges = shard.column_ranges(entry, &metadata)?.into();
-        shard.column_names = match metadata.num_row_groups() {
-            0 => Arc::new([]),
-            _ => (0..metadata.row_group(0).num_columns())
-                .map(|column| schema::column_name(&metadata, 0, column).to_string())
-                .collect(),
-        };
+        let bytes = shard.checked_range(0)?;
+        let footer = contract
+            .read(&bytes, entry.footer_offset, entry.footer_offset)
+            .map_err(|found| shard.content(found, "a shard of this format".into()))?;
+        shard.ranges = shard.column_ranges(entry, &footer.groups)?.into();
+        shard.groups = footer.groups.into();
         shard.recent = Arc::default();
-        Ok((shard, metadata))
+        Ok((shard, footer.metadata))
     }
 
     /// The same shard with nothing kept, for a reader of its own: readers side by side would push
@@ -146,45 +155,38 @@ impl VerifiedShard {
     }
 
     /// Where the manifest's checksums lie, in order of their position.
-    fn column_ranges(
-        &self,
-        entry: &ShardEntry,
-        metadata: &ParquetMetaData,
-    ) -> Result<Vec<Range>, BankError> {
+    fn column_ranges(&self, entry: &ShardEntry, groups: &[Group]) -> Result<Vec<Range>, BankError> {
         let disagree = || {
             self.content(
                 "a layout other than the manifest's".into(),
                 "the row groups and pages that were written".into(),
             )
         };
-        if metadata.num_row_groups() != entry.row_groups.len() {
+        if groups.len() != entry.row_groups.len() {
             return Err(disagree());
         }
         let mut ranges = vec![];
-        for (index, (group, expected)) in
-            metadata.row_groups().iter().zip(&entry.row_groups).enumerate()
-        {
-            if group.num_columns() != expected.columns.len()
-                || group.num_rows() as u64 != expected.rows
-            {
+        for (index, (group, expected)) in groups.iter().zip(&entry.row_groups).enumerate() {
+            if group.chunks.len() != expected.columns.len() || group.rows != expected.rows {
                 return Err(disagree());
             }
-            for (at, checksums) in expected.columns.iter().enumerate() {
-                let spans = schema::checked_spans(metadata, index, at).ok_or_else(disagree)?;
+            for (at, (chunk, checksums)) in group.chunks.iter().zip(&expected.columns).enumerate() {
+                let spans = chunk.checked_spans(&self.columns[at]);
                 if spans.len() != checksums.len() {
                     return Err(disagree());
                 }
-                for ((start, length), expected) in spans.into_iter().zip(checksums) {
-                    if start.checked_add(length).is_none_or(|end| end > self.length) {
-                        return Err(disagree());
-                    }
-                    let place = Place::Column { group: index as u32, column: at as u32 };
-                    ranges.push(Range { start, length, expected: *expected, place });
-                }
+                let place = Place::Column { group: index as u32, column: at as u32 };
+                let range = |((start, length), &expected): ((u64, u64), &Checksum)| Range {
+                    start,
+                    length,
+                    expected,
+                    place,
+                };
+                ranges.extend(spans.into_iter().zip(checksums).map(range));
             }
         }
+        // The footer says where chunks and pages lie, one behind the other.
         ranges.push(self.ranges[0].clone());
-        ranges.sort_by_key(|range| range.start);
         Ok(ranges)
     }
 
@@ -192,7 +194,7 @@ impl VerifiedShard {
         match range.place {
             Place::Footer => "the footer".into(),
             Place::Column { group, column } => {
-                let name = self.column_names.get(column as usize).map_or("?", String::as_str);
+                let name = &self.columns[column as usize].name;
                 let end = range.start + range.length;
                 format!("column {name} of row group {group}, bytes {}..{end}", range.start)
             }
@@ -216,12 +218,28 @@ impl VerifiedShard {
                 expected: range.expected,
             });
         }
+        self.check_pages(range, &bytes).map_err(|found| {
+            let found = format!("{}: {found}", self.describe(range));
+            self.content(found, "pages of this format".into())
+        })?;
         let bytes = Bytes::from(bytes);
         if recent.len() == RECENT_RANGES {
             recent.remove(0);
         }
         recent.push((index, bytes.clone()));
         Ok(bytes)
+    }
+
+    /// Looks through the pages of a range, whose bytes are `bytes`.
+    pub(super) fn check_pages(&self, range: &Range, bytes: &[u8]) -> Result<(), String> {
+        let Place::Column { group, column } = range.place else { return Ok(()) };
+        let (group, column) = (&self.groups[group as usize], column as usize);
+        pages::check(&self.columns[column], &group.chunks[column], range.start, bytes)
+    }
+
+    /// Name of a column, by its place.
+    pub(super) fn column_name(&self, column: usize) -> &str {
+        &self.columns[column].name
     }
 
     /// Bytes `start..start + length`, which must lie in one checked range.
@@ -266,13 +284,6 @@ impl ChunkReader for VerifiedShard {
     }
 }
 
-/// Metadata and page locations from the bytes at the end of a file, which begin at `offset`.
-fn read_metadata(tail: &Bytes, offset: u64) -> ParquetResult<ParquetMetaData> {
-    let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-    reader.try_parse_sized(tail, offset + tail.len() as u64)?;
-    reader.finish()
-}
-
 /// Reads a small file whole and compares it with its entry in the manifest.
 pub(super) fn read_whole(
     dir: &Path,
@@ -281,11 +292,12 @@ pub(super) fn read_whole(
     expected: Checksum,
 ) -> Result<Vec<u8>, BankError> {
     let path: PathBuf = dir.join(name);
-    let content =
-        std::fs::read(&path).map_err(|source| BankError::Read { path: path.clone(), source })?;
-    if content.len() as u64 != bytes {
-        return Err(BankError::Length { path, found: content.len() as u64, expected: bytes });
+    let read = |source| BankError::Read { path: path.clone(), source };
+    let (_, length) = regular_file::open(&path).map_err(read)?;
+    if length != bytes {
+        return Err(BankError::Length { path, found: length, expected: bytes });
     }
+    let content = regular_file::read(&path, bytes).map_err(read)?;
     let found = Checksum::of(&content);
     if found != expected {
         return Err(BankError::Damaged { path, place: "the file".into(), found, expected });

@@ -83,10 +83,10 @@ impl Making<'_> {
         let wanted = manifest.clone();
         match self.make(manifest, head, source) {
             // Another process that was making the same bank was faster.
-            Err(FeaturesError::Bank(e)) if !self.request.overwrite => {
+            Err(e) if !self.request.overwrite && !self.interrupt.requested() => {
                 match existing(self.out, false, &wanted) {
                     Ok(Some(done)) => Ok(done),
-                    _ => Err(e.into()),
+                    _ => Err(e),
                 }
             }
             made => made,

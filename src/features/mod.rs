@@ -463,7 +463,7 @@ fn existing(
     let (found, _) = Manifest::load(out)?;
     match found.difference(wanted) {
         None => {
-            Build::tidy(out, wanted)?;
+            Build::tidy(out, wanted);
             Ok(Some(outcome(out, &found, true)))
         }
         Some(what) => Err(BankError::OtherBank { dir: out.into(), what }.into()),

@@ -10,7 +10,7 @@ use super::findings::{Finding, FindingKind, RowFaults};
 use super::keys::Keys;
 use super::rows::{self, Contract, Key};
 use super::{VerifyError, counted};
-use crate::bank::{ExaminedShard, Manifest, ShardEntry, pooled_schema, train_schema};
+use crate::bank::{ExaminedShard, Manifest, ShardEntry};
 use crate::progress::{Interrupt, Progress};
 
 /// One pass over a bank.
@@ -120,8 +120,9 @@ impl<'a> Pass<'a> {
     ) -> Result<(Vec<GroupKeys>, Checked), VerifyError> {
         self.go_on()?;
         let mut all = Checked::default();
-        let schema = if contract.train { train_schema() } else { pooled_schema() };
-        let shard = match ExaminedShard::open(self.dir, entry, &schema) {
+        let split = if contract.train { "train" } else { "test" };
+        let shape = self.manifest.feature_shape;
+        let shard = match ExaminedShard::open(self.dir, entry, split, shape) {
             Ok(shard) => shard,
             Err(error) => {
                 all.findings.push(Finding::of_error(&entry.file, entry.bytes, error));
@@ -256,9 +257,6 @@ fn whole_file(shard: &ExaminedShard, entry: &ShardEntry) -> Vec<Finding> {
     let of =
         |kind, found: String, expected: &str| Finding::of_file(kind, &entry.file, found, expected);
     let mut findings = vec![];
-    if let Some([expected, found]) = shard.other_columns() {
-        findings.push(of(FindingKind::Schema, format!("columns {found}"), expected));
-    }
     match shard.uncovered() {
         Ok(gaps) => findings.extend(gaps.into_iter().map(|bytes| {
             let finding = match bytes {

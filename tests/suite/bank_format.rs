@@ -3,7 +3,8 @@
 use std::fs::File;
 
 use fsa_bank::bank::{
-    Bank, Column, Layout, SplitName, classes_schema, describe_columns, pooled_schema, train_schema,
+    Bank, Column, Layout, ShardEntry, SplitName, classes_schema, describe_columns, pooled_schema,
+    train_schema,
 };
 use parquet::basic::{Compression, Encoding};
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -126,4 +127,21 @@ fn two_banks_of_the_same_rows_are_byte_identical() {
     }
     assert_eq!(names, 5);
     assert_eq!(Bank::open(dirs[0].path()).unwrap().id, Bank::open(dirs[1].path()).unwrap().id);
+}
+
+#[test]
+fn the_entry_of_a_shard_follows_from_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout { row_group_bytes: 1920, map_page_bytes: 768, ..Default::default() };
+    let bank = BankSpec { layout, ..Default::default() }.write(dir.path());
+    for (split, entry) in &bank.manifest.splits {
+        for written in &entry.shards {
+            let file = File::open(dir.path().join(&written.file)).unwrap();
+            let shape = bank.manifest.feature_shape;
+            assert_eq!(ShardEntry::of(&written.file, &file, split, shape).unwrap(), *written);
+            let other = if split == "train" { "test" } else { "train" };
+            let error = ShardEntry::of(&written.file, &file, other, shape).unwrap_err();
+            assert!(error.to_string().contains("its columns: "), "{error}");
+        }
+    }
 }

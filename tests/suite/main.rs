@@ -18,6 +18,7 @@ mod finetune;
 mod fixtures;
 #[cfg(feature = "onnx")]
 mod hostile;
+mod hostile_banks;
 mod images;
 mod inaturalist;
 mod layouts;
@@ -26,6 +27,7 @@ mod maps;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod parquet_file;
 mod project;
 mod proposal;
 #[cfg(feature = "onnx")]

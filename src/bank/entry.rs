@@ -1,0 +1,77 @@
+//! What the manifest says of a finished shard: its length, its rows, and a checksum for each range of its
+//! bytes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::footer::{Contract, Footer};
+use super::manifest::{Checksum, RowGroupEntry, ShardEntry};
+use super::shard::file_sha256;
+use super::{BankError, schema};
+use crate::domain::FeatureShape;
+
+impl ShardEntry {
+    /// The entry of the shard `file`, of rows of `split` with maps of `shape`, which will have the name
+    /// `name`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its footer is not that of such a shard. Its pages are not looked at.
+    ///
+    /// # Cost
+    /// Reads the whole file twice, at most one column chunk at a time in memory.
+    pub fn of(
+        name: &str,
+        file: &File,
+        split: &str,
+        shape: FeatureShape,
+    ) -> Result<Self, BankError> {
+        let path = Path::new(name);
+        let read = |source| BankError::Read { path: path.into(), source };
+        let content = |found| BankError::Content {
+            path: path.into(),
+            found,
+            expected: "a shard of this format".into(),
+        };
+        let contract = Contract::of(&schema::of_split(split), shape);
+        let bytes = file.metadata().map_err(read)?.len();
+        let metadata = at(file, bytes, Footer::metadata_range(file, bytes).map_err(read)?);
+        let footer_offset = Footer::begin(&metadata.map_err(read)?).map_err(content)?;
+        let behind = bytes.checked_sub(footer_offset);
+        let behind = behind.ok_or_else(|| content("chunks behind its end".into()))?;
+        let tail = at(file, bytes, (footer_offset, behind)).map_err(read)?;
+        let footer = contract.read(&tail, footer_offset, footer_offset).map_err(content)?;
+        let mut row_groups = vec![];
+        for group in &footer.groups {
+            let mut columns = vec![];
+            for (chunk, column) in group.chunks.iter().zip(contract.columns().iter()) {
+                let spans = chunk.checked_spans(column).into_iter();
+                let checksum = |span| Ok(Checksum::of(&at(file, bytes, span)?));
+                columns.push(spans.map(checksum).collect::<io::Result<_>>().map_err(read)?);
+            }
+            row_groups.push(RowGroupEntry { rows: group.rows, columns });
+        }
+        let (sha256, _) = file_sha256(file).map_err(read)?;
+        Ok(Self {
+            file: name.into(),
+            rows: row_groups.iter().map(|group| group.rows).sum(),
+            bytes,
+            sha256,
+            items: None,
+            footer_offset,
+            footer_xxh3: Checksum::of(&tail),
+            row_groups,
+        })
+    }
+}
+
+/// A range of a file of `bytes`, as (start, length).
+fn at(file: &File, bytes: u64, (start, length): (u64, u64)) -> io::Result<Vec<u8>> {
+    if start.checked_add(length).is_none_or(|end| end > bytes) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut content = vec![0; length as usize];
+    file.read_exact_at(&mut content, start)?;
+    Ok(content)
+}

@@ -1,0 +1,129 @@
+//! The pages of a column chunk, before they are decoded: what each header promises is no more than the
+//! rows of its page can have.
+
+use parquet::basic::Type as PhysicalType;
+
+use super::footer::{Chunk, Column, Page};
+use super::thrift::Fields;
+
+const DATA_PAGE: i64 = 0;
+const DICTIONARY_PAGE: i64 = 2;
+const PLAIN: i64 = 0;
+const RLE: i64 = 3;
+const DELTA_BINARY_PACKED: i64 = 5;
+const RLE_DICTIONARY: i64 = 8;
+const BYTE_STREAM_SPLIT: i64 = 9;
+
+/// Bytes that a page may take besides its values and their levels.
+const SLACK_BYTES: u64 = 1 << 10;
+/// Bytes of a value that is one of a dictionary.
+const DICTIONARY_KEY_BYTES: u64 = 4;
+
+/// Checks the pages of `chunk` that `bytes` hold, which begin at byte `start` of the file: all of them, or
+/// one.
+pub(super) fn check(
+    column: &Column,
+    chunk: &Chunk,
+    start: u64,
+    bytes: &[u8],
+) -> Result<(), String> {
+    let mut rest = bytes;
+    let mut dictionary = None;
+    if start == chunk.start && chunk.dictionary_bytes > 0 {
+        let (page, behind) = cut(rest, chunk.dictionary_bytes)?;
+        let rows = chunk.pages.iter().map(|page| page.rows).sum();
+        dictionary_page(column, rows, page).map_err(|e| format!("its dictionary: {e}"))?;
+        (dictionary, rest) = (Some(()), behind);
+    }
+    let first = start + (bytes.len() - rest.len()) as u64;
+    let at = chunk.pages.partition_point(|page| page.start < first);
+    for (number, page) in chunk.pages.iter().enumerate().skip(at) {
+        if rest.is_empty() {
+            break;
+        }
+        let (content, behind) = cut(rest, page.length)?;
+        data_page(column, page, content, dictionary.is_some())
+            .map_err(|e| format!("its page {number}: {e}"))?;
+        rest = behind;
+    }
+    Ok(())
+}
+
+fn cut(bytes: &[u8], length: u64) -> Result<(&[u8], &[u8]), String> {
+    let at = usize::try_from(length).unwrap_or(usize::MAX);
+    bytes.split_at_checked(at).ok_or_else(|| "a page beyond its range".into())
+}
+
+/// The header of a page that `bytes` hold and nothing else; its content takes at most `most` bytes.
+fn header<'a>(bytes: &'a [u8], kind: i64, most: u64) -> Result<Fields<'a>, String> {
+    let (header, length) = Fields::of(bytes)?;
+    if header.number(1)? != kind {
+        return Err(format!("kind {}; expected {kind}", header.number(1)?));
+    }
+    let (content, compressed) = (header.size(2)?, header.size(3)?);
+    if compressed != (bytes.len() - length) as u64 {
+        let there = bytes.len() - length;
+        return Err(format!("{compressed} bytes in its header, {there} in the file"));
+    }
+    if content > most {
+        return Err(format!(
+            "{content} bytes when it is decompressed; its rows have at most {most}"
+        ));
+    }
+    Ok(header)
+}
+
+fn data_page(
+    column: &Column,
+    page: &Page,
+    bytes: &[u8],
+    with_dictionary: bool,
+) -> Result<(), String> {
+    let most_values = page.rows.saturating_mul(column.row_values());
+    // Two levels a value, of a bit each and packed at worst one by one, in lists.
+    let level_bytes = u64::from(column.list.is_some());
+    let value_bytes = column.value_bytes().max(DICTIONARY_KEY_BYTES) + level_bytes;
+    let most = most_values.saturating_mul(value_bytes).saturating_add(SLACK_BYTES);
+    let header = header(bytes, DATA_PAGE, most)?;
+    known(&header, &[1, 2, 3, 4, 5])?;
+    let about = header.fields(5)?;
+    known(about, &[1, 2, 3, 4])?;
+    let (values, encoding) = (about.size(1)?, about.number(2)?);
+    if values < page.rows || values > most_values {
+        let expected = column.row_values();
+        return Err(format!("{values} values of {} rows; expected {expected} each", page.rows));
+    }
+    let fits = match column.kind {
+        PhysicalType::INT32 | PhysicalType::INT64 => {
+            [PLAIN, DELTA_BINARY_PACKED].contains(&encoding)
+        }
+        PhysicalType::FLOAT => [PLAIN, BYTE_STREAM_SPLIT].contains(&encoding),
+        PhysicalType::BYTE_ARRAY if with_dictionary => [PLAIN, RLE_DICTIONARY].contains(&encoding),
+        _ => encoding == PLAIN,
+    };
+    if !fits || about.number(3)? != RLE || about.number(4)? != RLE {
+        return Err(format!("encoding {encoding}, which such a column has not"));
+    }
+    Ok(())
+}
+
+fn dictionary_page(column: &Column, rows: u64, bytes: &[u8]) -> Result<(), String> {
+    let most = rows.saturating_mul(column.value_bytes()).saturating_add(SLACK_BYTES);
+    let header = header(bytes, DICTIONARY_PAGE, most)?;
+    known(&header, &[1, 2, 3, 4, 7])?;
+    let about = header.fields(7)?;
+    known(about, &[1, 2, 3])?;
+    let (values, encoding) = (about.size(1)?, about.number(2)?);
+    if values > rows || encoding != PLAIN {
+        return Err(format!("{values} values in encoding {encoding}; expected {rows} at most"));
+    }
+    Ok(())
+}
+
+/// A field that is not known could be one that the decoder knows.
+fn known(fields: &Fields, known: &[i16]) -> Result<(), String> {
+    match fields.ids().find(|id| !known.contains(id)) {
+        None => Ok(()),
+        Some(id) => Err(format!("a field {id} in its header")),
+    }
+}

@@ -1,0 +1,62 @@
+//! A small bank to put hostile files into.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fsa_bank::bank::{Bank, BankError, Column, FORMAT_VERSION, Manifest, SplitName};
+
+#[path = "../../suite/parquet_file.rs"]
+#[allow(dead_code)]
+pub mod parquet_file;
+
+/// A copy of the bank that the tests keep, for this process alone.
+pub struct Victim {
+    pub dir: PathBuf,
+    /// Its manifest when it was whole.
+    pub manifest: Manifest,
+    _keep: tempfile::TempDir,
+}
+
+impl Victim {
+    pub fn new() -> Self {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = keep.path().join("bank");
+        fs::create_dir(&dir).unwrap();
+        for entry in fs::read_dir(seed_bank()).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, dir.join(path.file_name().unwrap())).unwrap();
+        }
+        let (mut manifest, _) = Manifest::load(&dir).unwrap();
+        (manifest.version, manifest.needs) = (FORMAT_VERSION, Manifest::needs());
+        Self { dir, manifest, _keep: keep }
+    }
+
+    /// Writes a manifest with the checksum that it should have.
+    #[allow(dead_code)]
+    pub fn put(&self, manifest: &Manifest) {
+        fs::write(self.dir.join("manifest.json"), parquet_file::sealed(manifest)).unwrap();
+    }
+}
+
+fn seed_bank() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/banks/v1")
+}
+
+/// Everything that Phase-II reads.
+#[allow(dead_code)]
+pub fn read_all(dir: &Path) -> Result<(), BankError> {
+    let bank = Bank::open(dir)?;
+    for split in [SplitName::Test, SplitName::Val, SplitName::Train] {
+        if bank.has(split) {
+            bank.rows(split)?;
+        }
+    }
+    let index = bank.index(SplitName::Train)?;
+    let reader = bank.row_reader(SplitName::Train)?;
+    let every_third: Vec<usize> = (0..index.len()).step_by(3).collect();
+    for request in index.plan(&every_third) {
+        let columns = [Column::Pooled, Column::Cam, Column::FeatureMap];
+        reader.read(&request, &columns, |_, _| {})?;
+    }
+    Ok(())
+}
