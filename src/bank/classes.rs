@@ -3,38 +3,43 @@
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
+use parquet::arrow::arrow_reader::RowSelector;
+use parquet::basic::Type as PhysicalType;
 
-use super::columns::{builder, column};
-use super::decoder::Batches;
-use super::footer::{Contract, MOST_EXPANSION};
+use super::columns::{self, column};
+use super::decoder::{Batches, most_text, text_rows};
+use super::footer::Contract;
 use super::{pages, schema};
 use crate::domain::{ClassCounts, FeatureShape};
 
 /// Columns that are read.
 const COLUMNS: [&str; 2] = ["name", "train_images"];
 
-/// Some columns of the file's content, which has one row for each of `classes` classes, once its footer and
-/// pages were looked through.
+/// Some columns of the file's content, and how many rows it has.
 pub(super) fn batches(
-    content: &Bytes,
+    content: Vec<u8>,
     shape: FeatureShape,
-    classes: usize,
     columns: &[&str],
-) -> Result<Batches, String> {
+) -> Result<(u64, Batches), String> {
+    let content = Bytes::from(content);
     let contract = Contract::of(&schema::classes_schema(), shape);
-    let footer = contract.read(content, 0, content.len() as u64)?;
-    let rows: u64 = footer.groups.iter().map(|group| group.rows).sum();
-    if rows != classes as u64 {
-        return Err(format!("{rows} classes"));
-    }
+    let footer = contract.read(&content, 0, content.len() as u64)?;
+    let rows = footer.groups.iter().map(|group| group.rows).sum();
+    let mut largest_text = 0;
     for group in &footer.groups {
         for (chunk, column) in group.chunks.iter().zip(contract.columns().iter()) {
             let bytes = &content[chunk.start as usize..][..chunk.length as usize];
-            pages::check(column, chunk, chunk.start, bytes)
+            let largest = pages::check(column, chunk, chunk.start, bytes)
                 .map_err(|e| format!("column {}: {e}", column.name))?;
+            if column.kind == PhysicalType::BYTE_ARRAY {
+                largest_text = largest.max(largest_text);
+            }
         }
     }
-    Batches::of(|| builder(content.clone(), footer.metadata, columns)?.build())
+    let selection = vec![RowSelector::select(rows as usize)].into();
+    let at_a_time = Some((selection, text_rows(largest_text)));
+    let batches = columns::batches(content, footer.metadata, None, columns, at_a_time)?;
+    Ok((rows, batches))
 }
 
 /// Reads the file's content, of `classes` classes that share at most `most_images` images.
@@ -44,11 +49,13 @@ pub(super) fn read(
     classes: usize,
     most_images: u64,
 ) -> Result<(Vec<String>, ClassCounts), String> {
-    let content = Bytes::from(content);
-    // A dictionary could give every class one long name.
-    let most_text = (content.len() as u64).saturating_mul(MOST_EXPANSION);
+    let most_text = most_text(content.len() as u64);
+    let (rows, batches) = batches(content, shape, &COLUMNS)?;
+    if rows != classes as u64 {
+        return Err(format!("{rows} classes"));
+    }
     let (mut names, mut counts, mut text) = (vec![], vec![], 0);
-    for batch in batches(&content, shape, classes, &COLUMNS)? {
+    for batch in batches {
         let batch = batch?;
         let name = column(&batch, "name")?.as_string_opt::<i32>().ok_or("name is not VARCHAR")?;
         text += name.values().len() as u64;

@@ -146,29 +146,31 @@ pub(super) fn select(rows: &[(usize, usize)]) -> RowSelection {
     selectors.into()
 }
 
-/// A reader of some columns of one row group; `selection` has the rows and how many come at a time.
-pub(super) fn group_batches<T: ChunkReader + 'static>(
-    bytes: T,
-    metadata: ArrowReaderMetadata,
-    group: usize,
+/// Rows of some columns; `rows` says which, and how many come at a time.
+pub(super) fn batches<R: ChunkReader + 'static>(
+    file: R,
+    metadata: Arc<ParquetMetaData>,
+    group: Option<usize>,
     columns: &[&str],
-    selection: Option<(RowSelection, usize)>,
+    rows: Option<(RowSelection, usize)>,
 ) -> Result<Batches, String> {
     let build = || {
-        let builder = with_columns(bytes, metadata, columns).with_row_groups(vec![group]);
-        match selection {
-            None => builder.build(),
-            Some((selection, batch_rows)) => builder
+        let mut builder = builder(file, metadata, columns)?;
+        if let Some(group) = group {
+            builder = builder.with_row_groups(vec![group]);
+        }
+        if let Some((selection, batch_rows)) = rows {
+            builder = builder
                 .with_row_selection(selection)
                 .with_row_selection_policy(RowSelectionPolicy::Selectors)
-                .with_batch_size(batch_rows)
-                .build(),
+                .with_batch_size(batch_rows);
         }
+        builder.build()
     };
     Batches::of(build)
 }
 
-/// The same from a shard whose bytes are checked as they are read.
+/// A reader of some columns of one row group.
 pub(super) fn open_group(
     file: &VerifiedShard,
     metadata: Arc<ParquetMetaData>,
@@ -176,33 +178,22 @@ pub(super) fn open_group(
     columns: &[&str],
     selection: Option<(RowSelection, usize)>,
 ) -> Result<Batches, BankError> {
-    ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())
-        .map_err(|e| e.to_string())
-        .and_then(|metadata| group_batches(file.session(), metadata, group, columns, selection))
+    batches(file.session(), metadata, Some(group), columns, selection)
         .map_err(|e| file.decode_error(&e))
 }
 
-/// A reader of some columns.
-pub(super) fn builder<R: ChunkReader + 'static>(
+fn builder<R: ChunkReader + 'static>(
     file: R,
     metadata: Arc<ParquetMetaData>,
     columns: &[&str],
 ) -> ParquetResult<ParquetRecordBatchReaderBuilder<R>> {
     let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
-    Ok(with_columns(file, metadata, columns))
-}
-
-fn with_columns<R: ChunkReader + 'static>(
-    file: R,
-    metadata: ArrowReaderMetadata,
-    columns: &[&str],
-) -> ParquetRecordBatchReaderBuilder<R> {
     let schema = metadata.parquet_schema();
     let leaves: Vec<usize> = (0..schema.num_columns())
         .filter(|&i| columns.contains(&schema.column(i).path().parts()[0].as_str()))
         .collect();
     let mask = ProjectionMask::leaves(schema, leaves);
-    ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_projection(mask)
+    Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_projection(mask))
 }
 
 pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {

@@ -9,6 +9,21 @@ use std::sync::Once;
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
+use super::footer::MOST_EXPANSION;
+
+/// Texts that are decoded at a time, in bytes.
+const TEXT_BYTES: u64 = 1 << 26;
+
+/// Rows of texts that are decoded at a time: a dictionary can give each of them all that is in its page.
+pub(super) fn text_rows(largest_page_bytes: u64) -> usize {
+    (TEXT_BYTES / largest_page_bytes.max(1)).clamp(1, 1024) as usize
+}
+
+/// The bytes of texts that `bytes` of a file can hold.
+pub(super) fn most_text(bytes: u64) -> u64 {
+    bytes.saturating_mul(MOST_EXPANSION).saturating_add(TEXT_BYTES)
+}
+
 /// The batches of a reader.
 pub(super) struct Batches(Option<ParquetRecordBatchReader>);
 

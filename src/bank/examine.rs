@@ -1,23 +1,26 @@
 //! A bank's files taken apart to be examined: every byte is compared with what it should be, and damage
 //! in one part leaves the others readable. Values come as they are stored; nothing is checked of them.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Int32Type, Int64Type};
 use bytes::{Buf, Bytes};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelector};
+use parquet::arrow::arrow_reader::RowSelector;
 use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use sha2::{Digest, Sha256};
 
-use super::columns::group_batches;
+use super::decoder::{most_text, text_rows};
 use super::footer::Contract;
-use super::manifest::{Checksum, FileEntry, Manifest, ShardEntry};
+use super::manifest::{Checksum, FileEntry, ShardEntry};
 use super::schema::{self, MAP_COLUMN, classes_schema, describe_columns};
 use super::verified::{Place, VerifiedShard, read_whole};
-use super::{BankError, CLASSES_FILE, classes};
+use super::{BankError, CLASSES_FILE, classes, columns};
 use crate::domain::FeatureShape;
 
 /// Lists of a column, one a row.
@@ -85,7 +88,7 @@ pub struct DamagedRange {
 /// A shard whose footer is whole.
 pub struct ExaminedShard {
     shard: VerifiedShard,
-    metadata: ArrowReaderMetadata,
+    metadata: Arc<ParquetMetaData>,
 }
 
 /// Bytes that are read at a time for a sha256.
@@ -94,11 +97,11 @@ const HASH_BYTES: u64 = 1 << 20;
 const MAGIC: &[u8] = b"PAR1";
 
 impl ExaminedShard {
-    /// Opens a shard of a split.
+    /// Opens a shard of rows of `split` with maps of `shape`.
     ///
     /// # Errors
-    /// It is missing, is of another length, its footer is damaged, or its columns and pages are not those
-    /// of the contract: nothing of it can be found.
+    /// It is missing, is of another length, its footer is damaged, or its columns are not those of the
+    /// contract: nothing of it can be found.
     pub fn open(
         dir: &Path,
         entry: &ShardEntry,
@@ -107,8 +110,6 @@ impl ExaminedShard {
     ) -> Result<Self, BankError> {
         let contract = Contract::of(&schema::of_split(split), shape);
         let (shard, metadata) = VerifiedShard::open(dir, entry, &contract)?;
-        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())
-            .map_err(|e| shard.decode_error(&e))?;
         Ok(Self { shard, metadata })
     }
 
@@ -149,7 +150,7 @@ impl ExaminedShard {
 
     /// Row groups.
     pub fn row_groups(&self) -> usize {
-        self.metadata.metadata().num_row_groups()
+        self.metadata.num_row_groups()
     }
 
     /// Reads a row group and compares its bytes with their checksums.
@@ -173,11 +174,12 @@ impl ExaminedShard {
         let start = ranges.iter().map(|(_, range)| range.start).min().unwrap_or(0);
         let end = ranges.iter().map(|(_, r)| r.start + r.length).max().unwrap_or(start);
         let bytes = Bytes::from(self.shard.unchecked(start, end - start)?);
-        let (mut damaged, mut refused) = (vec![], vec![]);
+        let (mut damaged, mut pages) = (vec![], BTreeMap::new());
         for (column, range) in ranges {
             let from = (range.start - start) as usize;
-            let of_range = &bytes[from..][..range.length as usize];
-            let (found, name) = (Checksum::of(of_range), self.shard.column_name(column));
+            let content = &bytes[from..][..range.length as usize];
+            let name = self.shard.column_name(column);
+            let found = Checksum::of(content);
             if found != range.expected {
                 damaged.push(DamagedRange {
                     column: name.into(),
@@ -185,12 +187,14 @@ impl ExaminedShard {
                     found,
                     expected: range.expected,
                 });
-            } else if let Err(found) = self.shard.check_pages(range, of_range) {
-                refused.push((name.to_string(), found));
+                continue;
             }
+            let checked = self.shard.check_pages(range, content);
+            let so_far = pages.entry(name.to_string()).or_insert(Ok(0));
+            *so_far = so_far.clone().and_then(|largest: u64| Ok(largest.max(checked?)));
         }
         let bytes = GroupBytes { start, bytes, length: Length::len(&self.shard) };
-        Ok(ExaminedGroup { shard: self, group, bytes, damaged, refused })
+        Ok(ExaminedGroup { shard: self, group, bytes, damaged, pages })
     }
 }
 
@@ -201,8 +205,8 @@ pub struct ExaminedGroup<'a> {
     group: usize,
     bytes: GroupBytes,
     damaged: Vec<DamagedRange>,
-    /// Columns whose pages promise more than they may, and what.
-    refused: Vec<(String, String)>,
+    /// Of each column, the bytes of its largest page, decompressed, or what is wrong with its pages.
+    pages: BTreeMap<String, Result<u64, String>>,
 }
 
 /// A column, if it can be had.
@@ -221,7 +225,7 @@ impl ExaminedGroup<'_> {
 
     /// Its rows.
     pub fn rows(&self) -> u64 {
-        self.shard.metadata.metadata().row_group(self.group).num_rows() as u64
+        self.shard.metadata.row_group(self.group).num_rows() as u64
     }
 
     /// A column of integers.
@@ -251,7 +255,18 @@ impl ExaminedGroup<'_> {
     /// # Errors
     /// It does not decode.
     pub fn texts(&self, name: &str) -> Decoded<Vec<String>> {
-        self.column(name, extend_texts)
+        let largest = self.pages.get(name).and_then(|pages| pages.as_ref().ok());
+        let at_a_time = text_rows(largest.copied().unwrap_or(0));
+        let most = most_text(self.bytes());
+        let (mut all, mut bytes) = (vec![], 0);
+        let found = self.batches(name, at_a_time, |array| {
+            bytes += array.as_string_opt::<i32>()?.values().len() as u64;
+            if bytes > most {
+                return None;
+            }
+            extend_texts(&mut all, array)
+        })?;
+        Ok(found.map(|()| all))
     }
 
     /// A column of lists of numbers.
@@ -313,20 +328,20 @@ impl ExaminedGroup<'_> {
         batch_rows: usize,
         mut take: impl FnMut(&ArrayRef) -> Option<()>,
     ) -> Decoded<()> {
-        let damaged = self.damaged.iter().any(|range| range.column == name);
-        if damaged {
+        if self.damaged.iter().any(|range| range.column == name) {
             return Ok(None);
         }
-        if let Some((_, found)) = self.refused.iter().find(|(column, _)| column == name) {
-            return Err(found.clone());
+        match self.pages.get(name) {
+            None => return Ok(None),
+            Some(Err(pages)) => return Err(pages.clone()),
+            Some(Ok(_)) => {}
         }
         let all = vec![RowSelector::select(self.rows() as usize)].into();
-        let metadata = self.shard.metadata.clone();
-        let bytes = self.bytes.clone();
-        let batches = group_batches(bytes, metadata, self.group, &[name], Some((all, batch_rows)));
-        for batch in batches? {
-            let batch = batch?;
-            batch.column_by_name(name).and_then(&mut take).ok_or("a column of another type")?;
+        let (bytes, metadata) = (self.bytes.clone(), self.shard.metadata.clone());
+        let rows = Some((all, batch_rows));
+        for batch in columns::batches(bytes, metadata, Some(self.group), &[name], rows)? {
+            let column = batch?.column_by_name(name).and_then(&mut take);
+            column.ok_or("a column of another type, or longer than its bytes can be")?;
         }
         Ok(Some(()))
     }
@@ -394,6 +409,8 @@ pub fn read_file(dir: &Path, name: &str, entry: &FileEntry) -> Result<Vec<u8>, B
     read_whole(dir, name, entry.bytes, entry.xxh3)
 }
 
+const CLASS_COLUMNS: [&str; 5] = ["label", "name", "train_images", "weight", "bias"];
+
 /// The columns of `classes.parquet`, as they are.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClassTable {
@@ -410,23 +427,25 @@ pub struct ClassTable {
 }
 
 impl ClassTable {
-    /// From the content of the file of the bank `dir`.
+    /// From the content of the file, of a bank with maps of `shape`.
     ///
     /// # Errors
-    /// It does not decode, or its columns and rows are not those of the contract.
-    pub fn read(dir: &Path, content: Vec<u8>, manifest: &Manifest) -> Result<Self, BankError> {
+    /// It does not decode, or its columns are not those of the contract.
+    pub fn read(dir: &Path, content: Vec<u8>, shape: FeatureShape) -> Result<Self, BankError> {
         let wrong = |found: String| BankError::Content {
             path: dir.join(CLASSES_FILE),
             found,
             expected: format!("columns {}", describe_columns(&classes_schema()).join(", ")),
         };
-        let schema = classes_schema();
-        let columns: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let (shape, classes) = (manifest.feature_shape, manifest.dataset.classes);
-        let content = Bytes::from(content);
-        let mut table = Self::default();
-        for batch in classes::batches(&content, shape, classes, &columns).map_err(wrong)? {
-            let batch = batch.map_err(wrong)?;
+        let most_text = most_text(content.len() as u64);
+        let (_, batches) = classes::batches(content, shape, &CLASS_COLUMNS).map_err(wrong)?;
+        let (mut table, mut text) = (Self::default(), 0);
+        for batch in batches {
+            let batch = batch.map_err(|e| wrong(format!("it does not decode: {e}")))?;
+            text += batch.column_by_name("name").map_or(0, |name| name.get_array_memory_size());
+            if text as u64 > most_text {
+                return Err(wrong(format!("names of more than {most_text} bytes")));
+            }
             table.extend(&batch).ok_or_else(|| wrong("columns of other types".into()))?;
         }
         Ok(table)

@@ -429,7 +429,8 @@ impl Manifest {
                 }
             }
             let rows = sum(split.shards.iter().map(|s| s.rows));
-            if rows != Some(split.rows) || split.rows > MOST_ROWS || split.images > split.rows {
+            let most = split.rows.max(split.images);
+            if rows != Some(split.rows) || most > MOST_ROWS {
                 return Err(format!(
                     "split `{name}`: {} rows of {} images, and shards of {} rows",
                     split.rows,

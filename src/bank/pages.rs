@@ -3,7 +3,7 @@
 
 use parquet::basic::Type as PhysicalType;
 
-use super::footer::{Chunk, Column, Page};
+use super::footer::{Chunk, Column, MOST_EXPANSION, Page};
 use super::thrift::Fields;
 
 const DATA_PAGE: i64 = 0;
@@ -20,20 +20,21 @@ const SLACK_BYTES: u64 = 1 << 10;
 const DICTIONARY_KEY_BYTES: u64 = 4;
 
 /// Checks the pages of `chunk` that `bytes` hold, which begin at byte `start` of the file: all of them, or
-/// one.
+/// one. The bytes of the largest of them, decompressed.
 pub(super) fn check(
     column: &Column,
     chunk: &Chunk,
     start: u64,
     bytes: &[u8],
-) -> Result<(), String> {
-    let mut rest = bytes;
-    let mut dictionary = None;
+) -> Result<u64, String> {
+    let (mut rest, mut largest) = (bytes, 0);
+    let mut with_dictionary = false;
     if start == chunk.start && chunk.dictionary_bytes > 0 {
         let (page, behind) = cut(rest, chunk.dictionary_bytes)?;
         let rows = chunk.pages.iter().map(|page| page.rows).sum();
-        dictionary_page(column, rows, page).map_err(|e| format!("its dictionary: {e}"))?;
-        (dictionary, rest) = (Some(()), behind);
+        largest =
+            dictionary_page(column, rows, page).map_err(|e| format!("its dictionary: {e}"))?;
+        (with_dictionary, rest) = (true, behind);
     }
     let first = start + (bytes.len() - rest.len()) as u64;
     let at = chunk.pages.partition_point(|page| page.start < first);
@@ -42,11 +43,11 @@ pub(super) fn check(
             break;
         }
         let (content, behind) = cut(rest, page.length)?;
-        data_page(column, page, content, dictionary.is_some())
+        let bytes = data_page(column, page, content, with_dictionary)
             .map_err(|e| format!("its page {number}: {e}"))?;
-        rest = behind;
+        (rest, largest) = (behind, largest.max(bytes));
     }
-    Ok(())
+    Ok(largest)
 }
 
 fn cut(bytes: &[u8], length: u64) -> Result<(&[u8], &[u8]), String> {
@@ -54,8 +55,8 @@ fn cut(bytes: &[u8], length: u64) -> Result<(&[u8], &[u8]), String> {
     bytes.split_at_checked(at).ok_or_else(|| "a page beyond its range".into())
 }
 
-/// The header of a page that `bytes` hold and nothing else; its content takes at most `most` bytes.
-fn header<'a>(bytes: &'a [u8], kind: i64, most: u64) -> Result<Fields<'a>, String> {
+/// The header of a page that `bytes` hold and nothing else, and the bytes of its content, at most `most`.
+fn header(bytes: &[u8], kind: i64, most: u64) -> Result<(Fields<'_>, u64), String> {
     let (header, length) = Fields::of(bytes)?;
     if header.number(1)? != kind {
         return Err(format!("kind {}; expected {kind}", header.number(1)?));
@@ -65,12 +66,13 @@ fn header<'a>(bytes: &'a [u8], kind: i64, most: u64) -> Result<Fields<'a>, Strin
         let there = bytes.len() - length;
         return Err(format!("{compressed} bytes in its header, {there} in the file"));
     }
+    let most = most.min(compressed.saturating_mul(MOST_EXPANSION));
     if content > most {
         return Err(format!(
-            "{content} bytes when it is decompressed; its rows have at most {most}"
+            "{content} bytes when it is decompressed; there can be {most} at most"
         ));
     }
-    Ok(header)
+    Ok((header, content))
 }
 
 fn data_page(
@@ -78,13 +80,13 @@ fn data_page(
     page: &Page,
     bytes: &[u8],
     with_dictionary: bool,
-) -> Result<(), String> {
+) -> Result<u64, String> {
     let most_values = page.rows.saturating_mul(column.row_values());
     // Two levels a value, of a bit each and packed at worst one by one, in lists.
     let level_bytes = u64::from(column.list.is_some());
     let value_bytes = column.value_bytes().max(DICTIONARY_KEY_BYTES) + level_bytes;
     let most = most_values.saturating_mul(value_bytes).saturating_add(SLACK_BYTES);
-    let header = header(bytes, DATA_PAGE, most)?;
+    let (header, content) = header(bytes, DATA_PAGE, most)?;
     known(&header, &[1, 2, 3, 4, 5])?;
     let about = header.fields(5)?;
     known(about, &[1, 2, 3, 4])?;
@@ -104,12 +106,12 @@ fn data_page(
     if !fits || about.number(3)? != RLE || about.number(4)? != RLE {
         return Err(format!("encoding {encoding}, which such a column has not"));
     }
-    Ok(())
+    Ok(content)
 }
 
-fn dictionary_page(column: &Column, rows: u64, bytes: &[u8]) -> Result<(), String> {
+fn dictionary_page(column: &Column, rows: u64, bytes: &[u8]) -> Result<u64, String> {
     let most = rows.saturating_mul(column.value_bytes()).saturating_add(SLACK_BYTES);
-    let header = header(bytes, DICTIONARY_PAGE, most)?;
+    let (header, content) = header(bytes, DICTIONARY_PAGE, most)?;
     known(&header, &[1, 2, 3, 4, 7])?;
     let about = header.fields(7)?;
     known(about, &[1, 2, 3])?;
@@ -117,7 +119,7 @@ fn dictionary_page(column: &Column, rows: u64, bytes: &[u8]) -> Result<(), Strin
     if values > rows || encoding != PLAIN {
         return Err(format!("{values} values in encoding {encoding}; expected {rows} at most"));
     }
-    Ok(())
+    Ok(content)
 }
 
 /// A field that is not known could be one that the decoder knows.

@@ -123,6 +123,18 @@ impl VerifiedShard {
         &self.ranges
     }
 
+    /// The bytes of the largest page, decompressed, of a range whose `bytes` are those that were written.
+    pub(super) fn check_pages(&self, range: &Range, bytes: &[u8]) -> Result<u64, String> {
+        let Place::Column { group, column } = range.place else { return Ok(0) };
+        let (group, column) = (&self.groups[group as usize], column as usize);
+        pages::check(&self.columns[column], &group.chunks[column], range.start, bytes)
+    }
+
+    /// Name of a column.
+    pub(super) fn column_name(&self, column: usize) -> &str {
+        &self.columns[column].name
+    }
+
     /// Bytes of the file, checked by nobody.
     pub(super) fn unchecked(&self, start: u64, length: u64) -> Result<Vec<u8>, BankError> {
         let mut bytes = vec![0; length as usize];
@@ -194,7 +206,7 @@ impl VerifiedShard {
         match range.place {
             Place::Footer => "the footer".into(),
             Place::Column { group, column } => {
-                let name = &self.columns[column as usize].name;
+                let name = self.column_name(column as usize);
                 let end = range.start + range.length;
                 format!("column {name} of row group {group}, bytes {}..{end}", range.start)
             }
@@ -228,18 +240,6 @@ impl VerifiedShard {
         }
         recent.push((index, bytes.clone()));
         Ok(bytes)
-    }
-
-    /// Looks through the pages of a range, whose bytes are `bytes`.
-    pub(super) fn check_pages(&self, range: &Range, bytes: &[u8]) -> Result<(), String> {
-        let Place::Column { group, column } = range.place else { return Ok(()) };
-        let (group, column) = (&self.groups[group as usize], column as usize);
-        pages::check(&self.columns[column], &group.chunks[column], range.start, bytes)
-    }
-
-    /// Name of a column, by its place.
-    pub(super) fn column_name(&self, column: usize) -> &str {
-        &self.columns[column].name
     }
 
     /// Bytes `start..start + length`, which must lie in one checked range.

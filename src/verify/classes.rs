@@ -34,7 +34,7 @@ impl Classes {
             }
         }
         if let Some(content) = content(dir, manifest, CLASSES_FILE, findings) {
-            match ClassTable::read(dir, content, manifest) {
+            match ClassTable::read(dir, content, manifest.feature_shape) {
                 Ok(table) => classes.table = classes.checked(table, manifest, findings),
                 Err(error) => findings.push(Finding::of_error(CLASSES_FILE, 0, error)),
             }

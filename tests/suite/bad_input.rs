@@ -84,7 +84,7 @@ fn damage_is_named_by_file_and_place_and_only_where_it_is_read() {
     fs::write(&shard, &bytes).unwrap();
     let text = message(&dir);
     assert!(text.contains("train-00000.parquet: column feature_map of row group"), "{text}");
-    assert!(text.contains("checksum") && text.contains("--overwrite"), "{text}");
+    assert!(text.contains("checksum") && text.contains("--repair PIPELINE"), "{text}");
 
     // Rows whose maps are elsewhere are still readable.
     let bank = Bank::open(&dir).unwrap();
