@@ -61,6 +61,17 @@ impl AtomicFile {
         Ok(Self { target: target.into(), aside, writer: Some(BufWriter::new(file)) })
     }
 
+    /// Begins a file that never gets a name: it is in the folder `dir`, takes its room there, and is gone
+    /// once it is dropped or the process ends, however it ends.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn nameless(dir: &Path) -> Result<Self, WriteError> {
+        let file = Self::create(&dir.join("nameless"))?;
+        fs::remove_file(&file.aside).map_err(WriteError::at(dir))?;
+        Ok(file)
+    }
+
     /// What was written so far, to be read again.
     ///
     /// # Errors
@@ -157,6 +168,15 @@ mod tests {
         write(&path, b"whole").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_nameless_file_is_not_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = AtomicFile::nameless(dir.path()).unwrap();
+        file.write_all(b"something").unwrap();
+        assert_eq!(file.written().unwrap().metadata().unwrap().len(), 9);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod compare;
 pub mod config;
 pub mod dataset;
+pub mod disk;
 pub mod domain;
 pub mod eval;
 pub mod export;

@@ -41,6 +41,8 @@ pub enum Stage {
     LongTail = 15,
     /// Rows of a bank whose pooled vector and activation map are computed anew: key (part, 0).
     VerifiedRows = 16,
+    /// Rows that a bank is estimated from: key (place among the kinds of rows, 0).
+    BankSample = 17,
 }
 
 /// SplitMix64 over a keyed start.

@@ -155,6 +155,20 @@ impl Build {
         }
     }
 
+    /// A bank as far as it was begun, if it was; nothing is written.
+    ///
+    /// # Errors
+    /// As [`Build::begin`].
+    pub fn look(
+        bank: &Path,
+        plan: BuildPlan,
+        class_names: Vec<String>,
+        overwrite: bool,
+    ) -> Result<Self, BankError> {
+        let plan = Self::begun(bank, &plan, overwrite)?.unwrap_or(plan);
+        Ok(Self::of(bank, Self::folder(bank), plan, class_names))
+    }
+
     /// Opens a bank that was begun.
     ///
     /// # Errors

@@ -153,11 +153,28 @@ impl ShardWriter {
         path: &Path,
         aside: &Path,
     ) -> Result<Self, BankError> {
+        Self::of(format, split, path, AtomicFile::create_in(aside, path)?)
+    }
+
+    /// Begins a shard of a split that is never kept: what is written of it is on disk in `dir`, but has no
+    /// name there.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn nameless(format: &Arc<ShardFormat>, split: &str, dir: &Path) -> Result<Self, BankError> {
+        Self::of(format, split, dir, AtomicFile::nameless(dir)?)
+    }
+
+    fn of(
+        format: &Arc<ShardFormat>,
+        split: &str,
+        path: &Path,
+        file: AtomicFile,
+    ) -> Result<Self, BankError> {
         let schema = schema::of_split(split);
         let options = ArrowWriterOptions::new()
             .with_properties(format.properties())
             .with_skip_arrow_metadata(true);
-        let file = AtomicFile::create_in(aside, path)?;
         let writer = ArrowWriter::try_new_with_options(file, schema.clone(), options)
             .map_err(failed(path))?;
         let (format, split, path) = (format.clone(), split.into(), path.into());
@@ -222,12 +239,29 @@ impl ShardWriter {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(self, items: Option<[u64; 2]>) -> Result<ShardEntry, BankError> {
+        let (file, entry) = self.close(items)?;
+        file.commit()?;
+        Ok(entry)
+    }
+
+    /// What the shard would be; it is synced to disk, as one that is kept, and gone.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn discard(self) -> Result<ShardEntry, BankError> {
+        let path = self.path.clone();
+        let (mut file, entry) = self.close(None)?;
+        file.written().and_then(File::sync_all).map_err(WriteError::at(&path))?;
+        Ok(entry)
+    }
+
+    /// Writes the footer and takes the checksums.
+    fn close(self, items: Option<[u64; 2]>) -> Result<(AtomicFile, ShardEntry), BankError> {
         let mut file = self.writer.into_inner().map_err(failed(&self.path))?;
         let written = file.written().map_err(WriteError::at(&self.path))?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let entry = ShardEntry::of(&name, written, &self.split, self.format.shape)?;
-        file.commit()?;
-        Ok(ShardEntry { items, ..entry })
+        Ok((file, ShardEntry { items, ..entry }))
     }
 }
 

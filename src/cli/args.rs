@@ -16,6 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   fsa-bank init photos/                      look at your images, write photos.toml for them
   fsa-bank train pipelines/demo.toml         train; the result is runs/demo/model.safetensors
+  fsa-bank plan pipelines/demo.toml          how large the bank will be, and how long it takes
   fsa-bank features pipelines/demo.toml      write the bank, runs/demo/shards/
   fsa-bank finetune runs/demo/shards/        fine-tune the classifier: before and after
   fsa-bank compare runs/demo/shards/         all methods on the bank, in one table
@@ -56,7 +57,9 @@ pub enum Command {
     /// Phase-I: train the network of a pipeline on all its images
     Train(TrainArgs),
     /// Write the feature bank: one pass of the trained network over all images
-    Features(FeaturesArgs),
+    Features(FeaturesCommand),
+    /// What a bank will be before it is made: rows, shards, bytes, time, and whether it fits on the disk
+    Plan(FeaturesArgs),
     /// Make a bank of the shards that `features --partition` made
     Commit(CommitArgs),
     /// Phase-II: fine-tune the classifier from a bank alone, and compare before and after
@@ -218,6 +221,17 @@ pub struct TrainArgs {
 }
 
 /// `features`
+#[derive(Debug, Args)]
+pub struct FeaturesCommand {
+    /// What `plan` takes too.
+    #[command(flatten)]
+    pub shared: FeaturesArgs,
+    /// Make nothing, and tell what the bank would be: the same as `fsa-bank plan`
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What `features` and `plan` share.
 #[derive(Debug, Args)]
 pub struct FeaturesArgs {
     /// Pipeline file, such as pipelines/demo.toml; not needed with --onnx and --images
@@ -501,7 +515,7 @@ mod tests {
             else {
                 panic!("features");
             };
-            Ok::<_, clap::Error>(args.maps)
+            Ok::<_, clap::Error>(args.shared.maps)
         };
         let found = ["all", "needed", "none"].map(|word| parsed(word).unwrap().unwrap());
         assert_eq!(found, [KeepMaps::All, KeepMaps::Needed, KeepMaps::None]);

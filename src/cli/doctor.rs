@@ -151,6 +151,6 @@ fn simd() -> String {
 }
 
 fn free_disk(path: &Path) -> String {
-    let free = rustix::fs::statvfs(path).map(|s| s.f_bavail * s.f_frsize);
+    let free = crate::disk::free_bytes(path);
     free.map_or("unknown".into(), |bytes| format!("{} free", bytes_text(bytes)))
 }

@@ -152,9 +152,11 @@ fn features(error: &FeaturesError) -> u8 {
         | FeaturesError::InterruptedRepair { .. }
         | FeaturesError::InterruptedRecalibration
         | FeaturesError::InterruptedFit
+        | FeaturesError::InterruptedSample
         | FeaturesError::InterruptedNeeded => INTERRUPTED,
         FeaturesError::Backbone(_)
         | FeaturesError::Classes { .. }
+        | FeaturesError::Space(_)
         | FeaturesError::Write(_)
         | FeaturesError::Jobs { .. }
         | FeaturesError::Diverged => FAILED,

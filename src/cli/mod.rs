@@ -60,7 +60,7 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
     let context = Context {
         engine,
         screen: match &cli.command {
-            Command::Features(args) if args.worker => Screen::counts(),
+            Command::Features(args) if args.shared.worker => Screen::counts(),
             _ => Screen::new(cli.quiet),
         },
         interrupt: catch_interrupts(),
@@ -71,6 +71,7 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
         Command::Init(args) => init::run(&context, &args),
         Command::Train(args) => train::run(&context, &args),
         Command::Features(args) => features::run(&context, &args),
+        Command::Plan(args) => features::plan(&context, &args),
         Command::Commit(args) => commit::run(&context, &args),
         Command::Finetune(args) => finetune::run(&context, &args),
         Command::Compare(args) => compare::run(&context, &args),

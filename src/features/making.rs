@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::needed::TailImages;
+use super::outlook::Outlook;
 use super::pass::{Forward, Hooks, Jobs, Wanted};
 use super::rows::RowMaker;
 use super::{
@@ -72,6 +74,22 @@ pub(super) struct Made {
     forward_images_per_sec: Option<f64>,
 }
 
+/// What a bank will be.
+pub(super) fn build_plan(request: &FeaturesRequest, manifest: Manifest) -> BuildPlan {
+    let features = &request.loaded.pipeline.features;
+    let dataset = request.dataset;
+    let training = (dataset.train.len() * features.views) as u64;
+    let mut items = vec![("train", training), ("test", dataset.test.len() as u64)];
+    items.extend(dataset.val.as_ref().map(|val| ("val", val.len() as u64)));
+    BuildPlan {
+        manifest,
+        batch_size: features.batch_size,
+        compression_level: features.compression_level,
+        shard_bytes: features.shard_bytes,
+        items: items.into_iter().map(|(split, n)| (split.to_string(), n)).collect(),
+    }
+}
+
 impl Making<'_> {
     /// Makes the shards that are missing and, without a partition, the bank that `manifest` describes.
     pub(super) fn run(
@@ -107,7 +125,11 @@ impl Making<'_> {
             input: None,
         };
         let classifier = card.weights(head, []).to_bytes();
-        let plan = self.plan_in_force(manifest, head, &mut source)?;
+        let plan = self.plan_in_force(manifest, head, &mut source, TailImages::All)?;
+        if let Source::Images(network) = &mut source {
+            let outlook = Outlook::new(request, self.out, plan.clone(), head)?;
+            outlook.require_room(network, *progress, self.interrupt)?;
+        }
         let build = Build::begin(self.out, plan, card.class_names, &classifier, overwrite)?;
         let mut results: Vec<Option<ShardResult>> = vec![None; build.shards().len()];
         build.check(&mut results, overwrite, *progress, self.interrupt)?;
@@ -191,30 +213,16 @@ impl Making<'_> {
         }))
     }
 
-    /// What the bank will be.
-    pub(super) fn plan(&self, manifest: Manifest) -> BuildPlan {
-        let features = &self.request.loaded.pipeline.features;
-        let dataset = self.request.dataset;
-        let training = (dataset.train.len() * features.views) as u64;
-        let mut items = vec![("train", training), ("test", dataset.test.len() as u64)];
-        items.extend(dataset.val.as_ref().map(|val| ("val", val.len() as u64)));
-        BuildPlan {
-            manifest,
-            batch_size: features.batch_size,
-            compression_level: features.compression_level,
-            shard_bytes: features.shard_bytes,
-            items: items.into_iter().map(|(split, n)| (split.to_string(), n)).collect(),
-        }
-    }
-
-    /// The same with the classes whose maps are kept: those of the plan that is there, or found now.
-    fn plan_in_force(
+    /// What the bank will be, with the classes whose maps are kept: those of the plan that is there, or found
+    /// now, from `images` of the tail.
+    pub(super) fn plan_in_force(
         &self,
         manifest: Manifest,
         head: &LinearHead,
         source: &mut Source,
+        images: TailImages,
     ) -> Result<BuildPlan, FeaturesError> {
-        let mut plan = self.plan(manifest);
+        let mut plan = build_plan(self.request, manifest);
         if let MapsKept::Needed { .. } = plan.manifest.maps {
             let mut maps = plan.manifest.maps.clone();
             match Build::begun(self.out, &plan, self.request.overwrite)? {
@@ -222,7 +230,7 @@ impl Making<'_> {
                 None => {
                     let Manifest { feature_shape: shape, precision, .. } = plan.manifest;
                     let maker = RowMaker { shape, head, precision, maps: &MapsKept::All };
-                    needed::fill_in(&mut maps, self, &maker, source)?;
+                    needed::fill_in(&mut maps, self, &maker, source, images)?;
                 }
             }
             plan.manifest.maps = maps;

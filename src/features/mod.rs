@@ -1,15 +1,19 @@
 //! The precompute stage: one pass of the frozen backbone over all images, into a bank, shard by shard
 //! (`making`, `pass`, `rows`); where the classifier is to be fitted, the maps first, then it, then the bank
-//! (`fit`, `refit`). Where not all maps are kept, `needed` finds out which.
+//! (`fit`, `refit`). Where not all maps are kept, `needed` finds out which. What a bank will be is known
+//! before (`outlook`, `forecast`), from a `sample` of it.
 
 mod fit;
+mod forecast;
 mod making;
 mod needed;
 mod network;
+mod outlook;
 mod pass;
 mod refit;
 mod repair;
 mod rows;
+mod sample;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,8 +38,12 @@ use crate::progress::{Interrupt, Progress};
 use crate::train::TrainError;
 use crate::weights::{Weights, WeightsError};
 
+pub use forecast::{
+    DiskForecast, Forecast, MapsKnown, RawBytes, SampleFigures, SplitForecast, ToDo,
+};
 use making::{Making, Network, Source};
 pub use network::{RECALIBRATED_FILE, TorchNetwork, TorchRequest};
+pub use outlook::plan;
 pub use repair::{RepairOutcome, repair};
 pub(crate) use rows::round;
 
@@ -75,6 +83,12 @@ pub enum FeaturesError {
         "fitting the classifier has diverged: its weights are no longer finite\n  The network's pooled vectors are out of all proportion; are these its weights?"
     )]
     Diverged,
+    /// The disk has no room for the bank.
+    #[error("{0}")]
+    Space(DiskForecast),
+    /// The user stopped the run while a sample was measured.
+    #[error("interrupted while a sample was measured; nothing was written")]
+    InterruptedSample,
     /// The user stopped the run while batch statistics were estimated.
     #[error("interrupted while batch statistics were estimated\n  The same command starts again.")]
     InterruptedRecalibration,
@@ -134,6 +148,9 @@ pub struct FeaturesRequest<'a> {
     pub elsewhere: Option<&'a (dyn Fn(u64) -> Result<(), FeaturesError> + Sync)>,
     /// Time the bare forward pass over the same batches first.
     pub measure_forward: bool,
+    /// Bytes that are free in a folder; `None` where the file system does not say. Usually
+    /// [`crate::disk::free_bytes`].
+    pub free_bytes: &'a (dyn Fn(&Path) -> Option<u64> + Sync),
 }
 
 /// What a run left behind.
@@ -188,6 +205,17 @@ pub struct FrozenModel<'a> {
 }
 
 impl<'a> FrozenModel<'a> {
+    /// Refuses a classifier of other classes.
+    fn must_suit(&self, dataset: &Dataset) -> Result<(), FeaturesError> {
+        let expected = dataset.class_names.len();
+        match &self.head {
+            HeadSource::Given(head) if head.classes() != expected => {
+                Err(FeaturesError::Classes { found: head.classes(), expected })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A network of a pipeline, with its own classifier or with `head`.
     ///
     /// # Errors
@@ -262,7 +290,11 @@ impl<'a> FrozenModel<'a> {
 /// first, into `NAME.unfitted`; from them the classifier is fitted and the bank made.
 ///
 /// # Errors
-/// See [`FeaturesError`].
+/// See [`FeaturesError`]. What cannot fit on the disk is refused before it is begun.
+///
+/// # Cost
+/// One pass of the network. Where the disk might be too small, a sample of the rows is measured first, as
+/// [`plan`] does.
 ///
 /// # Determinism
 /// Which rows a shard has follows from the images and the settings. Views are functions of (seed,
@@ -273,13 +305,8 @@ pub fn run(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<FeaturesOutcome, FeaturesError> {
+    model.must_suit(request.dataset)?;
     let FrozenModel { shape, head, reference, identity, device, start } = model;
-    let expected = request.dataset.class_names.len();
-    if let HeadSource::Given(head) = &head
-        && head.classes() != expected
-    {
-        return Err(FeaturesError::Classes { found: head.classes(), expected });
-    }
     let manifest = describe(request, reference, &head, shape);
     if let Some(done) = existing(request.out, request.overwrite, &manifest)? {
         return Ok(done);
@@ -301,11 +328,7 @@ pub fn run(
         HeadSource::Fitted(options) => options,
     };
     let unfitted = unfitted_folder(request.out);
-    let none = zero_head(expected, shape);
-    let classifier_sha256 = Weights::of_head(&none).sha256();
-    // The classifier's activation maps are made of all maps.
-    let maps = MapsKept::All;
-    let bare = Manifest { fitted_head: None, classifier_sha256, maps, ..manifest.clone() };
+    let (bare, none) = without_classifier(&manifest);
     let maps = match existing(&unfitted, false, &bare) {
         Ok(Some(there)) => {
             progress.line(&format!("{}: the maps are there already", unfitted.display()));
@@ -322,6 +345,7 @@ pub fn run(
     }
     let begin = Instant::now();
     let bank = Bank::open(&unfitted)?;
+    forecast::another(request, &bank.manifest).require()?;
     let head = fit::head(&bank, &options, progress, interrupt)?;
     let classifier_sha256 = Weights::of_head(&head).sha256();
     let manifest = Manifest { classifier_sha256, ..manifest };
@@ -375,9 +399,16 @@ fn unfitted_folder(out: &Path) -> PathBuf {
     out.with_file_name(name)
 }
 
-fn zero_head(classes: usize, shape: FeatureShape) -> LinearHead {
-    let head = LinearHead::new(vec![0.0; classes * shape.channels], vec![0.0; classes]);
-    head.expect("a dataset has classes, and a map channels")
+/// What the maps are described as while they wait for their classifier, and the one of zeros that they have
+/// until then.
+fn without_classifier(manifest: &Manifest) -> (Manifest, LinearHead) {
+    let (classes, channels) = (manifest.dataset.classes, manifest.feature_shape.channels);
+    let none = LinearHead::new(vec![0.0; classes * channels], vec![0.0; classes]);
+    let none = none.expect("a dataset has classes, and a map channels");
+    let classifier_sha256 = Weights::of_head(&none).sha256();
+    // The classifier's activation maps are made of all maps.
+    let maps = MapsKept::All;
+    (Manifest { fitted_head: None, classifier_sha256, maps, ..manifest.clone() }, none)
 }
 
 fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutcome {
@@ -451,21 +482,25 @@ fn describe(
     }
 }
 
-/// The bank in `out`, if it is the one wanted; an error if it is another one and must stay.
+/// What is known of the bank in `out`, if it is the one wanted.
 fn existing(
     out: &Path,
     overwrite: bool,
     wanted: &Manifest,
 ) -> Result<Option<FeaturesOutcome>, FeaturesError> {
+    let Some(found) = same(out, overwrite, wanted)? else { return Ok(None) };
+    Build::tidy(out, wanted);
+    Ok(Some(outcome(out, &found, true)))
+}
+
+/// The bank in `out`, if it is the one wanted; an error if it is another one and must stay.
+fn same(out: &Path, overwrite: bool, wanted: &Manifest) -> Result<Option<Manifest>, FeaturesError> {
     if overwrite || !out.join(MANIFEST_FILE).exists() {
         return Ok(None);
     }
     let (found, _) = Manifest::load(out)?;
     match found.difference(wanted) {
-        None => {
-            Build::tidy(out, wanted);
-            Ok(Some(outcome(out, &found, true)))
-        }
+        None => Ok(Some(found)),
         Some(what) => Err(BankError::OtherBank { dir: out.into(), what }.into()),
     }
 }

@@ -9,6 +9,7 @@
 //! nearly equal scores. Phase-II refuses to begin without a map that it needs, and says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use super::FeaturesError;
 use super::making::{Making, Source};
@@ -16,7 +17,7 @@ use super::pass::Jobs;
 use super::rows::RowMaker;
 use crate::augment::{ConfusingClasses, confusing_of_tail};
 use crate::backbone::Backbone;
-use crate::bank::{Bank, MapsKept, SplitName};
+use crate::bank::{Bank, MapsKept, SplitName, TrainRow};
 use crate::config::GenericClasses;
 use crate::dataset::Dataset;
 use crate::domain::{ClassCounts, HeadTail};
@@ -27,6 +28,15 @@ struct Settings {
     head_ratio: f64,
     num_confusing: usize,
     generic_classes: GenericClasses,
+}
+
+/// Which images of the tail are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TailImages {
+    /// All.
+    All,
+    /// A few of each class, as many as are done in some seconds: for an estimate.
+    Few,
 }
 
 /// Fills in the classes of [`MapsKept::Needed`], for the classifier and the rounding of `maker`.
@@ -42,6 +52,7 @@ pub(super) fn fill_in(
     making: &Making,
     maker: &RowMaker,
     source: &mut Source,
+    images: TailImages,
 ) -> Result<(), FeaturesError> {
     let MapsKept::Needed { head_ratio, num_confusing, generic_classes, classes } = kept else {
         return Ok(());
@@ -58,7 +69,7 @@ pub(super) fn fill_in(
         return Ok(());
     }
     let (split, confusing) = match source {
-        Source::Images(network) => of_images(settings, making, maker, network.get()?)?,
+        Source::Images(network) => of_images(settings, making, maker, network.get()?, images)?,
         Source::Maps(bank) => of_bank(settings, maker, bank)?,
     };
     let ranked = confusing.iter().flat_map(|of_class| &of_class.ranked).map(|(class, _)| class.0);
@@ -78,8 +89,13 @@ fn of_images(
     making: &Making,
     maker: &RowMaker,
     backbone: &mut dyn Backbone,
+    images: TailImages,
 ) -> Result<(HeadTail, Vec<ConfusingClasses>), FeaturesError> {
     let Making { progress, interrupt, .. } = making;
+    /// Of an estimate.
+    const FEW_SECS: f64 = 15.0;
+    const FEW_AT_ONCE: usize = 64;
+    let begin = Instant::now();
     let dataset = making.request.dataset;
     let labels = dataset.train.labels();
     let jobs = Jobs::new(making.request);
@@ -97,22 +113,51 @@ fn of_images(
         if samples.is_empty() {
             break split;
         }
+        let (samples, at_once) = match images {
+            TailImages::All => (samples, usize::MAX),
+            TailImages::Few => (few(&samples, labels), FEW_AT_ONCE),
+        };
         progress.start("tail images", samples.len() as u64, "image");
-        jobs.clean_rows(&samples, maker, backbone, &mut |asked, rows| {
-            if interrupt.requested() {
-                return Err(FeaturesError::InterruptedNeeded);
+        for some in samples.chunks(at_once) {
+            if images == TailImages::Few && begin.elapsed().as_secs_f64() > FEW_SECS {
+                break;
             }
-            vectors.extend(rows.into_iter().map(|r| (r.head.sample_id as usize, r.head.pooled)));
-            progress.advance(asked);
-            Ok(())
-        })?;
+            jobs.clean_rows(some, maker, backbone, &mut |asked, rows| {
+                if interrupt.requested() {
+                    return Err(FeaturesError::InterruptedNeeded);
+                }
+                let vector = |row: TrainRow| (row.head.sample_id as usize, row.head.pooled);
+                vectors.extend(rows.into_iter().map(vector));
+                progress.advance(asked);
+                Ok(())
+            })?;
+        }
         progress.finish();
     };
     let rows = vectors.keys().map(|&sample| (sample, labels[sample]));
-    let confusing = ranked(settings, &split, maker, rows, |samples| {
+    let seen: BTreeSet<u32> = vectors.keys().map(|&sample| labels[sample]).collect();
+    let tail = split.tail.iter().copied().filter(|class| seen.contains(&class.0)).collect();
+    let of_seen = HeadTail { tail, ..split.clone() };
+    let confusing = ranked(settings, &of_seen, maker, rows, |samples| {
         Ok(samples.iter().flat_map(|sample| &vectors[sample]).copied().collect())
     })?;
     Ok((split, confusing))
+}
+
+/// A few of each class: first one of every class, then another.
+fn few(samples: &[u32], labels: &[u32]) -> Vec<u32> {
+    const MOST: usize = 8;
+    let mut of_class: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for &sample in samples {
+        of_class.entry(labels[sample as usize]).or_default().push(sample);
+    }
+    let nth = |n: usize| {
+        of_class.values().filter_map(move |samples| {
+            let some = samples.len().min(MOST);
+            (n < some).then(|| samples[n * samples.len() / some])
+        })
+    };
+    (0..MOST).flat_map(nth).collect()
 }
 
 /// From a bank that has the maps, and was made with another classifier.

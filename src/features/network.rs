@@ -40,6 +40,8 @@ pub struct TorchRequest<'a> {
     pub other_head: bool,
     /// Where to compute.
     pub options: &'a EngineOptions,
+    /// Write nothing: batch statistics that are not there yet are not estimated.
+    pub dry: bool,
 }
 
 impl TorchNetwork {
@@ -107,6 +109,9 @@ impl TorchNetwork {
                 (self.path, self.weights) = (kept, weights);
                 return Ok(());
             }
+        }
+        if request.dry {
+            return Ok(());
         }
         let mut recalibrator =
             engine.recalibrator(network, &self.weights, &self.path, request.options)?;

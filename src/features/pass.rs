@@ -26,6 +26,19 @@ pub(super) fn row_head(split: &Split, sample_id: u32, view: u32) -> RowHead {
     }
 }
 
+/// Writes rows of a split.
+pub(super) fn append(
+    writer: &mut ShardWriter,
+    split: &str,
+    rows: Vec<TrainRow>,
+) -> Result<(), BankError> {
+    if split == "train" {
+        return writer.append_train(&rows);
+    }
+    let heads: Vec<RowHead> = rows.into_iter().map(|row| row.head).collect();
+    writer.append_pooled(&heads)
+}
+
 /// A shard that is being written, and what is known of it.
 pub(super) struct OpenShard<'a> {
     build: &'a Build,
@@ -48,11 +61,7 @@ impl<'a> OpenShard<'a> {
                 *self.result.class_images.entry(head.label).or_default() += 1;
             }
         }
-        if training {
-            return self.writer.append_train(&rows);
-        }
-        let heads: Vec<RowHead> = rows.into_iter().map(|row| row.head).collect();
-        self.writer.append_pooled(&heads)
+        append(&mut self.writer, self.shard.split, rows)
     }
 
     /// Gives it its name, then marks it as done.
@@ -72,12 +81,12 @@ struct Job<'a> {
 }
 
 /// Some rows of a shard, with their inputs or their maps.
-struct Part {
+pub(super) struct Part {
     /// Rows that were asked for.
-    rows: usize,
+    pub(super) rows: usize,
     /// Those whose images could be decoded.
-    items: Vec<(u32, u32)>,
-    values: Vec<f32>,
+    pub(super) items: Vec<(u32, u32)>,
+    pub(super) values: Vec<f32>,
     /// Whether the shard ends here.
     last: bool,
 }
@@ -161,7 +170,7 @@ impl<'a> Jobs<'a> {
         self.jobs.iter().find(|job| job.name == shard.split).expect("shards are of its splits")
     }
 
-    fn batch_size(&self) -> usize {
+    pub(super) fn batch_size(&self) -> usize {
         self.request.loaded.pipeline.features.batch_size
     }
 
@@ -208,85 +217,144 @@ impl<'a> Jobs<'a> {
         })
     }
 
-    /// Runs the three stages over the shards.
-    pub(super) fn run(
+    /// Decoded, transformed and normalised images of a split.
+    pub(super) fn inputs(
         &self,
-        build: &Build,
-        shards: &[&PlannedShard],
+        shard: &PlannedShard,
+        items: &[(u32, u32)],
+    ) -> Result<Part, DatasetError> {
+        self.of(shard).inputs(self.request, items)
+    }
+
+    /// Rows of maps that were computed.
+    pub(super) fn rows(
+        &self,
+        shard: &PlannedShard,
+        part: Part,
+        maker: &RowMaker,
+    ) -> Result<Vec<TrainRow>, BankError> {
+        let split = self.of(shard).loader.split();
+        let head = |&(sample, view): &(u32, u32)| row_head(split, sample, view);
+        maker.rows(part.items.iter().map(head).collect(), part.values)
+    }
+
+    /// Makes shards.
+    pub(super) fn run<'s>(
+        &self,
+        build: &'s Build,
+        shards: &[&'s PlannedShard],
         maker: &RowMaker,
         backbone: &mut dyn Backbone,
         hooks: Hooks,
     ) -> Result<(), FeaturesError> {
         let Hooks { wanted, after, done } = hooks;
+        let ask = |make: &mut Ask<'_, 's>| {
+            for &shard in shards {
+                match wanted(shard)? {
+                    Wanted::Yes => {}
+                    Wanted::No => continue,
+                    Wanted::Stop => break,
+                }
+                let items = self.of(shard).items(shard);
+                let mut left = items.len();
+                for some in items.chunks(self.batch_size()) {
+                    left -= some.len();
+                    if !make(shard, some, left == 0) {
+                        return Ok(());
+                    }
+                }
+            }
+            Ok(())
+        };
+        let mut open: Option<OpenShard> = None;
+        let encode = |shard, part: Part| {
+            let last = part.last;
+            let mut under_way = match open.take() {
+                Some(under_way) => under_way,
+                None => OpenShard::begin(build, shard)?,
+            };
+            under_way.append(self.rows(shard, part, maker)?)?;
+            match last {
+                true => done(shard, under_way.finish(self.skipped(shard))?),
+                false => open = Some(under_way),
+            }
+            Ok(())
+        };
+        self.stages(ask, backbone, after, encode).map(drop)
+    }
+
+    /// Runs the three stages at once over the batches that `ask` asks for; `after` is told of the rows of
+    /// each whose maps are computed.
+    pub(super) fn stages<'s>(
+        &self,
+        ask: impl FnOnce(&mut Ask<'_, 's>) -> Result<(), FeaturesError> + Send,
+        backbone: &mut dyn Backbone,
+        after: &mut dyn FnMut(u64),
+        mut encode: impl FnMut(&'s PlannedShard, Part) -> Result<(), BankError> + Send,
+    ) -> Result<StageSecs, FeaturesError> {
+        let mut secs = StageSecs::default();
         std::thread::scope(|scope| {
             let (send_inputs, inputs) = crossbeam_channel::bounded(QUEUED_BATCHES);
             let (send_maps, maps) =
                 crossbeam_channel::bounded::<(&PlannedShard, Part)>(QUEUED_BATCHES);
-            scope.spawn(move || {
-                for &shard in shards {
-                    let job = self.of(shard);
-                    match wanted(shard) {
-                        Ok(Wanted::Yes) => {}
-                        Ok(Wanted::No) => continue,
-                        Ok(Wanted::Stop) => return,
-                        Err(e) => {
-                            // Nobody listens any more if another stage has failed.
-                            let _ = send_inputs.send((shard, Err(e.into())));
-                            return;
-                        }
-                    }
-                    let items = job.items(shard);
-                    let mut left = items.len();
-                    for some in items.chunks(self.batch_size()) {
-                        left -= some.len();
-                        let batch = job.inputs(self.request, some);
-                        let batch = batch.map(|part| Part { last: left == 0, ..part });
-                        let failed = batch.is_err();
-                        let batch = batch.map_err(FeaturesError::from);
-                        if send_inputs.send((shard, batch)).is_err() || failed {
-                            return;
-                        }
-                    }
-                }
+            let decoder = scope.spawn(move || {
+                let mut secs = 0.0;
+                let mut make = |shard: &'s PlannedShard, items: &[(u32, u32)], last: bool| {
+                    let begin = Instant::now();
+                    let part = self.inputs(shard, items).map(|part| Part { last, ..part });
+                    secs += begin.elapsed().as_secs_f64();
+                    let failed = part.is_err();
+                    let part = part.map_err(FeaturesError::from);
+                    send_inputs.send((shard, part)).is_ok() && !failed
+                };
+                ask(&mut make).map(|()| secs)
             });
             let encoder = scope.spawn(move || {
-                let mut open: Option<OpenShard> = None;
-                for (shard, Part { items, values, last, .. }) in maps {
-                    let split = self.of(shard).loader.split();
-                    let head = |&(sample, view): &(u32, u32)| row_head(split, sample, view);
-                    let mut under_way = match open.take() {
-                        Some(under_way) => under_way,
-                        None => OpenShard::begin(build, shard)?,
-                    };
-                    under_way.append(maker.rows(items.iter().map(head).collect(), values)?)?;
-                    match last {
-                        true => done(shard, under_way.finish(self.skipped(shard))?),
-                        false => open = Some(under_way),
-                    }
+                let mut secs = 0.0;
+                for (shard, part) in maps {
+                    let begin = Instant::now();
+                    encode(shard, part)?;
+                    secs += begin.elapsed().as_secs_f64();
                 }
-                Ok::<_, BankError>(())
+                Ok::<_, BankError>(secs)
             });
             let forward = || -> Result<(), FeaturesError> {
-                for (shard, batch) in inputs {
-                    let Part { rows, items, values, last } = batch?;
-                    let values = match items.is_empty() {
+                for (shard, part) in inputs {
+                    let part: Part = part?;
+                    let begin = Instant::now();
+                    let values = match part.items.is_empty() {
                         true => vec![],
-                        false => backbone.feature_maps(&values, items.len())?,
+                        false => backbone.feature_maps(&part.values, part.items.len())?,
                     };
-                    if send_maps.send((shard, Part { rows, items, values, last })).is_err() {
+                    secs.forward += begin.elapsed().as_secs_f64();
+                    let rows = part.rows as u64;
+                    if send_maps.send((shard, Part { values, ..part })).is_err() {
                         // The encoder has failed; its error is taken below.
                         return Ok(());
                     }
-                    after(rows as u64);
+                    after(rows);
                 }
                 Ok(())
             };
             let forward = forward();
             drop(send_maps);
-            encoder.join().expect("the encoder does not panic")?;
-            forward
+            secs.encode = encoder.join().expect("the encoder does not panic")?;
+            forward?;
+            secs.decode = decoder.join().expect("the decoder does not panic")?;
+            Ok(secs)
         })
     }
+}
+
+/// Asks for rows of a shard, and whether they are its last; returns whether more can be asked for.
+pub(super) type Ask<'f, 's> = dyn FnMut(&'s PlannedShard, &[(u32, u32)], bool) -> bool + 'f;
+
+/// Seconds that each stage was at work.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StageSecs {
+    pub(super) decode: f64,
+    pub(super) forward: f64,
+    pub(super) encode: f64,
 }
 
 /// The forward pass alone, over inputs that are ready in memory.
@@ -310,12 +378,11 @@ impl Forward {
         let total = shards.iter().map(|shard| half(shard)).sum::<usize>();
         progress.start("bare forward pass", total as u64, "row");
         for shard in shards {
-            let job = jobs.of(shard);
-            let mut ready: Vec<Part> = job
-                .items(shard)
+            let items = jobs.of(shard).items(shard);
+            let mut ready: Vec<Part> = items
                 .chunks(jobs.batch_size())
                 .take(READY_BATCHES)
-                .map(|items| job.inputs(jobs.request, items))
+                .map(|items| jobs.inputs(shard, items))
                 .collect::<Result<_, DatasetError>>()?;
             ready.retain(|part| !part.items.is_empty());
             let Some(first) = ready.first() else { continue };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::making::{Made, Making, Network};
+use super::making::{Made, Making, Network, build_plan};
 use super::rows::RowMaker;
 use super::{FeaturesError, FeaturesRequest, FrozenModel, HeadSource, describe, skipped_file};
 use crate::bank::{
@@ -74,7 +74,8 @@ pub fn repair(
     };
     let classifier = card.weights(&head, []).to_bytes();
     let mut manifest = there.clone();
-    let build = Build::repair(request.out, making.plan(there.clone()), card.class_names)?;
+    let plan = build_plan(request, there.clone());
+    let build = Build::repair(request.out, plan, card.class_names)?;
     dataset.skipped.restore(SkippedList::images_in(&skipped_file(request.out)).iter());
     if !todo.is_empty() {
         let maker = RowMaker { shape, head: &head, precision: there.precision, maps: &there.maps };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::dataset::known::{Archive, Known, Source, size_text};
+use crate::disk;
 use crate::progress::{Interrupt, Progress};
 
 /// What to get, and where to.
@@ -252,10 +253,9 @@ fn bytes_to_come(archive: &Archive, folder: &Path) -> u64 {
 fn require_space(request: &FetchRequest) -> Result<(), FetchError> {
     let archives = request.known.archives.iter();
     let needed = archives.fold(0u64, |sum, a| sum.saturating_add(bytes_to_come(a, request.to)));
-    let disk = rustix::fs::statvfs(request.to)
-        .map_err(|e| FetchError::File { path: request.to.into(), source: e.into() })?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if needed > free {
+    if let Some(free) = disk::free_bytes(request.to)
+        && needed > free
+    {
         return Err(FetchError::Space { path: request.to.into(), needed, free });
     }
     Ok(())

@@ -3,6 +3,7 @@
 mod class_sizes;
 mod comparison;
 mod dataset;
+mod forecast;
 mod picture;
 #[cfg(feature = "onnx")]
 mod predictions;
@@ -13,6 +14,7 @@ mod verify;
 pub use class_sizes::class_sizes_svg;
 pub use comparison::{compare_csv, compare_markdown, compare_text, sweep_csv, sweep_text};
 pub use dataset::{by_hand_text, check_text, fetched_text, statistics_text};
+pub use forecast::forecast_text;
 pub use picture::accuracy_svg;
 #[cfg(feature = "onnx")]
 pub use predictions::{predictions_csv, predictions_parquet, predictions_text};

@@ -63,6 +63,7 @@ fn prepared<T>(
         partition: None,
         elsewhere: None,
         measure_forward: false,
+        free_bytes: &fsa_bank::disk::free_bytes,
     };
     change(&mut request);
     with(&request, model)

@@ -28,6 +28,7 @@ mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod parquet_file;
+mod plan;
 mod project;
 mod proposal;
 #[cfg(feature = "onnx")]

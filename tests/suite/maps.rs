@@ -169,6 +169,7 @@ fn repair(run: &Run, bank: &Path, damaged: &[String]) -> RepairOutcome {
         partition: None,
         elsewhere: None,
         measure_forward: false,
+        free_bytes: &fsa_bank::disk::free_bytes,
     };
     features::repair(&request, model, damaged, &Silent, &go).unwrap()
 }

@@ -79,6 +79,7 @@ impl Run {
             partition: None,
             elsewhere: None,
             measure_forward: false,
+            free_bytes: &fsa_bank::disk::free_bytes,
         };
         let (loaded, dataset) = (&self.loaded, &self.dataset);
         let network = choose(loaded, dataset, self.path(), head.is_some(), progress, stop)?;
@@ -98,7 +99,8 @@ pub fn choose(
     stop: &Interrupt,
 ) -> Result<TorchNetwork, FeaturesError> {
     let options = engine_options();
-    let wanted = TorchRequest { loaded, dataset, folder, other_head, options: &options };
+    let wanted =
+        TorchRequest { loaded, dataset, folder, other_head, options: &options, dry: false };
     TorchNetwork::choose(&wanted, &FakeEngine, progress, stop)
 }
 

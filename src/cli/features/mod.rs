@@ -1,4 +1,4 @@
-//! `fsa-bank features`
+//! `fsa-bank features`, and `fsa-bank plan`, which is the same without the bank.
 
 mod jobs;
 mod onnx;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::cli::args::FeaturesArgs;
+use crate::cli::args::{FeaturesArgs, FeaturesCommand};
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
 use crate::config::{LoadedPipeline, Pipeline};
@@ -18,11 +18,21 @@ use crate::features::{
     self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork, TorchRequest,
 };
 use crate::progress::Progress;
-use crate::report::bytes_text;
+use crate::report::{bytes_text, forecast_text};
 
-pub(super) fn run(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> {
+pub(super) fn run(context: &Context, command: &FeaturesCommand) -> anyhow::Result<()> {
+    make(context, &command.shared, command.dry_run)
+}
+
+/// `fsa-bank plan`
+pub(super) fn plan(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> {
+    make(context, args, true)
+}
+
+/// Makes the bank or, if `dry`, tells what it would be.
+fn make(context: &Context, args: &FeaturesArgs, dry: bool) -> anyhow::Result<()> {
     if let Some(file) = &args.onnx {
-        return onnx::run(context, args, file);
+        return onnx::run(context, args, file, dry);
     }
     let pipeline = args.pipeline.as_deref().context("a pipeline, or --onnx and --images")?;
     let mut loaded = load(pipeline, &args.common)?;
@@ -43,10 +53,14 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> 
         folder: &folder,
         other_head: head.is_some(),
         options: &options,
+        dry,
     };
     let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)?;
     context.screen.line(&format!("network: {}", network.path.display()));
     let model = FrozenModel::torch(&network, &loaded, &dataset, head, engine, options.clone())?;
+    if dry {
+        return show_plan(context, args, &loaded, &dataset, model);
+    }
     let outcome = write_bank(context, args, &loaded, &dataset, model)?;
     Ok(network.save_with_head(&folder, &outcome.bank)?)
 }
@@ -73,6 +87,47 @@ fn head_source(
     })
 }
 
+fn request<'a>(
+    args: &FeaturesArgs,
+    loaded: &'a LoadedPipeline,
+    dataset: &'a Dataset,
+    out: &'a Path,
+) -> FeaturesRequest<'a> {
+    FeaturesRequest {
+        loaded,
+        dataset,
+        out,
+        overwrite: args.common.overwrite,
+        partition: args.partition,
+        elsewhere: None,
+        measure_forward: args.measure_forward,
+        free_bytes: match args.worker {
+            // The process that started this one has looked.
+            true => &|_| None,
+            false => &crate::disk::free_bytes,
+        },
+    }
+}
+
+/// Tells what the bank would be; one that does not fit is an error, once all is told.
+fn show_plan(
+    context: &Context,
+    args: &FeaturesArgs,
+    loaded: &LoadedPipeline,
+    dataset: &Dataset,
+    model: FrozenModel,
+) -> anyhow::Result<()> {
+    let out = run_folder(&args.common, loaded).join("shards");
+    let request = request(args, loaded, dataset, &out);
+    let forecast = features::plan(&request, model, &context.screen, &context.interrupt)?;
+    if context.json {
+        print_json(&forecast)?;
+    } else {
+        print_text(&forecast_text(&forecast));
+    }
+    Ok(forecast.disk.require()?)
+}
+
 /// Runs the stage and tells what came of it.
 fn write_bank(
     context: &Context,
@@ -89,14 +144,10 @@ fn write_bank(
         number: args.jobs.map_or(1, std::num::NonZero::get),
     };
     let in_processes = |rows: u64| jobs::run(&processes, rows);
+    let out = run_folder(&args.common, loaded).join("shards");
     let request = FeaturesRequest {
-        loaded,
-        dataset,
-        out: &run_folder(&args.common, loaded).join("shards"),
-        overwrite: args.common.overwrite,
-        partition: args.partition,
         elsewhere: (processes.number > 1).then_some(&in_processes as _),
-        measure_forward: args.measure_forward,
+        ..request(args, loaded, dataset, &out)
     };
     let outcome = features::run(&request, model, &context.screen, &context.interrupt)?;
     if args.worker {

@@ -6,12 +6,17 @@ use crate::cli::Context;
 use crate::cli::args::FeaturesArgs;
 
 #[cfg(not(feature = "onnx"))]
-pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path) -> anyhow::Result<()> {
+pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path, _: bool) -> anyhow::Result<()> {
     anyhow::bail!("--onnx: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
 }
 
 #[cfg(feature = "onnx")]
-pub(super) fn run(context: &Context, args: &FeaturesArgs, path: &Path) -> anyhow::Result<()> {
+pub(super) fn run(
+    context: &Context,
+    args: &FeaturesArgs,
+    path: &Path,
+    dry: bool,
+) -> anyhow::Result<()> {
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
     use crate::cli::train::open_dataset;
@@ -56,6 +61,9 @@ pub(super) fn run(context: &Context, args: &FeaturesArgs, path: &Path) -> anyhow
         side: loaded.pipeline.dataset.image_size,
     };
     let model = FrozenModel::onnx(&file, head, &options)?;
+    if dry {
+        return super::show_plan(context, args, &loaded, &dataset, model);
+    }
     super::write_bank(context, args, &loaded, &dataset, model)?;
     Ok(())
 }

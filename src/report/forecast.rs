@@ -1,0 +1,312 @@
+//! What a bank will be, for the one who decides whether to make it.
+
+use super::bytes_text;
+use super::table::Table;
+use crate::bank::SPLITS;
+use crate::features::{Forecast, MapsKnown, SampleFigures};
+
+/// Columns that the names of the lines take.
+const NAMES: usize = 10;
+
+/// A bank that is to be, in figures.
+pub fn forecast_text(forecast: &Forecast) -> String {
+    let mut text =
+        format!("{}: {}\n\n{}\n", forecast.bank.display(), state(forecast), splits(forecast));
+    let mut line = |name: &str, what: String| text += &format!("  {name:<NAMES$}{what}\n");
+    let map = forecast.map;
+    let locations = forecast.locations;
+    line("map", format!("{map} (K x H x W): K = {}, L = {locations}", map.channels));
+    match forecast.maps_known {
+        MapsKnown::Known => {}
+        MapsKnown::Sampled => {
+            line("", "the rows with a map follow from a few images of the tail".into())
+        }
+        MapsKnown::AtMost => line("", "with all maps; the finished bank keeps fewer".into()),
+    }
+    line("raw", raw(forecast));
+    line("on disk", on_disk(forecast));
+    line("shards", shards(forecast));
+    if let Some(sample) = &forecast.sample {
+        line("pace", pace(sample, &forecast.device));
+        line("", stages(sample));
+    }
+    if !forecast.already_done {
+        line("time", time(forecast));
+    }
+    line("disk", room(forecast));
+    if let Some(replaced) = forecast.disk.replaced.filter(|_| !forecast.already_done) {
+        let replaced = bytes_text(replaced);
+        line("", format!("the bank that is there ({replaced}) stays until this one is whole"));
+    }
+    text
+}
+
+fn state(forecast: &Forecast) -> String {
+    let state = forecast.state;
+    match (forecast.already_done, state.shards_done) {
+        (true, _) => "already there".into(),
+        (false, 0) => "not begun".into(),
+        (false, _) => state.to_string(),
+    }
+}
+
+/// A line for each split, and one for all.
+fn splits(forecast: &Forecast) -> String {
+    let mut table = Table::new(&["", "images", "views", "rows", "with map", "shards", "bytes"]);
+    let mut row = |name: &str, figures: [u64; 5], bytes: u64| {
+        let [images, views, rows, maps, shards] = figures.map(grouped);
+        let views = if figures[1] == 0 { String::new() } else { views };
+        table.row(vec![name.into(), images, views, rows, maps, shards, bytes_text(bytes)]);
+    };
+    let mut all = [0; 5];
+    for name in SPLITS {
+        let Some(split) = forecast.splits.get(name) else { continue };
+        let shards = split.shards as u64;
+        row(
+            name,
+            [split.images, split.views, split.rows, split.rows_with_maps, shards],
+            split.bytes,
+        );
+        let sums = [split.images, 0, split.rows, split.rows_with_maps, shards];
+        all.iter_mut().zip(sums).for_each(|(sum, more)| *sum += more);
+    }
+    row("all", all, forecast.bytes);
+    table.text()
+}
+
+fn raw(forecast: &Forecast) -> String {
+    let raw = forecast.raw_bytes;
+    let [f32, maps, pooled, cams] = [raw.maps_f32, raw.maps, raw.pooled, raw.cams].map(bytes_text);
+    let maps = match raw.maps == raw.maps_f32 {
+        true => format!("maps {f32}"),
+        false => format!("maps {maps} as {} ({f32} as f32)", forecast.precision.name()),
+    };
+    format!("{maps}, pooled vectors {pooled}, activation maps {cams}")
+}
+
+fn on_disk(forecast: &Forecast) -> String {
+    let raw = forecast.raw_bytes;
+    let share = 100.0 * forecast.bytes as f64 / (raw.maps + raw.pooled + raw.cams).max(1) as f64;
+    let (bytes, level) = (bytes_text(forecast.bytes), forecast.compression_level);
+    let expected = if forecast.already_done { "" } else { " expected" };
+    format!("{bytes}{expected}, {share:.0} % of raw (zstd level {level})")
+}
+
+fn shards(forecast: &Forecast) -> String {
+    let Some(train) = forecast.splits.get("train") else { return String::new() };
+    let rows = forecast.shard_rows.min(train.rows);
+    let bytes = (train.bytes as f64 / train.rows.max(1) as f64 * rows as f64) as u64;
+    let number = grouped(forecast.state.shards as u64);
+    format!("{number} of up to {} rows, {} each", grouped(rows), bytes_text(bytes))
+}
+
+fn pace(sample: &SampleFigures, device: &str) -> String {
+    let (rows, secs) = (grouped(sample.rows), duration(sample.secs));
+    let per_sec = rate(sample.rows_per_sec);
+    format!("{per_sec} rows a second on {device} (a sample of {rows} rows, {secs})")
+}
+
+/// How fast each stage would be on its own: the whole is never faster than the slowest.
+fn stages(sample: &SampleFigures) -> String {
+    let stages = [
+        ("decoding", sample.decode_per_sec),
+        ("network", sample.forward_per_sec),
+        ("encoding", sample.encode_per_sec),
+    ];
+    let slowest = stages.iter().map(|(_, rate)| *rate).fold(f64::INFINITY, f64::min);
+    let stage = |(name, per_sec): (&str, f64)| {
+        let mark = if per_sec == slowest { " (the slowest)" } else { "" };
+        format!("{name} {}{mark}", rate(per_sec))
+    };
+    stages.map(stage).join(", ")
+}
+
+fn time(forecast: &Forecast) -> String {
+    let to_do = forecast.to_do;
+    let what = match (forecast.partition, forecast.state.shards_done) {
+        (Some(partition), _) => format!(" of partition {partition}"),
+        (None, 0) => String::new(),
+        (None, _) => " that are missing".into(),
+    };
+    let secs = to_do.secs.map_or("not measured".into(), duration);
+    let fitting = if to_do.fitting { ", besides the fitting of the classifier" } else { "" };
+    format!("{secs} for the {} rows{what}{fitting}", grouped(to_do.rows))
+}
+
+fn room(forecast: &Forecast) -> String {
+    /// Of an estimate.
+    const ERROR: f64 = 0.1;
+    let disk = &forecast.disk;
+    let (place, needed) = (disk.place.display(), bytes_text(disk.needed));
+    let free = disk.free.map(bytes_text);
+    match (free, disk.free) {
+        (Some(free), _) if forecast.already_done => format!("{free} free in {place}"),
+        (Some(free), Some(bytes)) => {
+            let verdict = match disk.fits {
+                Some(false) => "it does not fit",
+                _ if disk.needed as f64 * (1.0 + ERROR) > bytes as f64 => "it fits, but barely",
+                _ => "it fits",
+            };
+            format!("{needed} needed, {free} free in {place}: {verdict}")
+        }
+        _ => format!("{needed} needed; what is free in {place} is unknown"),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `42 s`, `12 min`, `5 h 20 min` or `3.2 days`.
+fn duration(secs: f64) -> String {
+    let minutes = (secs / 60.0).round() as u64;
+    match secs {
+        ..9.95 => format!("{secs:.1} s"),
+        ..120.0 => format!("{secs:.0} s"),
+        ..7200.0 => format!("{minutes} min"),
+        ..172_800.0 => format!("{} h {} min", minutes / 60, minutes % 60),
+        _ => format!("{:.1} days", secs / 86_400.0),
+    }
+}
+
+/// `1,670` or `1.3`.
+fn rate(per_sec: f64) -> String {
+    match per_sec {
+        ..9.95 => format!("{per_sec:.1}"),
+        _ => grouped(per_sec.round() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bank::BuildState;
+    use crate::config::Precision;
+    use crate::domain::FeatureShape;
+    use crate::features::{DiskForecast, RawBytes, SplitForecast, ToDo};
+
+    fn forecast() -> Forecast {
+        let train = SplitForecast {
+            images: 400_000,
+            views: 4,
+            rows: 1_600_000,
+            rows_with_maps: 1_600_000,
+            shards: 1250,
+            bytes: 153_000_000_000,
+        };
+        let test = SplitForecast { images: 20_000, views: 1, rows: 20_000, ..train };
+        let test = SplitForecast { rows_with_maps: 0, shards: 16, bytes: 155_000_000, ..test };
+        Forecast {
+            bank: "runs/birds/shards".into(),
+            already_done: false,
+            device: "NVIDIA H100".into(),
+            splits: [("train".into(), train), ("test".into(), test)].into(),
+            map: FeatureShape { channels: 2048, height: 7, width: 7 },
+            locations: 49,
+            precision: Precision::F16,
+            compression_level: 1,
+            maps_known: MapsKnown::Known,
+            raw_bytes: RawBytes {
+                maps_f32: 642_252_800_000,
+                maps: 321_126_400_000,
+                pooled: 13_271_040_000,
+                cams: 324_800_000,
+            },
+            bytes: 153_155_000_000,
+            state: BuildState { shards_done: 0, shards: 1266, rows_done: 0, rows: 1_620_000 },
+            shard_rows: 1280,
+            partition: None,
+            to_do: ToDo {
+                shards: 1266,
+                rows: 1_620_000,
+                bytes: 153_155_000_000,
+                secs: Some(3940.0),
+                fitting: false,
+            },
+            sample: Some(SampleFigures {
+                rows: 1328,
+                secs: 4.34,
+                rows_per_sec: 412.0,
+                decode_per_sec: 1934.0,
+                forward_per_sec: 2410.0,
+                encode_per_sec: 412.0,
+            }),
+            disk: DiskForecast {
+                place: "runs".into(),
+                free: Some(500_000_000_000),
+                needed: 153_300_000_000,
+                replaced: None,
+                fits: Some(true),
+                smaller: vec![],
+            },
+        }
+    }
+
+    #[test]
+    fn a_bank_of_many_photographs() {
+        let expected = "\
+runs/birds/shards: not begun
+
+          images  views       rows   with map  shards      bytes
+  train  400,000      4  1,600,000  1,600,000   1,250  142.5 GiB
+  test    20,000      1     20,000          0      16  147.8 MiB
+  all    420,000         1,620,000  1,600,000   1,266  142.6 GiB
+
+  map       2048 x 7 x 7 (K x H x W): K = 2048, L = 49
+  raw       maps 299.1 GiB as f16 (598.1 GiB as f32), pooled vectors 12.4 GiB, activation maps 309.8 MiB
+  on disk   142.6 GiB expected, 46 % of raw (zstd level 1)
+  shards    1,266 of up to 1,280 rows, 116.7 MiB each
+  pace      412 rows a second on NVIDIA H100 (a sample of 1,328 rows, 4.3 s)
+            decoding 1,934, network 2,410, encoding 412 (the slowest)
+  time      66 min for the 1,620,000 rows
+  disk      142.8 GiB needed, 465.7 GiB free in runs: it fits
+";
+        assert_eq!(forecast_text(&forecast()), expected);
+    }
+
+    #[test]
+    fn what_is_left_and_what_does_not_fit() {
+        let mut part = forecast();
+        part.state = BuildState { shards_done: 12, rows_done: 15_360, ..part.state };
+        part.partition = Some("1/4".parse().unwrap());
+        part.to_do.rows = 389_640;
+        part.disk.fits = Some(false);
+        part.disk.replaced = Some(1 << 30);
+        let text = forecast_text(&part);
+        for line in [
+            "runs/birds/shards: 12 of 1266 shards, 15360 of 1620000 rows done\n",
+            "  time      66 min for the 389,640 rows of partition 1/4\n",
+            "free in runs: it does not fit\n",
+            "            the bank that is there (1.0 GiB) stays until this one is whole\n",
+        ] {
+            assert!(text.contains(line), "no `{line}` in {text}");
+        }
+        part.disk.fits = Some(true);
+        part.disk.free = Some(part.disk.needed + 1);
+        assert!(forecast_text(&part).contains("it fits, but barely\n"));
+        part.disk.free = None;
+        assert!(
+            forecast_text(&part).contains("142.8 GiB needed; what is free in runs is unknown\n")
+        );
+    }
+
+    #[test]
+    fn durations_and_rates() {
+        let texts = [0.31, 9.96, 119.4, 1000.0, 7200.0, 19_220.0, 300_000.0].map(duration);
+        assert_eq!(
+            texts,
+            ["0.3 s", "10 s", "119 s", "17 min", "2 h 0 min", "5 h 20 min", "3.5 days"]
+        );
+        assert_eq!([0.42, 9.94, 9.96, 12_345.6].map(rate), ["0.4", "9.9", "10", "12,346"]);
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}
