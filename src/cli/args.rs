@@ -476,6 +476,28 @@ pub struct VerifyArgs {
     /// map and the classifier: a number, spread over all shards, or `all`
     #[arg(long, value_name = "N|all", default_value = "1000")]
     pub sample: Sample,
+    /// Make damaged files anew with the network and images of this pipeline, given as to `features`; the
+    /// others stay. With --onnx and --images no pipeline is needed
+    #[arg(long, value_name = "PIPELINE", num_args = 0..=1)]
+    pub repair: Option<Option<PathBuf>>,
+    /// The network, where the bank was made of an ONNX file
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    pub onnx: Option<PathBuf>,
+    /// The classifier, where the bank was made with one of a file
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    pub head: Option<PathBuf>,
+    /// timm's config.json of the ONNX network
+    #[arg(long, value_name = "FILE", requires = "onnx")]
+    pub preprocessing: Option<PathBuf>,
+    /// Images, in place of the pipeline's dataset.path
+    #[arg(long, visible_alias = "images", value_name = "PATH", requires = "repair")]
+    pub data: Option<PathBuf>,
+    /// Change a setting of the pipeline; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE", requires = "repair")]
+    pub set: Vec<String>,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
 }
 
 /// The settings of Phase-II that decide what `inspect` counts.

@@ -1,17 +1,75 @@
 //! `fsa-bank verify`
 
-use super::args::VerifyArgs;
-use super::{Context, print_json, print_text};
+use std::path::Path;
+
+use anyhow::bail;
+
+use super::args::{FeaturesArgs, RunArgs, VerifyArgs};
+use super::{Context, engine_process, features, print_json, print_text};
+use crate::bank::{MANIFEST_FILE, Manifest};
+use crate::dataset::Skipped;
 use crate::report::verify_text;
-use crate::verify::{self, VerifyOptions};
+use crate::verify::{self, VerifyOptions, VerifyReport};
 
 pub(super) fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
+    if args.repair.is_some() && args.onnx.is_none() && context.engine.is_none() {
+        return engine_process::hand_over();
+    }
     let options = VerifyOptions { sample: args.sample };
-    let report = verify::run(&args.bank, &options, &context.screen, &context.interrupt)?;
+    let look = || verify::run(&args.bank, &options, &context.screen, &context.interrupt);
+    let mut report = look()?;
+    if let (Some(pipeline), false) = (&args.repair, report.findings.is_empty()) {
+        if !context.json {
+            print_text(&verify_text(&report));
+        }
+        repair(context, args, pipeline.as_deref(), &report)?;
+        report = look()?;
+    }
     if context.json {
         print_json(&report)?;
     } else {
         print_text(&verify_text(&report));
     }
     Ok(report.verdict()?)
+}
+
+/// Makes the faulty files anew, as `features` makes them.
+fn repair(
+    context: &Context,
+    args: &VerifyArgs,
+    pipeline: Option<&Path>,
+    report: &VerifyReport,
+) -> anyhow::Result<()> {
+    let damaged: Vec<String> = report.faulty_files().into_iter().map(String::from).collect();
+    if damaged.iter().any(|file| file == MANIFEST_FILE) {
+        bail!(
+            "{}: damaged, so what the other files should be is not known\n  \
+             Restore it from a copy, or make the bank again: `fsa-bank features --overwrite`.",
+            args.bank.join(MANIFEST_FILE).display()
+        );
+    }
+    let (manifest, _) = Manifest::load(&args.bank)?;
+    // The run's folder, where the model is.
+    let folder = args.bank.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let fitted = manifest.fitted_head.is_some().then(|| "fit".into());
+    let same = FeaturesArgs {
+        pipeline: pipeline.map(Path::to_path_buf),
+        onnx: args.onnx.clone(),
+        head: args.head.clone().or(fitted),
+        maps: None,
+        preprocessing: args.preprocessing.clone(),
+        common: RunArgs {
+            out: Some(folder.unwrap_or(Path::new(".")).into()),
+            data: args.data.clone(),
+            device: args.device.clone(),
+            set: args.set.clone(),
+            max_skipped: Skipped::USUAL_SHARE,
+            overwrite: false,
+        },
+        partition: None,
+        jobs: None,
+        worker: false,
+        measure_forward: false,
+    };
+    features::repair(context, &same, &args.bank, &damaged)
 }

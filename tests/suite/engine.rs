@@ -43,6 +43,16 @@ fn a_bank_made_by_libtorch_opens_in_duckdb_and_pandas() {
     assert_eq!((&divided["rows"], &divided["top1"]), (&made["rows"], &made["top1"]));
     let manifest = |run: &Path| std::fs::read(run.join("shards/manifest.json")).unwrap();
     assert!(manifest(&jobs) == manifest(&out));
+    // A damaged shard is made anew, to the byte.
+    let shard = shards.join("train-00000.parquet");
+    let whole = std::fs::read(&shard).unwrap();
+    let mut bytes = whole.clone();
+    bytes[whole.len() / 2] ^= 1;
+    std::fs::write(&shard, &bytes).unwrap();
+    assert_eq!(call(&["-q", "verify", str(&shards)]).status.code(), Some(3));
+    let verified = done(&["verify", str(&shards), "--repair", str(&pipeline)]);
+    assert_eq!(verified["findings"].as_array().unwrap().len(), 0);
+    assert!(std::fs::read(&shard).unwrap() == whole);
     let tuned = done(&["finetune", str(&shards), "--config", str(&pipeline)]);
     assert_eq!(tuned["class_names"].as_array().unwrap().len(), 4);
     // The bank's Phase-I accuracy is the one that training measured with the whole network.

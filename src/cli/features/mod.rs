@@ -21,18 +21,39 @@ use crate::progress::Progress;
 use crate::report::{bytes_text, forecast_text};
 
 pub(super) fn run(context: &Context, command: &FeaturesCommand) -> anyhow::Result<()> {
-    make(context, &command.shared, command.dry_run)
+    let purpose = if command.dry_run { Purpose::Plan } else { Purpose::Bank };
+    make(context, &command.shared, purpose)
 }
 
 /// `fsa-bank plan`
 pub(super) fn plan(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> {
-    make(context, args, true)
+    make(context, args, Purpose::Plan)
 }
 
-/// Makes the bank or, if `dry`, tells what it would be.
-fn make(context: &Context, args: &FeaturesArgs, dry: bool) -> anyhow::Result<()> {
+/// `fsa-bank verify --repair`: makes the files `damaged` of `bank` anew.
+pub(super) fn repair(
+    context: &Context,
+    args: &FeaturesArgs,
+    bank: &Path,
+    damaged: &[String],
+) -> anyhow::Result<()> {
+    make(context, args, Purpose::Repair { bank, damaged })
+}
+
+/// What images and network are wanted for.
+#[derive(Clone, Copy)]
+enum Purpose<'a> {
+    /// To make the bank.
+    Bank,
+    /// To tell what it would be.
+    Plan,
+    /// To make some of its files anew.
+    Repair { bank: &'a Path, damaged: &'a [String] },
+}
+
+fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Result<()> {
     if let Some(file) = &args.onnx {
-        return onnx::run(context, args, file, dry);
+        return onnx::run(context, args, file, purpose);
     }
     let pipeline = args.pipeline.as_deref().context("a pipeline, or --onnx and --images")?;
     let mut loaded = load(pipeline, &args.common)?;
@@ -53,16 +74,42 @@ fn make(context: &Context, args: &FeaturesArgs, dry: bool) -> anyhow::Result<()>
         folder: &folder,
         other_head: head.is_some(),
         options: &options,
-        dry,
+        dry: !matches!(purpose, Purpose::Bank),
     };
     let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)?;
     context.screen.line(&format!("network: {}", network.path.display()));
     let model = FrozenModel::torch(&network, &loaded, &dataset, head, engine, options.clone())?;
-    if dry {
-        return show_plan(context, args, &loaded, &dataset, model);
+    match use_network(context, args, &loaded, &dataset, model, purpose)? {
+        Some(outcome) => Ok(network.save_with_head(&folder, &outcome.bank)?),
+        None => Ok(()),
     }
-    let outcome = write_bank(context, args, &loaded, &dataset, model)?;
-    Ok(network.save_with_head(&folder, &outcome.bank)?)
+}
+
+/// Does with images and network what they are wanted for; the outcome where that is the bank.
+fn use_network(
+    context: &Context,
+    args: &FeaturesArgs,
+    loaded: &LoadedPipeline,
+    dataset: &Dataset,
+    model: FrozenModel,
+    purpose: Purpose,
+) -> anyhow::Result<Option<FeaturesOutcome>> {
+    match purpose {
+        Purpose::Bank => write_bank(context, args, loaded, dataset, model).map(Some),
+        Purpose::Plan => show_plan(context, args, loaded, dataset, model).map(|()| None),
+        Purpose::Repair { bank, damaged } => {
+            let request = request(args, loaded, dataset, bank);
+            let (screen, interrupt) = (&context.screen, &context.interrupt);
+            let done = features::repair(&request, model, damaged, screen, interrupt)?;
+            for (files, what) in [
+                (&done.restored, "has its bytes back"),
+                (&done.changed, "made anew with other bytes, of another device or batch size"),
+            ] {
+                files.iter().for_each(|file| screen.line(&format!("{file}: {what}")));
+            }
+            Ok(None)
+        }
+    }
 }
 
 /// What `--maps` says goes before the pipeline.

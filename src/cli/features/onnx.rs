@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::Purpose;
 use crate::cli::Context;
 use crate::cli::args::FeaturesArgs;
 
 #[cfg(not(feature = "onnx"))]
-pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path, _: bool) -> anyhow::Result<()> {
+pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path, _: Purpose) -> anyhow::Result<()> {
     anyhow::bail!("--onnx: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
 }
 
@@ -15,7 +16,7 @@ pub(super) fn run(
     context: &Context,
     args: &FeaturesArgs,
     path: &Path,
-    dry: bool,
+    purpose: Purpose,
 ) -> anyhow::Result<()> {
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
@@ -61,10 +62,7 @@ pub(super) fn run(
         side: loaded.pipeline.dataset.image_size,
     };
     let model = FrozenModel::onnx(&file, head, &options)?;
-    if dry {
-        return super::show_plan(context, args, &loaded, &dataset, model);
-    }
-    super::write_bank(context, args, &loaded, &dataset, model)?;
+    super::use_network(context, args, &loaded, &dataset, model, purpose)?;
     Ok(())
 }
 
