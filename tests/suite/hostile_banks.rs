@@ -596,7 +596,7 @@ const PAGES: &[Case] = &[
                 page.header.set(3, Thrift::I32(page.content.len() as i64));
             })
         },
-        "2147483647 bytes when it is decompressed; its rows have at most",
+        "2147483647 bytes when it is decompressed; there can be ",
     ),
     (
         "a page that becomes 2 GB and does not say so",
@@ -877,7 +877,7 @@ const MAPS: &[Case] = &[
                 f.column(0, "feature_map").pages[1].header.set(2, Thrift::I32(i32::MAX.into()))
             })
         },
-        "its page 1: 2147483647 bytes when it is decompressed; its rows have at most",
+        "its page 1: 2147483647 bytes when it is decompressed; there can be ",
     ),
     (
         "two billion values in a page of maps",
