@@ -79,7 +79,11 @@ fn child() {
         Path::new(&run),
         &out,
         &[],
-        |request| request.partition = partition,
+        |request| {
+            request.partition = partition;
+            // What cannot fit is tried nevertheless.
+            request.free_bytes = &|_| None;
+        },
         &Silent,
         &Interrupt::default(),
     );
