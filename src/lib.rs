@@ -18,6 +18,7 @@ pub mod features;
 pub mod fetch;
 pub mod finetune;
 pub mod inspect;
+mod panics;
 #[cfg(feature = "onnx")]
 pub mod predict;
 pub mod progress;
@@ -28,6 +29,7 @@ pub mod rng;
 pub mod sampler;
 pub mod statistics;
 pub mod sweep;
+mod thrift;
 pub mod train;
 pub mod verify;
 pub mod weights;

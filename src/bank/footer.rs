@@ -21,8 +21,8 @@ use parquet::file::metadata::{
 use parquet::schema::types::{SchemaDescPtr, Type};
 
 use super::schema::MAP_COLUMN;
-use super::thrift::Fields;
 use crate::domain::FeatureShape;
+use crate::thrift::Fields;
 
 /// The most bytes that zstd makes of one: a block of 128 KiB takes at least 4.
 pub(super) const MOST_EXPANSION: u64 = 1 << 15;

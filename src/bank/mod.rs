@@ -20,7 +20,6 @@ mod plan;
 mod reader;
 mod schema;
 mod shard;
-mod thrift;
 mod verified;
 mod writer;
 

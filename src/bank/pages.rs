@@ -4,7 +4,7 @@
 use parquet::basic::Type as PhysicalType;
 
 use super::footer::{Chunk, Column, MOST_EXPANSION, Page};
-use super::thrift::Fields;
+use crate::thrift::Fields;
 
 const DATA_PAGE: i64 = 0;
 const DICTIONARY_PAGE: i64 = 2;

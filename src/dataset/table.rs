@@ -1,6 +1,7 @@
 //! Parquet tables: images in the file itself, as the demo's or in the layout of Hugging Face, and lists
 //! of image files.
 
+mod bounds;
 mod columns;
 mod shards;
 
@@ -20,6 +21,8 @@ use super::list::{
 };
 use super::{DatasetError, Parts, Split};
 use crate::config::DatasetConfig;
+use crate::panics::caught;
+use crate::regular_file;
 
 /// Rows read at a time: images may be large, and what is kept of them is copied.
 const BATCH_ROWS: usize = 256;
@@ -69,13 +72,15 @@ pub(super) fn read_list(file: &Path, config: &DatasetConfig) -> Result<List, Dat
         let names: Vec<&str> = table.names.iter().map(String::as_str).collect();
         return Err(list.wrong(Place::Whole, no_path(&names)));
     }
-    let Table { builder, names, columns } = table;
+    let Table { builder, names, columns, mut room } = table;
     for batch in batches(file, builder, &columns, None)? {
         let batch = batch?;
         let before = list.paths.len() as u64;
         let texts = Texts::of(&batch, &names, &columns).map_err(|e| wrong_row(file, before, e))?;
         for i in 0..batch.num_rows() {
-            list.push(&texts.entry(i, before))?;
+            let entry = texts.entry(i, before);
+            room.take(file, entry.path.len())?;
+            list.push(&entry)?;
         }
     }
     Ok(list)
@@ -87,7 +92,7 @@ fn read_images(
     config: &DatasetConfig,
     split: Option<SplitName>,
 ) -> Result<List, DatasetError> {
-    let Table { builder, names, mut columns } = Table::open(file, config)?;
+    let Table { builder, names, mut columns, mut room } = Table::open(file, config)?;
     let table = |found| DatasetError::Table { path: file.into(), found };
     let image = columns::image(builder.schema()).map_err(table)?;
     columns.path = columns.path.filter(|&path| path != image);
@@ -110,6 +115,7 @@ fn read_images(
                 "" => path.filter(|path| !path.is_empty()).unwrap_or_else(made),
                 path => path.into(),
             };
+            room.take(file, path.len() + bytes.len())?;
             list.push(&Entry { path: &path, ..entry })?;
             list.encoded.push(bytes);
         }
@@ -122,24 +128,47 @@ struct Table {
     builder: ParquetRecordBatchReaderBuilder<File>,
     names: Vec<String>,
     columns: Columns,
+    room: Room,
+}
+
+/// What a file may still take in memory: a dictionary can give millions of rows the same large image.
+struct Room {
+    rows: u64,
+    bytes: u64,
+}
+
+impl Room {
+    /// Of a file of `bytes`.
+    fn of(bytes: u64) -> Self {
+        const SLACK_BYTES: u64 = 1 << 26;
+        // A thousandfold: images are compressed already.
+        Self { rows: bytes, bytes: bytes.saturating_mul(1 << 10).saturating_add(SLACK_BYTES) }
+    }
+
+    /// Takes a row that takes so many bytes.
+    fn take(&mut self, file: &Path, bytes: usize) -> Result<(), DatasetError> {
+        let left = self.bytes.checked_sub(bytes as u64).zip(self.rows.checked_sub(1));
+        let found = || "rows of more bytes than the file can hold".into();
+        let left = left.ok_or_else(|| DatasetError::Table { path: file.into(), found: found() });
+        (self.bytes, self.rows) = left?;
+        Ok(())
+    }
 }
 
 impl Table {
     fn open(file: &Path, config: &DatasetConfig) -> Result<Self, DatasetError> {
-        let path = file.into();
-        let opened = match File::open(file) {
-            Ok(opened) => opened,
-            Err(source) => return Err(DatasetError::Read { path, source }),
-        };
-        let builder = match ParquetRecordBatchReaderBuilder::try_new(opened) {
-            Ok(builder) => builder.with_batch_size(BATCH_ROWS),
-            Err(e) => return Err(DatasetError::Table { path, found: e.to_string() }),
-        };
+        let (opened, bytes) = regular_file::open(file)
+            .map_err(|source| DatasetError::Read { path: file.into(), source })?;
+        let builder = bounds::check(&opened, bytes)
+            .and_then(|()| caught(|| ParquetRecordBatchReaderBuilder::try_new(opened)))
+            .and_then(|builder| builder.map_err(|e| e.to_string()))
+            .map_err(|found| DatasetError::Table { path: file.into(), found })?
+            .with_batch_size(BATCH_ROWS);
         let names: Vec<String> =
             builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let header: Vec<&str> = names.iter().map(String::as_str).collect();
         match find(config, &header) {
-            Ok(columns) => Ok(Self { builder, names, columns }),
+            Ok(columns) => Ok(Self { builder, names, columns, room: Room::of(bytes) }),
             Err(wrong) => Err(in_list(file, Place::Whole, wrong)),
         }
     }
@@ -156,8 +185,20 @@ fn batches(
     let unreadable = move |found: String| DatasetError::Table { path: path.clone(), found };
     let used = [Some(columns.label), columns.path, columns.name, columns.split, image];
     let mask = ProjectionMask::roots(builder.parquet_schema(), used.into_iter().flatten());
-    let reader = builder.with_projection(mask).build().map_err(|e| unreadable(e.to_string()))?;
-    Ok(reader.map(move |batch| batch.map_err(|e| unreadable(e.to_string()))))
+    let reader = caught(|| builder.with_projection(mask).build())
+        .and_then(|reader| reader.map_err(|e| e.to_string()))
+        .map_err(&unreadable)?;
+    let mut reader = Some(reader);
+    Ok(std::iter::from_fn(move || {
+        let mut decoder = reader.take()?;
+        match caught(move || (decoder.next(), decoder)) {
+            Ok((batch, decoder)) => {
+                reader = Some(decoder);
+                Some(batch?.map_err(|e| unreadable(e.to_string())))
+            }
+            Err(panic) => Some(Err(unreadable(panic))),
+        }
+    }))
 }
 
 fn wrong_row(file: &Path, before: u64, wrong: Wrong) -> DatasetError {

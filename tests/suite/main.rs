@@ -19,6 +19,7 @@ mod fixtures;
 #[cfg(feature = "onnx")]
 mod hostile;
 mod hostile_banks;
+mod hostile_tables;
 mod images;
 mod inaturalist;
 mod layouts;

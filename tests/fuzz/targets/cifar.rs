@@ -37,8 +37,15 @@ impl Folders {
             fs::write(folder.join(texts), names).unwrap();
             (kind, folder)
         };
-        let ten = ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
-            "data_batch_5.bin", "test_batch.bin", "batches.meta.txt"];
+        let ten = [
+            "data_batch_1.bin",
+            "data_batch_2.bin",
+            "data_batch_3.bin",
+            "data_batch_4.bin",
+            "data_batch_5.bin",
+            "test_batch.bin",
+            "batches.meta.txt",
+        ];
         let hundred = ["train.bin", "test.bin", "fine_label_names.txt"];
         let sets = vec![
             (DatasetKind::Cifar10, keep.path().join("cifar-10-batches-py")),

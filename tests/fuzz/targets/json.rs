@@ -17,7 +17,7 @@ thread_local! {
     static FOLDER: RefCell<tempfile::TempDir> = RefCell::new(tempfile::tempdir().unwrap());
 }
 
-const LISTS: [&str; 4] = ["list.json", "list.csv", "list.tsv", "list.txt"];
+const LISTS: [&str; 5] = ["list.json", "list.csv", "list.tsv", "list.txt", "list.parquet"];
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&kind, bytes)) = bytes.split_first() else { return };
@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
         6 => drop(serde_json::from_slice::<Description>(bytes)),
         7 => drop(serde_json::from_slice::<Report>(bytes)),
         which => FOLDER.with_borrow(|folder| {
-            let path = folder.path().join(LISTS[usize::from(which) % 4]);
+            let path = folder.path().join(LISTS[usize::from(which)]);
             fs::write(&path, bytes).unwrap();
             let config = DatasetConfig { kind: DatasetKind::List, path, ..Default::default() };
             if let Ok(listed) = read_lists(&config) {

@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         if name == CLASSES {
             manifest.files.insert(name.into(), FileEntry::of(bytes));
             victim.put(&manifest);
-            let _ = read_all(&victim.dir);
+            read_all(&victim.dir);
         } else {
             let file = File::open(&path).unwrap();
             if let Ok(entry) = ShardEntry::of(name, &file, split, manifest.feature_shape) {
@@ -43,7 +43,7 @@ fuzz_target!(|bytes: &[u8]| {
                 of_split.images = of_split.images.min(of_split.rows);
                 of_split.shards[place] = entry;
                 victim.put(&manifest);
-                let _ = read_all(&victim.dir);
+                read_all(&victim.dir);
             }
         }
         fs::write(&path, whole).unwrap();
@@ -79,6 +79,9 @@ fn changed(bytes: &[u8], seed: u32) -> Option<Vec<u8>> {
     }
     let group = pick(groups, 3);
     let columns = file.groups[group].len();
+    if columns == 0 {
+        return None;
+    }
     let chunk = &mut file.groups[group][pick(columns, 9)];
     let pages = chunk.pages.len();
     match seed % 8 {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fsa_bank::bank::{Bank, BankError, Column, FORMAT_VERSION, Manifest, SplitName};
+use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::verify::{self, VerifyOptions};
 
 #[path = "../../suite/parquet_file.rs"]
 #[allow(dead_code)]
@@ -32,7 +34,6 @@ impl Victim {
     }
 
     /// Writes a manifest with the checksum that it should have.
-    #[allow(dead_code)]
     pub fn put(&self, manifest: &Manifest) {
         fs::write(self.dir.join("manifest.json"), parquet_file::sealed(manifest)).unwrap();
     }
@@ -42,9 +43,13 @@ fn seed_bank() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/banks/v1")
 }
 
-/// Everything that Phase-II reads.
-#[allow(dead_code)]
-pub fn read_all(dir: &Path) -> Result<(), BankError> {
+/// Everything that Phase-II reads, and what `verify` looks at besides.
+pub fn read_all(dir: &Path) {
+    let _ = read(dir);
+    let _ = verify::run(dir, &VerifyOptions::default(), &Silent, &Interrupt::default());
+}
+
+fn read(dir: &Path) -> Result<(), BankError> {
     let bank = Bank::open(dir)?;
     for split in [SplitName::Test, SplitName::Val, SplitName::Train] {
         if bank.has(split) {

@@ -1,0 +1,126 @@
+//! A Parquet file from anywhere, before the decoder sees it: its footer and the headers of its pages
+//! promise no more than the file can hold.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::thrift::Fields;
+
+/// The most bytes that a codec makes of one: zstd's blocks of 128 KiB take at least 4.
+const MOST_EXPANSION: u64 = 1 << 15;
+/// Groups of columns within each other.
+const DEEPEST: usize = 64;
+const MAGIC: &[u8; 4] = b"PAR1";
+/// Length of the metadata and magic, at a file's end.
+const TAIL_BYTES: u64 = 8;
+/// Bytes that are read to find a page's header, which may hold the largest value of its page.
+const WINDOWS: [u64; 3] = [1 << 12, 1 << 16, 1 << 24];
+
+/// Checks a file of `length` bytes.
+pub(super) fn check(file: &File, length: u64) -> Result<(), String> {
+    let cut = || "its footer is cut short".to_string();
+    let behind = length.checked_sub(TAIL_BYTES).ok_or_else(cut)?;
+    let tail = at(file, behind, TAIL_BYTES)?;
+    let (metadata_length, magic) = tail.split_at(4);
+    if magic != MAGIC {
+        return Err("its footer does not end as a Parquet file does".into());
+    }
+    let metadata_length = metadata_length.iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte));
+    let begin = behind.checked_sub(metadata_length).ok_or_else(cut)?;
+    let metadata = at(file, begin, metadata_length)?;
+    let (footer, _) = Fields::of(&metadata)?;
+    check_schema(&footer.structs(2)?)?;
+    let (mut rows, mut taken) = (0u64, vec![]);
+    for group in footer.structs(4)? {
+        rows = rows.saturating_add(group.size(3)?);
+        for chunk in group.structs(1)? {
+            taken.push(chunk_range(chunk, begin)?);
+        }
+    }
+    // Whatever a row is, it takes a byte.
+    if rows > length {
+        return Err(format!("{rows} rows in {length} bytes"));
+    }
+    taken.sort_unstable();
+    if taken.windows(2).any(|pair| pair[0].1 > pair[1].0) {
+        return Err("column chunks over each other".into());
+    }
+    taken.into_iter().try_for_each(|(start, end)| check_pages(file, start, end))
+}
+
+fn at(file: &File, start: u64, length: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = vec![0; length as usize];
+    let read = file.read_exact_at(&mut bytes, start);
+    read.map_err(|e: io::Error| e.to_string())?;
+    Ok(bytes)
+}
+
+/// The decoder takes space for the children that a column says to have, and follows them down.
+fn check_schema(elements: &[&Fields]) -> Result<(), String> {
+    let wrong = || Err("its columns are nested as none can be".into());
+    // Of each group that is not complete, the children that are missing.
+    let mut open: Vec<u64> = vec![];
+    for (number, element) in elements.iter().enumerate() {
+        match open.last_mut() {
+            Some(missing) => *missing -= 1,
+            None if number > 0 => return wrong(),
+            None => {}
+        }
+        let children = u64::try_from(element.optional_number(5)?.unwrap_or(0)).unwrap_or(u64::MAX);
+        if children > (elements.len() - number - 1) as u64 || open.len() > DEEPEST {
+            return wrong();
+        }
+        open.push(children);
+        while open.last() == Some(&0) {
+            open.pop();
+        }
+    }
+    if open.is_empty() { Ok(()) } else { wrong() }
+}
+
+/// Where a column chunk begins and ends, before byte `most`.
+fn chunk_range(chunk: &Fields, most: u64) -> Result<(u64, u64), String> {
+    if chunk.ids().any(|id| id == 1) {
+        return Err("a column in another file".into());
+    }
+    let about = chunk.fields(3)?;
+    let first = about.size(9)?;
+    let start =
+        about.optional_number(11)?.map_or(first, |at| u64::try_from(at).unwrap_or(u64::MAX));
+    let end = start.checked_add(about.size(7)?).filter(|&end| end <= most);
+    Ok((start, end.ok_or("a column chunk outside the file")?))
+}
+
+fn check_pages(file: &File, mut start: u64, end: u64) -> Result<(), String> {
+    while start < end {
+        let (content, length) = page(file, start, end)?;
+        let most = length.saturating_mul(MOST_EXPANSION);
+        if content > most {
+            return Err(format!("a page of {length} bytes that are to become {content}"));
+        }
+        start += length;
+    }
+    Ok(())
+}
+
+/// Of the page at byte `start`, the bytes of its content, decompressed, and its length in the file.
+fn page(file: &File, start: u64, end: u64) -> Result<(u64, u64), String> {
+    let mut wrong = String::new();
+    for window in WINDOWS {
+        let bytes = at(file, start, window.min(end - start))?;
+        match Fields::of(&bytes) {
+            Ok((header, length)) => {
+                let length = (length as u64).saturating_add(header.size(3)?);
+                return match length <= end - start {
+                    true => Ok((header.size(2)?, length)),
+                    false => Err(format!("a page of {length} bytes beyond its chunk")),
+                };
+            }
+            Err(_) if window < end - start => {}
+            Err(e) => return Err(e),
+        }
+        wrong = "a page's header of more than 16 MiB".into();
+    }
+    Err(wrong)
+}
