@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use fsa_bank::bank::{
     Bank, BankError, BuildPlan, Column, FileEntry, Layout, Manifest, ShardEntry, SplitName,
+    TrainRow,
 };
 use fsa_bank::domain::FeatureShape;
 use fsa_bank::rng::{KeyedRng, Stage};
@@ -30,12 +31,17 @@ struct Victim {
 
 impl Victim {
     fn new() -> Self {
+        Self::of(|_| {})
+    }
+
+    /// Whose training rows are changed before they are written.
+    fn of(edit: fn(&mut TrainRow)) -> Self {
         let keep = tempfile::tempdir().unwrap();
         let dir = keep.path().join("bank");
         // 10 rows a row group, 4 maps a page.
         let layout = Layout { row_group_bytes: 1920, map_page_bytes: 768, ..Default::default() };
         let counts = vec![8, 4, 3];
-        BankSpec { layout, counts, ..Default::default() }.write(&dir);
+        BankSpec { layout, counts, edit, ..Default::default() }.write(&dir);
         Self { dir, _keep: keep }
     }
 
@@ -935,6 +941,79 @@ fn a_bank_that_is_taken_apart_and_put_together_is_the_same() {
     for command in [&INSPECT[..], &FINETUNE] {
         let output = victim.bounded(command);
         assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+}
+
+/// Values at the ends of what a bank may hold, and splits without rows.
+#[test]
+fn extreme_banks_end_in_results_or_in_named_errors() {
+    type Edit = fn(&mut TrainRow);
+    let cases: [(&str, Edit, fn(&Victim)); 5] = [
+        (
+            "the largest numbers",
+            |row| {
+                row.head.pooled.fill(f32::MAX);
+                row.feature_map.fill(f32::MAX);
+            },
+            |_| {},
+        ),
+        (
+            "nothing but zeros",
+            |row| {
+                row.head.pooled.fill(0.0);
+                row.feature_map.fill(0.0);
+                row.cam.fill(0.0);
+                row.nonzero.fill(false);
+            },
+            |_| {},
+        ),
+        ("the smallest numbers", |row| row.feature_map.fill(1e-45), |_| {}),
+        (
+            "no test rows",
+            |_| {},
+            |v| {
+                v.manifest(|m| {
+                    let test = m.splits.get_mut("test").unwrap();
+                    (test.rows, test.images) = (0, 0);
+                    test.shards.clear();
+                });
+            },
+        ),
+        (
+            "a classifier of the largest numbers",
+            |_| {},
+            |v| {
+                let mut head = BankSpec { counts: vec![8, 4, 3], ..Default::default() }.head();
+                head.weight.fill(f32::MAX);
+                head.bias.fill(f32::MIN);
+                let weights = Weights::of_head(&head);
+                v.manifest(|m| m.classifier_sha256 = weights.sha256());
+                v.content(CLASSIFIER, &weights.to_bytes());
+            },
+        ),
+    ];
+    for (name, edit, harm) in cases {
+        let victim = Victim::of(edit);
+        harm(&victim);
+        let compare = [
+            "compare",
+            "BANK",
+            "--iterations=2",
+            "--seeds=1",
+            "--head-ratio=0.5",
+            "--memory=256MiB",
+            "--out",
+            "OUT",
+        ];
+        for command in [&INSPECT[..], &FINETUNE, &compare, &["verify", "BANK"]] {
+            let output = victim.bounded(command);
+            let message = text(&output.stderr);
+            assert!(
+                matches!(output.status.code(), Some(0 | 1 | 3)),
+                "{name}, {command:?}: {message}"
+            );
+            assert!(!message.contains("panicked"), "{name}, {command:?}: {message}");
+        }
     }
 }
 
