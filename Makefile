@@ -23,7 +23,7 @@ RUN := runs/$(DATASET)
 DATA_FLAG := $(if $(DATA),--data $(DATA))
 BANK_ONLY := --no-default-features
 
-.PHONY: help setup build demo fetch train features finetune compare test test-networks lint bench bench-decode bench-features bench-train bench-large fuzz clean
+.PHONY: help setup build demo fetch train plan features finetune compare test test-networks lint bench bench-decode bench-features bench-train bench-large fuzz clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -43,6 +43,9 @@ fetch: build ## get the images of DATASET=NAME [TO=folder]: cifar10, cifar100, i
 
 train: build ## Phase-I of DATASET=NAME [DATA=path]
 	$(BIN) train --resume $(PIPELINE) $(DATA_FLAG)
+
+plan: build ## how large the bank of DATASET=NAME [DATA=path] will be, how long it takes, whether it fits on the disk
+	$(BIN) plan $(PIPELINE) $(DATA_FLAG)
 
 features: build ## write the bank of DATASET=NAME [DATA=path]
 	$(BIN) features $(PIPELINE) $(DATA_FLAG)

@@ -41,9 +41,15 @@ fn help_says_what_to_do_first() {
     let output = call(&["--help"]);
     let help = text(&output.stdout);
     assert!(output.status.success());
-    for part in
-        ["train", "features", "finetune", "inspect", "--json", "Feature banks for long-tailed"]
-    {
+    for part in [
+        "train",
+        "plan",
+        "features",
+        "finetune",
+        "inspect",
+        "--json",
+        "Feature banks for long-tailed",
+    ] {
         assert!(help.contains(part), "no `{part}` in {help}");
     }
     assert_eq!(call(&[]).status.code(), Some(2));
@@ -135,7 +141,7 @@ fn wrong_settings_exit_with_2_and_bad_banks_with_3() {
 
 #[test]
 fn a_share_of_images_to_leave_out_is_a_share() {
-    for command in ["train", "features"] {
+    for command in ["train", "features", "plan"] {
         fails(&[command, "p.toml", "--max-skipped", "5"], 2, &["such as 0.005 or 0.5%"]);
         // The share is taken; the pipeline is looked for.
         fails(&[command, "p.toml", "--max-skipped", "5%"], 2, &["p.toml: cannot be read"]);

@@ -330,7 +330,9 @@ fn a_known_dataset_that_is_not_there_is_told_with_the_command_that_gets_it() {
     let cifar = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/cifar100-lt-im10.toml");
     let nowhere = dir.path().join("cifar-100-binary.tar.gz");
     let to = dir.path().display();
-    for command in [&["train"][..], &["features"], &["dataset", "stats"], &["dataset", "check"]] {
+    let of_dataset = [&["dataset", "stats"], &["dataset", "check"]];
+    let others = [&["train"][..], &["features"], &["plan"], &["features", "--dry-run"]];
+    for command in others.into_iter().chain(of_dataset.map(|words| &words[..])) {
         let output = call(&[command, &[cifar, "--data", str(&nowhere)]].concat());
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{command:?}: {message}");

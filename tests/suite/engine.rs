@@ -31,7 +31,12 @@ fn a_bank_made_by_libtorch_opens_in_duckdb_and_pandas() {
     let trained = done(&["train", str(&pipeline), "--out", str(&out), "--device", "cpu"]);
     assert_eq!(trained["epochs"].as_array().unwrap().len(), 3);
     assert!(trained["epochs"][2]["test_top1"].is_number());
+    let plan = done(&["plan", str(&pipeline), "--out", str(&out)]);
+    assert!(plan["to_do"]["secs"].as_f64().unwrap() > 0.0 && plan["disk"]["fits"] == true);
+    let files: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(files.iter().all(|file| !file.to_string_lossy().contains("shards")), "{files:?}");
     let made = done(&["features", str(&pipeline), "--out", str(&out), "--measure-forward"]);
+    assert_eq!(plan["to_do"]["rows"], made["rows"]);
     assert_eq!(made["rows"], 43 * 3 + 24);
     assert!(made["forward_images_per_sec"].as_f64().unwrap() > 0.0);
     let shards = out.join("shards");

@@ -278,10 +278,30 @@ fn an_onnx_file_and_a_folder_of_images_are_enough_for_a_bank() {
     {
         let args = ["-q", "--json", "features", "--onnx", model, "--overwrite", "--device", "cpu"];
         let (images, out) = (images.to_str().unwrap(), out.to_str().unwrap());
-        let output = call(&[&args[..], &["--images", images, "--out", out]].concat());
+        let place = ["--images", images, "--out", out];
+        let dry = json(&[&args[2..], &place[..], &["--dry-run"]].concat());
+        let plan = json(&[&["plan"], &args[3..], &place[..]].concat());
+        for told in [&plan, &dry] {
+            assert_eq!(
+                (&told["to_do"]["rows"], &told["disk"]["fits"]),
+                (&rows.into(), &true.into())
+            );
+        }
+        let output = call(&[&args[..], &place[..]].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
         let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(made["rows"], rows);
+    }
+    let images = dir.path().to_str().unwrap();
+    let again = ["plan", "--onnx", model, "--images", images, "--out", out.to_str().unwrap()];
+    let refused = call(&again);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("another bank is there"));
+    let output = call(&[&again[..], &["--overwrite", "--jobs", "2"]].concat());
+    let screen = text(&output.stdout);
+    for part in ["  train      43", "(the slowest)", "it fits\n", "stays until this one", "--jobs"]
+    {
+        assert!(screen.contains(part), "no `{part}` in {screen}");
     }
     let shards = out.join("shards");
     let output = call(&["-q", "finetune", shards.to_str().unwrap(), "--iterations", "10"]);

@@ -171,6 +171,9 @@ fn show_plan(
         print_json(&forecast)?;
     } else {
         print_text(&forecast_text(&forecast));
+        if args.jobs.is_some_and(|jobs| jobs.get() > 1) {
+            print_text("  --jobs    the time is that of one process\n");
+        }
     }
     Ok(forecast.disk.require()?)
 }
