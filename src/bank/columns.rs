@@ -79,7 +79,7 @@ pub(super) fn cam(batch: &RecordBatch, shape: FeatureShape) -> Result<&[f32], St
     if inside { Ok(values) } else { Err("a CAM value outside 0 to 1".into()) }
 }
 
-/// The maps of a batch, one a row.
+/// The maps of some rows, one a row.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Maps<'a> {
     values: &'a [f32],
@@ -88,6 +88,11 @@ pub(super) struct Maps<'a> {
 }
 
 impl<'a> Maps<'a> {
+    /// `offsets` are places in `values`, in order.
+    pub(super) fn new(values: &'a [f32], offsets: &'a [i32]) -> Self {
+        Self { values, offsets }
+    }
+
     /// [L, K] of row `i`; empty where it has none.
     pub(super) fn of(&self, i: usize) -> &'a [f32] {
         match self.offsets.get(i..i + 2) {
@@ -95,39 +100,45 @@ impl<'a> Maps<'a> {
             _ => &[],
         }
     }
+
+    /// Whether they are what the contract says of rows of the classes `labels`: finite maps where the
+    /// bank keeps them for the class, empty lists where it does not. `labels` may be empty where all
+    /// rows have maps.
+    pub(super) fn check(
+        &self,
+        shape: FeatureShape,
+        kept: &MapsKept,
+        labels: &[u32],
+    ) -> Result<(), String> {
+        for (i, ends) in self.offsets.windows(2).enumerate() {
+            let found = (ends[1] - ends[0]) as usize;
+            let label = labels.get(i).copied();
+            match label.is_none_or(|label| kept.of_class(label)) {
+                true if found == shape.values() => {}
+                true if found == 0 => {
+                    let of = label.map_or(String::new(), |label| format!(" of class {label}"));
+                    return Err(format!("a row{of} without a map"));
+                }
+                true => return Err(other_length(MAP_COLUMN, shape.values())),
+                false if found > 0 => {
+                    let label = label.unwrap_or_default();
+                    return Err(format!("a map in a row of class {label}, of which none are kept"));
+                }
+                false => {}
+            }
+        }
+        let ends = self.offsets.first().zip(self.offsets.last());
+        let all = ends.map_or(0..0, |(a, b)| *a as usize..*b as usize);
+        // To the last value even if the first is wrong: so it takes several at a time.
+        let finite = self.values[all].iter().fold(true, |finite, v| finite & v.is_finite());
+        if finite { Ok(()) } else { Err("a map that is not finite".into()) }
+    }
 }
 
-/// The maps of a batch whose rows are of the classes `labels`: a map where the bank keeps them for the
-/// class, an empty list where it does not. `labels` may be empty where all rows have maps.
-pub(super) fn feature_maps<'a>(
-    batch: &'a RecordBatch,
-    shape: FeatureShape,
-    kept: &MapsKept,
-    labels: &[u32],
-) -> Result<Maps<'a>, String> {
+/// The maps of a batch, whatever their lengths.
+pub(super) fn feature_maps(batch: &RecordBatch) -> Result<Maps<'_>, String> {
     let lists = lists(batch, MAP_COLUMN)?;
-    let offsets = lists.value_offsets();
-    for (i, ends) in offsets.windows(2).enumerate() {
-        let found = (ends[1] - ends[0]) as usize;
-        let label = labels.get(i).copied();
-        match label.is_none_or(|label| kept.of_class(label)) {
-            true if found == shape.values() => {}
-            true if found == 0 => {
-                let of = label.map_or(String::new(), |label| format!(" of class {label}"));
-                return Err(format!("a row{of} without a map"));
-            }
-            true => return Err(other_length(MAP_COLUMN, shape.values())),
-            false if found > 0 => {
-                let label = label.unwrap_or_default();
-                return Err(format!("a map in a row of class {label}, of which none are kept"));
-            }
-            false => {}
-        }
-    }
-    let maps = Maps { values: float_values(lists, MAP_COLUMN)?, offsets };
-    let all = offsets.first().zip(offsets.last()).map_or(0..0, |(a, b)| *a as usize..*b as usize);
-    let finite = maps.values[all].iter().all(|v| v.is_finite());
-    if finite { Ok(maps) } else { Err("a map that is not finite".into()) }
+    Ok(Maps { values: float_values(lists, MAP_COLUMN)?, offsets: lists.value_offsets() })
 }
 
 pub(super) fn select(rows: &[(usize, usize)]) -> RowSelection {

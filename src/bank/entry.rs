@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::footer::{Contract, Footer};
+use rayon::prelude::*;
+
+use super::footer::{Chunk, Column, Contract, Footer, Group};
 use super::manifest::{Checksum, RowGroupEntry, ShardEntry};
 use super::shard::file_sha256;
 use super::{BankError, schema};
@@ -20,7 +22,7 @@ impl ShardEntry {
     /// The file cannot be read, or its footer is not that of such a shard. Its pages are not looked at.
     ///
     /// # Cost
-    /// Reads the whole file twice, at most one column chunk at a time in memory.
+    /// Reads the whole file twice, at most one column chunk (a page of maps) for each thread in memory.
     pub fn of(
         name: &str,
         file: &File,
@@ -42,17 +44,20 @@ impl ShardEntry {
         let behind = behind.ok_or_else(|| content("chunks behind its end".into()))?;
         let tail = at(file, bytes, (footer_offset, behind)).map_err(read)?;
         let footer = contract.read(&tail, footer_offset, footer_offset).map_err(content)?;
-        let mut row_groups = vec![];
-        for group in &footer.groups {
-            let mut columns = vec![];
-            for (chunk, column) in group.chunks.iter().zip(contract.columns().iter()) {
-                let spans = chunk.checked_spans(column).into_iter();
-                let checksum = |span| Ok(Checksum::of(&at(file, bytes, span)?));
-                columns.push(spans.map(checksum).collect::<io::Result<_>>().map_err(read)?);
-            }
-            row_groups.push(RowGroupEntry { rows: group.rows, columns });
-        }
-        let (sha256, _) = file_sha256(file).map_err(read)?;
+        let checksums = || {
+            let group = |group: &Group| {
+                let columns = group.chunks.iter().zip(contract.columns().iter());
+                let of_column = |(chunk, column): (&Chunk, &Column)| {
+                    let spans = chunk.checked_spans(column).into_iter();
+                    spans.map(|span| Ok(Checksum::of(&at(file, bytes, span)?))).collect()
+                };
+                let columns = columns.map(of_column).collect::<io::Result<_>>()?;
+                Ok(RowGroupEntry { rows: group.rows, columns })
+            };
+            footer.groups.par_iter().map(group).collect::<io::Result<Vec<_>>>()
+        };
+        let (whole, row_groups) = rayon::join(|| file_sha256(file), checksums);
+        let ((sha256, _), row_groups) = (whole.map_err(read)?, row_groups.map_err(read)?);
         Ok(Self {
             file: name.into(),
             rows: row_groups.iter().map(|group| group.rows).sum(),

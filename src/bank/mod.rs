@@ -14,6 +14,8 @@ mod examine;
 mod footer;
 mod index;
 mod manifest;
+mod map_pages;
+mod map_reader;
 mod maps;
 mod pages;
 mod plan;

@@ -50,6 +50,31 @@ pub(super) fn check(
     Ok(largest)
 }
 
+/// A data page of floats in BYTE_STREAM_SPLIT.
+pub(super) struct SplitPage<'a> {
+    /// Levels and values, compressed.
+    pub(super) compressed: &'a [u8],
+    /// Bytes of them, decompressed.
+    pub(super) content_bytes: usize,
+    /// Levels of either kind; there are as many.
+    pub(super) levels: usize,
+}
+
+impl<'a> SplitPage<'a> {
+    /// The page that `bytes`, which were checked, hold and nothing else, where it is one.
+    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
+        let (header, length) = Fields::of(bytes).ok()?;
+        let about = header.fields(5).ok()?;
+        let encodings = [about.number(2).ok()?, about.number(3).ok()?, about.number(4).ok()?];
+        (encodings == [BYTE_STREAM_SPLIT, RLE, RLE]).then_some(())?;
+        Some(Self {
+            compressed: &bytes[length..],
+            content_bytes: header.size(2).ok()?.try_into().ok()?,
+            levels: about.size(1).ok()?.try_into().ok()?,
+        })
+    }
+}
+
 fn cut(bytes: &[u8], length: u64) -> Result<(&[u8], &[u8]), String> {
     let at = usize::try_from(length).unwrap_or(usize::MAX);
     bytes.split_at_checked(at).ok_or_else(|| "a page beyond its range".into())

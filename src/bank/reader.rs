@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use parquet::file::metadata::ParquetMetaData;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::columns::{
-    Column, Maps, RowValues, bools, cam, feature_maps, ids, open_group, part_of, pooled, select,
+    Column, Maps, RowValues, bools, cam, ids, open_group, part_of, pooled, select,
 };
 use super::footer::Contract;
 use super::index::{Position, RowIndex, RowRequest, Rows, in_order};
 use super::manifest::{Manifest, SplitEntry};
+use super::map_reader::MapReader;
 use super::maps::MapsKept;
 use super::verified::{VerifiedShard, read_whole};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, classes, schema};
@@ -303,48 +305,74 @@ impl RowReader {
         mut take: impl FnMut(usize, RowValues<'_>),
     ) -> Result<(), BankError> {
         let (file, metadata) = &self.shards[request.shard];
-        let mut names: Vec<&str> =
-            columns.iter().flat_map(|column| column.names()).copied().collect();
-        let some_maps = columns.contains(&Column::FeatureMap) && !self.kept.is_all();
+        let group = request.row_group;
+        let mut names: Vec<&str> = columns
+            .iter()
+            .filter(|column| **column != Column::FeatureMap)
+            .flat_map(|column| column.names())
+            .copied()
+            .collect();
+        let with_maps = columns.contains(&Column::FeatureMap);
+        let some_maps = with_maps && !self.kept.is_all();
         if some_maps {
             names.push("label");
         }
         let row_bytes: usize = columns.iter().map(|column| column.values(self.shape) * 4).sum();
-        let selection = Some((select(&request.rows), (DECODE_BYTES / row_bytes).max(1)));
+        let batch_rows = (DECODE_BYTES / row_bytes.max(1)).max(1);
         let (channels, locations) = (self.shape.channels, self.shape.locations());
-        let mut wanted = request.rows.iter();
-        for batch in open_group(file, metadata.clone(), request.row_group, &names, selection)? {
-            let batch = batch.map_err(|e| file.decode_error(&e))?;
-            let wrong = |found: String| {
-                file.content(
-                    format!("{found} in row group {}", request.row_group),
-                    "the columns of schemas/bank-v2.md".into(),
-                )
-            };
-            let (mut vectors, mut cams, mut maps): (&[f32], &[f32], _) =
-                (&[], &[], Maps::default());
-            let (mut flags, mut labels) = (vec![], vec![]);
-            if some_maps {
-                labels = ids(&batch, "label").map_err(wrong)?;
+        let mut batches = match names.is_empty() {
+            true => None,
+            false => {
+                let selection = Some((select(&request.rows), batch_rows));
+                Some(open_group(file, metadata.clone(), group, &names, selection)?)
             }
-            for column in columns {
-                match column {
-                    Column::Pooled => vectors = pooled(&batch, self.shape).map_err(wrong)?,
-                    Column::FeatureMap => {
-                        maps =
-                            feature_maps(&batch, self.shape, &self.kept, &labels).map_err(wrong)?;
-                    }
-                    Column::Cam => {
-                        cams = cam(&batch, self.shape).map_err(wrong)?;
-                        flags = bools(&batch, "nonzero", locations).map_err(wrong)?;
-                    }
+        };
+        let mut map_reader = MapReader::new(file, metadata, group, self.shape, batch_rows);
+        let wrong = |found: String| {
+            file.content(
+                format!("{found} in row group {group}"),
+                "the columns of schemas/bank-v2.md".into(),
+            )
+        };
+        let cut_short =
+            || file.content("fewer rows than its footer says".into(), "all rows".into());
+        let mut left = request.rows.as_slice();
+        while !left.is_empty() {
+            let batch = match &mut batches {
+                Some(batches) => {
+                    let batch = batches.next().ok_or_else(cut_short)?;
+                    Some(batch.map_err(|e| file.decode_error(&e))?)
                 }
+                None => None,
+            };
+            let count = batch.as_ref().map_or(batch_rows, RecordBatch::num_rows).min(left.len());
+            if count == 0 {
+                return Err(cut_short());
+            }
+            let (mut vectors, mut cams): (&[f32], &[f32]) = (&[], &[]);
+            let (mut flags, mut labels, mut maps) = (vec![], vec![], Maps::default());
+            if let Some(batch) = &batch {
+                if some_maps {
+                    labels = ids(batch, "label").map_err(wrong)?;
+                }
+                if columns.contains(&Column::Pooled) {
+                    vectors = pooled(batch, self.shape).map_err(wrong)?;
+                }
+                if columns.contains(&Column::Cam) {
+                    cams = cam(batch, self.shape).map_err(wrong)?;
+                    flags = bools(batch, "nonzero", locations).map_err(wrong)?;
+                }
+            }
+            if with_maps {
+                maps = map_reader.read(left, count)?;
+                maps.check(self.shape, &self.kept, &labels).map_err(wrong)?;
             }
             if let Some(&class) = labels.iter().find(|&&label| !self.kept.of_class(label)) {
                 let (path, kept) = (file.path().into(), self.kept.to_string());
                 return Err(BankError::NoMap { path, class, kept });
             }
-            for (i, (_, row)) in (0..batch.num_rows()).zip(wanted.by_ref()) {
+            let (now, later) = left.split_at(count);
+            for (i, (_, row)) in now.iter().enumerate() {
                 let nonzero = flags.get(i * locations..(i + 1) * locations).unwrap_or_default();
                 take(
                     *row,
@@ -356,9 +384,7 @@ impl RowReader {
                     },
                 );
             }
-        }
-        if wanted.next().is_some() {
-            return Err(file.content("fewer rows than its footer says".into(), "all rows".into()));
+            left = later;
         }
         Ok(())
     }

@@ -10,18 +10,26 @@ use arrow::array::{
     ArrayRef, BooleanArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray,
 };
 use arrow::buffer::OffsetBuffer;
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory,
+    ArrowWriterOptions, compute_leaves,
+};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::errors::ParquetError;
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::BankError;
 use super::manifest::ShardEntry;
+use super::map_pages::{MapChunk, MapPages, Zstd};
 use super::schema::{self, LIST_ELEMENT, MAP_COLUMN};
 use crate::atomic_file::{AtomicFile, WriteError};
 use crate::domain::FeatureShape;
@@ -31,6 +39,9 @@ use crate::domain::FeatureShape;
 pub struct Layout {
     /// zstd level.
     pub compression_level: i32,
+    /// Whether zstd looks for repeats in maps. There are none worth it where fewer than 7/8 of the
+    /// values are zeros: without the search maps are smaller and written several times as fast.
+    pub search_repeats: bool,
     /// Bytes of uncompressed maps at which a shard is closed.
     pub shard_bytes: u64,
     /// Bytes of uncompressed maps at which a row group is closed.
@@ -44,6 +55,7 @@ impl Default for Layout {
     fn default() -> Self {
         Self {
             compression_level: 1,
+            search_repeats: false,
             shard_bytes: 1 << 29,
             row_group_bytes: 1 << 25,
             map_page_bytes: 1 << 18,
@@ -100,14 +112,17 @@ impl ShardFormat {
         (bytes / (4 * self.shape.values() as u64)).max(1)
     }
 
+    fn level(&self) -> ZstdLevel {
+        ZstdLevel::try_new(self.layout.compression_level).unwrap_or_default()
+    }
+
     pub(super) fn properties(&self) -> WriterProperties {
         let page_rows = self.rows_in(self.layout.map_page_bytes) as usize;
         let list_of =
             |name: &str| ColumnPath::from(vec![name.into(), "list".into(), LIST_ELEMENT.into()]);
-        let level = ZstdLevel::try_new(self.layout.compression_level).unwrap_or_default();
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("fsa-bank ", env!("CARGO_PKG_VERSION")).into())
-            .set_compression(Compression::ZSTD(level))
+            .set_compression(Compression::ZSTD(self.level()))
             .set_statistics_enabled(EnabledStatistics::None)
             .set_dictionary_enabled(false)
             .set_max_row_group_row_count(None)
@@ -132,13 +147,34 @@ impl ShardFormat {
 }
 
 /// Writes one shard, aside until it is finished.
+///
+/// The file is the same to the byte whatever the number of threads and however the rows come.
+///
+/// # Cost
+/// Pages of maps are encoded side by side in rayon's threads, so a call should bring rows for all of
+/// them; a row group is written to disk while the next one is encoded. In memory are at most two
+/// encoded row groups, a page of maps as they came, and for each thread a page before and after its
+/// compression.
 pub struct ShardWriter {
     format: Arc<ShardFormat>,
     split: String,
     path: PathBuf,
+    file: SerializedFileWriter<AtomicFile>,
+    columns: ArrowRowGroupWriterFactory,
+    /// Of the row group under way, the columns before `feature_map`.
+    batches: Vec<RecordBatch>,
+    /// Of the row group under way, `feature_map` where the split has it.
+    maps: Option<MapPages>,
+    /// A row group that is not in the file yet.
+    encoded: Option<EncodedGroup>,
     schema: SchemaRef,
-    writer: ArrowWriter<AtomicFile>,
     rows: u64,
+}
+
+/// The column chunks of a row group.
+struct EncodedGroup {
+    columns: Vec<ArrowColumnChunk>,
+    maps: Option<(MapChunk, ColumnCloseResult)>,
 }
 
 impl ShardWriter {
@@ -175,10 +211,23 @@ impl ShardWriter {
         let options = ArrowWriterOptions::new()
             .with_properties(format.properties())
             .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file, schema.clone(), options)
+        let (file, columns) = ArrowWriter::try_new_with_options(file, schema.clone(), options)
+            .and_then(ArrowWriter::into_serialized_writer)
             .map_err(failed(path))?;
+        let maps = match schema.column_with_name(MAP_COLUMN) {
+            Some((at, _)) => {
+                let column = file.schema_descr().column(at);
+                let page_rows = format.rows_in(format.layout.map_page_bytes) as usize;
+                let values = format.shape.values();
+                let zstd = Zstd { level: format.level(), search: format.layout.search_repeats };
+                let maps = MapPages::new(column, zstd, values, page_rows);
+                Some(maps.map_err(failed(path))?)
+            }
+            None => None,
+        };
         let (format, split, path) = (format.clone(), split.into(), path.into());
-        Ok(Self { format, split, path, schema, writer, rows: 0 })
+        let (batches, encoded, rows) = (vec![], None, 0);
+        Ok(Self { format, split, path, file, columns, batches, maps, encoded, schema, rows })
     }
 
     /// Rows so far.
@@ -189,16 +238,19 @@ impl ShardWriter {
     /// Appends rows of the training split.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written, or a map is neither of the bank's shape nor empty.
     pub fn append_train(&mut self, rows: &[TrainRow]) -> Result<(), BankError> {
-        self.append(rows, |rows, names| {
-            let heads: Vec<&RowHead> = rows.iter().map(|r| &r.head).collect();
-            let mut columns = head_columns(&heads, names)?;
-            columns.push(float_list(rows.iter().map(|r| r.cam.as_slice()))?);
-            columns.push(bool_list(rows.iter().map(|r| r.nonzero.as_slice()))?);
-            columns.push(float_list(rows.iter().map(|r| r.feature_map.as_slice()))?);
-            Ok(columns)
-        })
+        self.append(
+            rows,
+            |rows, names| {
+                let heads: Vec<&RowHead> = rows.iter().map(|r| &r.head).collect();
+                let mut columns = head_columns(&heads, names)?;
+                columns.push(float_list(rows.iter().map(|r| r.cam.as_slice()))?);
+                columns.push(bool_list(rows.iter().map(|r| r.nonzero.as_slice()))?);
+                Ok(columns)
+            },
+            |row| &row.feature_map,
+        )
     }
 
     /// Appends rows of the `test` or `val` split.
@@ -206,30 +258,54 @@ impl ShardWriter {
     /// # Errors
     /// The file cannot be written.
     pub fn append_pooled(&mut self, rows: &[RowHead]) -> Result<(), BankError> {
-        self.append(rows, |rows, names| head_columns(&rows.iter().collect::<Vec<_>>(), names))
+        let columns = |rows: &[RowHead], names: &[String]| {
+            head_columns(&rows.iter().collect::<Vec<_>>(), names)
+        };
+        self.append(rows, columns, |_| &[])
     }
 
-    /// Writes rows, closing row groups at the layout's row count.
+    /// Takes rows, encoding row groups of the layout's row count.
     fn append<R>(
         &mut self,
         rows: &[R],
         columns: impl Fn(&[R], &[String]) -> Result<Vec<ArrayRef>, ArrowError>,
+        map: impl Fn(&R) -> &[f32],
     ) -> Result<(), BankError> {
-        let encode = failed(&self.path);
         let group_rows = self.format.rows_in(self.format.layout.row_group_bytes);
         let mut rest = rows;
         while !rest.is_empty() {
             let room = group_rows - self.rows % group_rows;
             let (now, later) = rest.split_at(rest.len().min(room as usize));
-            let batch = columns(now, &self.format.class_names)
-                .and_then(|columns| RecordBatch::try_new(self.schema.clone(), columns))
-                .map_err(|e| encode(e.into()))?;
-            self.writer.write(&batch).map_err(&encode)?;
+            let batch = columns(now, &self.format.class_names).and_then(|columns| {
+                let before_maps: Vec<usize> = (0..columns.len()).collect();
+                RecordBatch::try_new(self.schema.project(&before_maps)?.into(), columns)
+            });
+            self.batches.push(batch.map_err(|e| failed(&self.path)(e.into()))?);
             self.rows += now.len() as u64;
-            if self.rows.is_multiple_of(group_rows) {
-                self.writer.flush().map_err(&encode)?;
-            }
+            let maps: Vec<&[f32]> = now.iter().map(&map).collect();
+            self.encode(&maps, self.rows.is_multiple_of(group_rows)).map_err(failed(&self.path))?;
             rest = later;
+        }
+        Ok(())
+    }
+
+    /// Encodes what can be of the row group under way, all of it with `last`; the one before goes to
+    /// disk meanwhile.
+    fn encode(&mut self, maps: &[&[f32]], last: bool) -> ParquetResult<()> {
+        let before = self.encoded.take();
+        let write = || before.map_or(Ok(()), |group| group.write(&mut self.file));
+        let encode_maps = || self.maps.as_mut().map_or(Ok(()), |pages| pages.extend(maps, last));
+        let encode_columns = || match last {
+            true => encode_columns(&self.columns, &std::mem::take(&mut self.batches)),
+            false => Ok(vec![]),
+        };
+        let (written, (pages, columns)) =
+            rayon::join(write, || rayon::join(encode_maps, encode_columns));
+        written.and(pages)?;
+        let columns = columns?;
+        if last {
+            let maps = self.maps.as_mut().map(MapPages::close).transpose()?;
+            self.encoded = Some(EncodedGroup { columns, maps });
         }
         Ok(())
     }
@@ -256,13 +332,54 @@ impl ShardWriter {
     }
 
     /// Writes the footer and takes the checksums.
-    fn close(self, items: Option<[u64; 2]>) -> Result<(AtomicFile, ShardEntry), BankError> {
-        let mut file = self.writer.into_inner().map_err(failed(&self.path))?;
+    fn close(mut self, items: Option<[u64; 2]>) -> Result<(AtomicFile, ShardEntry), BankError> {
+        if !self.batches.is_empty() {
+            self.encode(&[], true).map_err(failed(&self.path))?;
+        }
+        if let Some(group) = self.encoded.take() {
+            group.write(&mut self.file).map_err(failed(&self.path))?;
+        }
+        let mut file = self.file.into_inner().map_err(failed(&self.path))?;
         let written = file.written().map_err(WriteError::at(&self.path))?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let entry = ShardEntry::of(&name, written, &self.split, self.format.shape)?;
         Ok((file, ShardEntry { items, ..entry }))
     }
+}
+
+impl EncodedGroup {
+    fn write(self, file: &mut SerializedFileWriter<AtomicFile>) -> ParquetResult<()> {
+        let mut group = file.next_row_group()?;
+        for chunk in self.columns {
+            chunk.append_to_row_group(&mut group)?;
+        }
+        if let Some((pages, closed)) = self.maps {
+            group.append_column(&pages, closed)?;
+        }
+        group.close()?;
+        Ok(())
+    }
+}
+
+/// The columns of one row group, each in one page.
+fn encode_columns(
+    columns: &ArrowRowGroupWriterFactory,
+    batches: &[RecordBatch],
+) -> ParquetResult<Vec<ArrowColumnChunk>> {
+    let Some(first) = batches.first() else { return Ok(vec![]) };
+    // In one piece: where a page or a dictionary ends would else depend on how the rows came.
+    let rows = concat_batches(first.schema_ref(), batches)?;
+    let leaves = rows.schema_ref().fields().iter().zip(rows.columns());
+    let leaves = leaves.map(|(field, column)| compute_leaves(field, column));
+    let leaves = leaves.collect::<ParquetResult<Vec<_>>>()?.into_iter().flatten();
+    // Any number: it would matter only for encrypted files.
+    let writers = columns.create_column_writers(0)?;
+    let work: Vec<(ArrowColumnWriter, ArrowLeafColumn)> = writers.into_iter().zip(leaves).collect();
+    let encode = |(mut writer, leaf): (ArrowColumnWriter, ArrowLeafColumn)| {
+        writer.write(&leaf)?;
+        writer.close()
+    };
+    work.into_par_iter().map(encode).collect()
 }
 
 /// A shard that could not be encoded, or whose file could not be written.
@@ -328,5 +445,128 @@ pub(super) fn file_sha256(file: &File) -> io::Result<(String, u64)> {
                 at += n as u64;
             }
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use bytes::Bytes;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+
+    use super::*;
+    use crate::rng::{KeyedRng, Stage};
+
+    pub(in crate::bank) const SHAPE: FeatureShape =
+        FeatureShape { channels: 6, height: 2, width: 2 };
+
+    /// Rows of three classes; those of class 2 have no map.
+    pub(in crate::bank) fn rows(count: u32) -> Vec<TrainRow> {
+        let row = |sample_id: u32| {
+            let mut rng = KeyedRng::new(3, Stage::InitialWeights, (sample_id.into(), 0));
+            let mut values = |count| (0..count).map(|_| rng.unit() as f32).collect::<Vec<f32>>();
+            let label = sample_id % 3;
+            TrainRow {
+                head: RowHead {
+                    sample_id,
+                    view: 0,
+                    path: format!("{}", sample_id / 2),
+                    label,
+                    predicted: 0,
+                    confidence: 0.5,
+                    pooled: values(SHAPE.channels),
+                },
+                cam: values(SHAPE.locations()),
+                nonzero: vec![true; SHAPE.locations()],
+                feature_map: if label == 2 { vec![] } else { values(SHAPE.values()) },
+            }
+        };
+        (0..count).map(row).collect()
+    }
+
+    /// Pages of 2 maps, row groups of 10.
+    pub(in crate::bank) fn format() -> Arc<ShardFormat> {
+        let map_bytes = 4 * SHAPE.values() as u64;
+        let layout = Layout {
+            row_group_bytes: 10 * map_bytes,
+            map_page_bytes: 2 * map_bytes,
+            ..Default::default()
+        };
+        let class_names = ["a", "b", "c"].map(String::from).to_vec();
+        ShardFormat { shape: SHAPE, layout, class_names }.into()
+    }
+
+    /// The shard of some rows and what its manifest says.
+    pub(in crate::bank) fn write(dir: &Path, rows: &[TrainRow]) -> ShardEntry {
+        let path = dir.join("shard.parquet");
+        let mut writer = ShardWriter::create(&format(), "train", &path, dir).unwrap();
+        rows.chunks(3).for_each(|rows| writer.append_train(rows).unwrap());
+        writer.finish(None).unwrap()
+    }
+
+    /// The same rows through the Parquet library's own writer.
+    pub(in crate::bank) fn through_the_library(
+        rows: &[TrainRow],
+        properties: WriterProperties,
+    ) -> Vec<u8> {
+        let options =
+            ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let schema = schema::train_schema();
+        let mut writer =
+            ArrowWriter::try_new_with_options(vec![], schema.clone(), options).unwrap();
+        for group in rows.chunks(10) {
+            let heads: Vec<&RowHead> = group.iter().map(|row| &row.head).collect();
+            let mut columns = head_columns(&heads, &format().class_names).unwrap();
+            columns.push(float_list(group.iter().map(|row| row.cam.as_slice())).unwrap());
+            columns.push(bool_list(group.iter().map(|row| row.nonzero.as_slice())).unwrap());
+            columns.push(float_list(group.iter().map(|row| row.feature_map.as_slice())).unwrap());
+            writer.write(&RecordBatch::try_new(schema.clone(), columns).unwrap()).unwrap();
+            writer.flush().unwrap();
+        }
+        writer.into_inner().unwrap()
+    }
+
+    /// All pages and what is said of them.
+    fn described(file: Vec<u8>) -> Vec<String> {
+        let file = SerializedFileReader::new(Bytes::from(file)).unwrap();
+        let mut described = vec![];
+        for group in 0..file.num_row_groups() {
+            let group = file.get_row_group(group).unwrap();
+            for at in 0..group.num_columns() {
+                let chunk = group.metadata().column(at);
+                let encodings: Vec<Encoding> = chunk.encodings().collect();
+                let sizes = (chunk.num_values(), chunk.uncompressed_size());
+                described.push(format!("{encodings:?} {sizes:?} {:?}", chunk.statistics()));
+                let pages = group.get_column_page_reader(at).unwrap();
+                described.extend(pages.map(|page| format!("{:?}", page.unwrap())));
+            }
+        }
+        described
+    }
+
+    #[test]
+    fn pages_are_those_of_the_parquet_library() {
+        let dir = tempfile::tempdir().unwrap();
+        // Class 0 alone, so that no map is missing: the library cuts pages between 48 values only.
+        let rows: Vec<TrainRow> = rows(75).into_iter().filter(|row| row.head.label == 0).collect();
+        let entry = write(dir.path(), &rows);
+        let own = described(std::fs::read(dir.path().join(entry.file)).unwrap());
+        let theirs = described(through_the_library(&rows, format().properties()));
+        assert_eq!(own.len(), theirs.len());
+        for (own, theirs) in own.iter().zip(&theirs) {
+            assert_eq!(own, theirs);
+        }
+    }
+
+    #[test]
+    fn a_map_of_another_shape_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shard.parquet");
+        let mut writer = ShardWriter::create(&format(), "train", &path, dir.path()).unwrap();
+        let mut rows = rows(4);
+        rows[1].feature_map.pop();
+        let text = writer.append_train(&rows).unwrap_err().to_string();
+        assert!(text.contains("a feature map of 23 values, expected 24"), "{text}");
+        drop(writer);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -12,7 +12,7 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::footer::{Column, Contract, Group};
+use super::footer::{Column, Contract, Group, Page};
 use super::manifest::{Checksum, ShardEntry};
 use super::{BankError, pages};
 use crate::regular_file;
@@ -128,6 +128,19 @@ impl VerifiedShard {
         let Place::Column { group, column } = range.place else { return Ok(0) };
         let (group, column) = (&self.groups[group as usize], column as usize);
         pages::check(&self.columns[column], &group.chunks[column], range.start, bytes)
+    }
+
+    /// The data pages of a column in a row group.
+    pub(super) fn pages(&self, group: usize, column: &str) -> Option<&[Page]> {
+        let at = self.columns.iter().position(|of| of.name == column)?;
+        Some(&self.groups.get(group)?.chunks.get(at)?.pages)
+    }
+
+    /// The bytes of a page that has a checksum of its own.
+    pub(super) fn page(&self, page: &Page) -> Result<Bytes, BankError> {
+        let found = self.ranges.binary_search_by_key(&page.start, |range| range.start);
+        let own = found.ok().filter(|&at| self.ranges[at].length == page.length);
+        self.checked_range(own.expect("asked for pages of the column that has checksums by page"))
     }
 
     /// Name of a column.

@@ -1,6 +1,8 @@
 //! The bank's files against their contract: `schemas/bank-v2.md`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 
 use fsa_bank::bank::{
     Bank, Column, Layout, ShardEntry, SplitName, classes_schema, describe_columns, pooled_schema,
@@ -143,5 +145,39 @@ fn the_entry_of_a_shard_follows_from_its_bytes() {
             let error = ShardEntry::of(&written.file, &file, other, shape).unwrap_err();
             assert!(error.to_string().contains("its columns: "), "{error}");
         }
+    }
+}
+
+/// All files of a bank.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let file = |entry: std::io::Result<std::fs::DirEntry>| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        (name, std::fs::read(entry.path()).unwrap())
+    };
+    std::fs::read_dir(dir).unwrap().map(file).collect()
+}
+
+#[test]
+fn threads_and_calls_of_the_writer_do_not_change_a_byte() {
+    // 2 maps a page, 10 a row group, 30 a shard.
+    let layout = Layout {
+        shard_bytes: 5760,
+        row_group_bytes: 1920,
+        map_page_bytes: 384,
+        ..Default::default()
+    };
+    let write = |threads: usize, append_rows: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            BankSpec { layout, append_rows, ..Default::default() }.write(dir.path());
+        });
+        files(dir.path())
+    };
+    let expected = write(1, usize::MAX);
+    assert!(expected.len() > 5);
+    for (threads, append_rows) in [(1, 1), (2, 7), (4, 3), (4, 64), (2, usize::MAX)] {
+        assert!(write(threads, append_rows) == expected, "{threads} threads, {append_rows} rows");
     }
 }

@@ -21,6 +21,8 @@ pub struct BankSpec {
     pub layout: Layout,
     /// Write the rows from last to first.
     pub reversed: bool,
+    /// Rows of a call of the writer.
+    pub append_rows: usize,
     /// Whether there is a validation split.
     pub val: bool,
     /// Which rows keep their maps.
@@ -37,6 +39,7 @@ impl Default for BankSpec {
             shape: FeatureShape { channels: 8, height: 3, width: 2 },
             layout: Layout::default(),
             reversed: false,
+            append_rows: usize::MAX,
             val: false,
             maps: MapsKept::All,
             edit: |_| {},
@@ -113,11 +116,16 @@ impl BankSpec {
         if self.reversed {
             rows.reverse();
         }
-        writer.append_train(&rows, self.counts.iter().sum()).unwrap();
+        for rows in rows.chunks(self.append_rows) {
+            let images = rows.iter().filter(|row| row.head.view == 0).count() as u64;
+            writer.append_train(rows, images).unwrap();
+        }
         let test: Vec<RowHead> = (0..self.counts.len() as u32 * 10)
             .map(|i| self.row(100_000 + i, 0, i % self.counts.len() as u32).head)
             .collect();
-        writer.append_pooled("test", &test).unwrap();
+        for rows in test.chunks(self.append_rows) {
+            writer.append_pooled("test", rows).unwrap();
+        }
         if self.val {
             let val: Vec<RowHead> = (0..self.counts.len() as u32 * 4)
                 .map(|i| self.row(200_000 + i, 0, i % self.counts.len() as u32).head)
