@@ -23,7 +23,7 @@ RUN := runs/$(DATASET)
 DATA_FLAG := $(if $(DATA),--data $(DATA))
 BANK_ONLY := --no-default-features
 
-.PHONY: help setup build demo fetch train plan features finetune compare test test-networks lint bench bench-decode bench-features bench-train bench-large fuzz clean
+.PHONY: help setup build demo fetch train plan features finetune compare test test-networks lint bench bench-io bench-bank bench-decode bench-features bench-train bench-large fuzz clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -66,6 +66,9 @@ test-networks: build $(BENCH_VENV)/.networks ## ONNX exports of torchvision's an
 bench: $(BENCH_VENV)/.ready ## Phase-II against PyTorch on the same banks (installs PyTorch whole, 5 GB)
 	$(BENCH_VENV)/bin/python tests/benches/phase2_compare.py
 
+bench-io: $(READERS) ## writing and reading a bank against pyarrow, a bank of 1 GB
+	$(VENV)/bin/python tests/benches/bank_io_compare.py
+
 bench-features: build $(BENCH_VENV)/.networks ## features with ResNet-50 against PyTorch on PHOTOS=folder, one folder a class
 	$(BENCH_VENV)/bin/python tests/benches/features_compare.py $(BIN) $(PHOTOS)
 
@@ -74,6 +77,9 @@ bench-train: build $(BENCH_VENV)/.networks ## Phase-I on the CPU against PyTorch
 
 bench-decode: $(BENCH_VENV)/.networks ## photographs to network inputs against a DataLoader on PHOTOS=folder, one folder a class
 	$(BENCH_VENV)/bin/python tests/benches/decode_compare.py $(PHOTOS)
+
+bench-bank: build ## a bank of 100,000 rows from CIFAR10=archive: what plan expects, what it takes, a kill half way (12 GB)
+	$(PYTHON) tests/benches/full_bank.py $(abspath $(BIN)) $(CIFAR10)
 
 bench-large: ## Phase-II on banks far larger than its memory (needs 25 GB of disk and half an hour)
 	$(PYTHON) tests/benches/large_bank.py

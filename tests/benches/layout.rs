@@ -54,12 +54,12 @@ fn main() {
             Layout { row_group_bytes: mib * MIB, ..base },
         );
     }
-    for level in [3, 9] {
+    for compression_level in [1, 3, 9] {
         measure(
-            &format!("zstd {level}"),
+            &format!("zstd {compression_level}, searching for repeats"),
             &bank,
             &rows,
-            Layout { compression_level: level, ..base },
+            Layout { compression_level, search_repeats: true, ..base },
         );
     }
 }

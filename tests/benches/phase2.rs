@@ -5,19 +5,16 @@
 //! (0 iterations: not at all). Prints a line of JSON for each; the bank stays, so that
 //! `phase2_pytorch.py` and `large_bank.py` can use the same rows.
 
+#[path = "synthetic.rs"]
+mod synthetic;
+
 use std::path::{Path, PathBuf};
 
-use fsa_bank::augment;
-use fsa_bank::bank::{
-    Bank, BankError, BankWriter, ClassRow, DatasetCard, FORMAT_VERSION, Layout, Manifest, ModelRef,
-    RowHead, TrainRow, ViewSettings, Written,
-};
-use fsa_bank::config::{FinetuneConfig, Precision};
-use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
+use fsa_bank::bank::{Bank, BankError, BankWriter, Layout, RowHead, TrainRow};
+use fsa_bank::config::FinetuneConfig;
+use fsa_bank::domain::FeatureShape;
 use fsa_bank::finetune::{self, FinetuneRequest};
 use fsa_bank::progress::{Interrupt, Silent};
-use fsa_bank::rng::{KeyedRng, Stage};
-use fsa_bank::weights::Weights;
 use rayon::prelude::*;
 
 /// What real programs run with.
@@ -69,12 +66,9 @@ fn main() {
 
 fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<(), BankError> {
     let counts = class_counts(classes, rows);
-    let mut rng = KeyedRng::new(1, Stage::InitialWeights, (0, 0));
-    let scale = 1.0 / (shape.channels as f64).sqrt();
-    let weight = (0..classes * shape.channels).map(|_| (scale * rng.normal()) as f32).collect();
-    let head = LinearHead::new(weight, vec![0.0; classes]).expect("whole");
-    let names: Vec<String> = (0..classes).map(|c| format!("class {c}")).collect();
-    let mut writer = BankWriter::new(dir, shape, Layout::default(), names.clone())?;
+    let head = synthetic::head(shape, classes);
+    let mut writer =
+        BankWriter::new(dir, shape, Layout::default(), synthetic::class_names(classes))?;
     let labels: Vec<u32> = counts
         .iter()
         .enumerate()
@@ -85,40 +79,14 @@ fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<
         let rows: Vec<TrainRow> = labels
             .par_iter()
             .enumerate()
-            .map(|(i, &label)| row(&head, shape, (chunk * CHUNK + i) as u32, label))
+            .map(|(i, &label)| synthetic::row(&head, shape, (chunk * CHUNK + i) as u32, label))
             .collect();
         writer.append_train(&rows, rows.len() as u64)?;
     }
     let test: Vec<RowHead> =
-        (0..classes as u32).map(|c| row(&head, shape, 1 << 24 | c, c).head).collect();
+        (0..classes as u32).map(|c| synthetic::row(&head, shape, 1 << 24 | c, c).head).collect();
     writer.append_pooled("test", &test)?;
-    let class = |(name, &n): (&String, &u64)| ClassRow { name: name.clone(), train_images: n };
-    let classes_table: Vec<ClassRow> = names.iter().zip(&counts).map(class).collect();
-    let Written { splits, files } = writer.finish(&classes_table, &head, &Default::default())?;
-    let manifest = Manifest {
-        format: Manifest::format_name(),
-        version: FORMAT_VERSION,
-        needs: Manifest::needs(),
-        writer: "phase2 bench".into(),
-        name: format!("synthetic {shape}, {classes} classes"),
-        dataset: DatasetCard { fingerprint: "synthetic".into(), classes },
-        model: ModelRef {
-            arch: "synthetic".into(),
-            image_size: 0,
-            weights_sha256: "synthetic 00".into(),
-            arithmetic: "f32".into(),
-        },
-        feature_shape: shape,
-        precision: Precision::F16,
-        views: ViewSettings { count: 1, ..Default::default() },
-        classifier_sha256: Weights::of_head(&head).sha256(),
-        fitted_head: None,
-        maps: Default::default(),
-        files,
-        splits,
-        manifest_xxh3: Default::default(),
-    };
-    Ok(manifest.save(dir)?)
+    synthetic::finish(writer, shape, &head, &counts)
 }
 
 /// Sizes that add up to about `rows`, each class with at least one row: an exponential tail, or
@@ -141,30 +109,4 @@ const INAT_CLASSES: usize = 8142;
 fn inat_size(place: f64) -> f64 {
     const BEND: f64 = 3.5765;
     2.0 * 500f64.powf((1.0 - place).powf(BEND))
-}
-
-fn row(head: &LinearHead, shape: FeatureShape, sample_id: u32, label: u32) -> TrainRow {
-    let mut rng = KeyedRng::new(2, Stage::InitialWeights, (sample_id.into(), 0));
-    let weight = head.class_weight(ClassId(label));
-    let value = |k: usize, rng: &mut KeyedRng| {
-        // A sum of uniform numbers is near enough to a normal one, and quick.
-        let noise = rng.unit() + rng.unit() + rng.unit() - 1.5;
-        half::f16::from_f32((noise as f32 + 2.0 * weight[k]).max(0.0)).to_f32()
-    };
-    let feature_map: Vec<f32> =
-        (0..shape.values()).map(|i| value(i % shape.channels, &mut rng)).collect();
-    TrainRow {
-        head: RowHead {
-            sample_id,
-            view: 0,
-            path: String::new(),
-            label,
-            predicted: label,
-            confidence: 1.0,
-            pooled: augment::pooled(&feature_map, shape.channels),
-        },
-        cam: augment::normalise(&augment::activation(&feature_map, weight)),
-        nonzero: augment::nonzero(&feature_map, shape.channels),
-        feature_map,
-    }
 }
