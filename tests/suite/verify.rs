@@ -42,8 +42,13 @@ fn found(dir: &Path) -> Vec<Place> {
 }
 
 /// Several shards, row groups and pages: a map is 192 bytes.
-const SMALL: Layout =
-    Layout { compression_level: 1, shard_bytes: 5760, row_group_bytes: 1920, map_page_bytes: 384 };
+const SMALL: Layout = Layout {
+    compression_level: 1,
+    shard_bytes: 5760,
+    row_group_bytes: 1920,
+    map_page_bytes: 384,
+    search_repeats: false,
+};
 
 fn bank(spec: BankSpec) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
