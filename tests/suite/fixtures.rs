@@ -116,9 +116,9 @@ impl BankSpec {
         if self.reversed {
             rows.reverse();
         }
+        let mut images = self.counts.iter().sum();
         for rows in rows.chunks(self.append_rows) {
-            let images = rows.iter().filter(|row| row.head.view == 0).count() as u64;
-            writer.append_train(rows, images).unwrap();
+            writer.append_train(rows, std::mem::take(&mut images)).unwrap();
         }
         let test: Vec<RowHead> = (0..self.counts.len() as u32 * 10)
             .map(|i| self.row(100_000 + i, 0, i % self.counts.len() as u32).head)
