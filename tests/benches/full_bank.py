@@ -141,9 +141,9 @@ def main():
     print(f"plan, {plan_secs:.1f} s: {json.dumps(plan)}", flush=True)
     secs, peak, made = whole.run("features")
     print(f"bank: {made['rows']} rows, {made['bytes']} bytes, {made['secs']:.1f} s of pass, {secs:.1f} s in all")
-    print(f"plan / bank: bytes {plan['bytes_expected'] / made['bytes']:.3f}, "
-          f"seconds {plan['secs_expected'] / made['secs']:.3f}; peak {peak:.0f} MiB", flush=True)
-    first = killed.kill_half_way(plan["shards"])
+    print(f"plan / bank: bytes {plan['bytes'] / made['bytes']:.3f}, "
+          f"seconds {plan['to_do']['secs'] / made['secs']:.3f}; peak {peak:.0f} MiB", flush=True)
+    first = killed.kill_half_way(plan["state"]["shards"])
     second, _, again = killed.run("features")
     print(f"killed after {first:.1f} s, completed in {second:.1f} s: {(first + second) / secs:.3f} of one run")
     same = (whole.out / "shards/manifest.json").read_bytes() == (killed.out / "shards/manifest.json").read_bytes()

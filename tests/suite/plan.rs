@@ -14,7 +14,7 @@ use fsa_bank::disk;
 use fsa_bank::domain::{FeatureShape, FitOptions, LinearHead};
 use fsa_bank::features::{
     self, FeaturesError, FeaturesOutcome, FeaturesRequest, Forecast, FrozenModel, HeadSource,
-    MapsKnown,
+    MapsKnown, SampleFigures,
 };
 use fsa_bank::progress::{Interrupt, Progress, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
