@@ -90,11 +90,10 @@ impl<'a> MapReader<'a> {
         let batch = batch.ok_or_else(|| {
             self.file.content("fewer rows than its footer says".into(), "all rows".into())
         })?;
-        let maps = feature_maps(self.batch.insert(batch)).map_err(|found| {
+        feature_maps(self.batch.insert(batch)).map_err(|found| {
             let expected = "the columns of schemas/bank-v2.md".into();
             self.file.content(format!("{found} in row group {}", self.group), expected)
-        });
-        maps
+        })
     }
 }
 
