@@ -99,7 +99,9 @@ impl Victim {
     /// Puts other content in place of a file that is not a shard.
     fn content(&self, name: &str, content: &[u8]) {
         fs::write(self.path(name), content).unwrap();
-        self.manifest(|m| drop(m.files.insert(name.into(), FileEntry::of(content))));
+        self.manifest(|m| {
+            m.files.insert(name.into(), FileEntry::of(content));
+        });
     }
 
     fn classes(&self, edit: impl FnOnce(&mut ParquetFile)) {
@@ -948,7 +950,8 @@ fn a_bank_that_is_taken_apart_and_put_together_is_the_same() {
 #[test]
 fn extreme_banks_end_in_results_or_in_named_errors() {
     type Edit = fn(&mut TrainRow);
-    let cases: [(&str, Edit, fn(&Victim)); 5] = [
+    type Attack = (&'static str, Edit, fn(&Victim));
+    let cases: [Attack; 5] = [
         (
             "the largest numbers",
             |row| {

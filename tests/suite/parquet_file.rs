@@ -255,12 +255,15 @@ pub struct ParquetFile {
     pub footer: Thrift,
 }
 
+/// Ranges of a file, as (start, length) or (start, end).
+type Spans = Vec<(usize, usize)>;
+
 /// A file put together again.
 pub struct Assembled {
     pub bytes: Vec<u8>,
     pub footer_offset: u64,
     /// Rows of each row group, and the ranges of each column that have checksums.
-    groups: Vec<(u64, Vec<Vec<(usize, usize)>>)>,
+    groups: Vec<(u64, Vec<Spans>)>,
 }
 
 const DICTIONARY_PAGE: i64 = 2;
