@@ -60,7 +60,7 @@ pub struct Forecast {
 pub enum MapsKnown {
     /// It is known.
     Known,
-    /// A few images of each tail class have told.
+    /// Some images of each tail class have told: as many as could be looked at in some seconds.
     Sampled,
     /// It is known once a classifier is fitted: these are the rows and bytes with all maps, which the
     /// finished bank will not reach.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::forecast::MapsKnown;
 use super::needed::TailImages;
 use super::outlook::Outlook;
 use super::pass::{Forward, Hooks, Jobs, Wanted};
@@ -125,7 +126,7 @@ impl Making<'_> {
             input: None,
         };
         let classifier = card.weights(head, []).to_bytes();
-        let plan = self.plan_in_force(manifest, head, &mut source, TailImages::All)?;
+        let (plan, _) = self.plan_in_force(manifest, head, &mut source, TailImages::All)?;
         if let Source::Images(network) = &mut source {
             let outlook = Outlook::new(request, self.out, plan.clone(), head)?;
             outlook.require_room(network, *progress, self.interrupt)?;
@@ -221,8 +222,9 @@ impl Making<'_> {
         head: &LinearHead,
         source: &mut Source,
         images: TailImages,
-    ) -> Result<BuildPlan, FeaturesError> {
+    ) -> Result<(BuildPlan, MapsKnown), FeaturesError> {
         let mut plan = build_plan(self.request, manifest);
+        let mut known = MapsKnown::Known;
         if let MapsKept::Needed { .. } = plan.manifest.maps {
             let mut maps = plan.manifest.maps.clone();
             match Build::begun(self.out, &plan, self.request.overwrite)? {
@@ -230,12 +232,12 @@ impl Making<'_> {
                 None => {
                     let Manifest { feature_shape: shape, precision, .. } = plan.manifest;
                     let maker = RowMaker { shape, head, precision, maps: &MapsKept::All };
-                    needed::fill_in(&mut maps, self, &maker, source, images)?;
+                    known = needed::fill_in(&mut maps, self, &maker, source, images)?;
                 }
             }
             plan.manifest.maps = maps;
         }
-        Ok(plan)
+        Ok((plan, known))
     }
 
     /// Runs the network over the images of some shards.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::FeaturesError;
+use super::forecast::MapsKnown;
 use super::making::{Making, Source};
 use super::pass::Jobs;
 use super::rows::RowMaker;
@@ -31,15 +32,16 @@ struct Settings {
 }
 
 /// Which images of the tail are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum TailImages {
     /// All.
     All,
-    /// A few of each class, as many as are done in some seconds: for an estimate.
-    Few,
+    /// As many as are done in so many seconds, of every class alike: for an estimate.
+    ForSecs(f64),
 }
 
-/// Fills in the classes of [`MapsKept::Needed`], for the classifier and the rounding of `maker`.
+/// Fills in the classes of [`MapsKept::Needed`], for the classifier and the rounding of `maker`; how sure
+/// they are.
 ///
 /// # Errors
 /// An image, the network or the bank with the maps fails; an interrupt.
@@ -53,9 +55,9 @@ pub(super) fn fill_in(
     maker: &RowMaker,
     source: &mut Source,
     images: TailImages,
-) -> Result<(), FeaturesError> {
+) -> Result<MapsKnown, FeaturesError> {
     let MapsKept::Needed { head_ratio, num_confusing, generic_classes, classes } = kept else {
-        return Ok(());
+        return Ok(MapsKnown::Known);
     };
     let settings = Settings {
         head_ratio: *head_ratio,
@@ -66,10 +68,14 @@ pub(super) fn fill_in(
     if settings.generic_classes == GenericClasses::Random {
         classes.extend(0..all as u32);
         making.progress.line("generic_classes is random: the maps of all classes are kept");
-        return Ok(());
+        return Ok(MapsKnown::Known);
     }
+    let mut known = MapsKnown::Known;
     let (split, confusing) = match source {
-        Source::Images(network) => of_images(settings, making, maker, network.get()?, images)?,
+        Source::Images(network) => {
+            let backbone = network.get()?;
+            of_images(settings, making, maker, backbone, images, &mut known)?
+        }
         Source::Maps(bank) => of_bank(settings, maker, bank)?,
     };
     let ranked = confusing.iter().flat_map(|of_class| &of_class.ranked).map(|(class, _)| class.0);
@@ -80,7 +86,7 @@ pub(super) fn fill_in(
         split.tail.len(),
     ));
     classes.extend(needed);
-    Ok(())
+    Ok(known)
 }
 
 /// From the images: they are passed through the network.
@@ -90,11 +96,11 @@ fn of_images(
     maker: &RowMaker,
     backbone: &mut dyn Backbone,
     images: TailImages,
+    known: &mut MapsKnown,
 ) -> Result<(HeadTail, Vec<ConfusingClasses>), FeaturesError> {
     let Making { progress, interrupt, .. } = making;
-    /// Of an estimate.
-    const FEW_SECS: f64 = 15.0;
-    const FEW_AT_ONCE: usize = 64;
+    /// Between two looks at the clock.
+    const AT_ONCE: usize = 64;
     let begin = Instant::now();
     let dataset = making.request.dataset;
     let labels = dataset.train.labels();
@@ -113,13 +119,14 @@ fn of_images(
         if samples.is_empty() {
             break split;
         }
-        let (samples, at_once) = match images {
-            TailImages::All => (samples, usize::MAX),
-            TailImages::Few => (few(&samples, labels), FEW_AT_ONCE),
+        let (samples, at_once, most_secs) = match images {
+            TailImages::All => (samples, usize::MAX, f64::INFINITY),
+            TailImages::ForSecs(secs) => (in_turns(&samples, labels), AT_ONCE, secs),
         };
         progress.start("tail images", samples.len() as u64, "image");
         for some in samples.chunks(at_once) {
-            if images == TailImages::Few && begin.elapsed().as_secs_f64() > FEW_SECS {
+            if begin.elapsed().as_secs_f64() > most_secs {
+                *known = MapsKnown::Sampled;
                 break;
             }
             jobs.clean_rows(some, maker, backbone, &mut |asked, rows| {
@@ -144,20 +151,15 @@ fn of_images(
     Ok((split, confusing))
 }
 
-/// A few of each class: first one of every class, then another.
-fn few(samples: &[u32], labels: &[u32]) -> Vec<u32> {
-    const MOST: usize = 8;
+/// One of every class, then another of each, and so on.
+fn in_turns(samples: &[u32], labels: &[u32]) -> Vec<u32> {
     let mut of_class: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for &sample in samples {
         of_class.entry(labels[sample as usize]).or_default().push(sample);
     }
-    let nth = |n: usize| {
-        of_class.values().filter_map(move |samples| {
-            let some = samples.len().min(MOST);
-            (n < some).then(|| samples[n * samples.len() / some])
-        })
-    };
-    (0..MOST).flat_map(nth).collect()
+    let most = of_class.values().map(Vec::len).max().unwrap_or(0);
+    let nth = |n: usize| of_class.values().filter_map(move |samples| samples.get(n).copied());
+    (0..most).flat_map(nth).collect()
 }
 
 /// From a bank that has the maps, and was made with another classifier.
@@ -200,4 +202,16 @@ fn counts(dataset: &Dataset) -> ClassCounts {
         counts.0[labels[image.sample_id] as usize] -= 1;
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_take_turns() {
+        let labels = [0, 2, 2, 2, 1, 1, 0];
+        assert_eq!(in_turns(&[1, 2, 3, 4, 5, 6], &labels), [6, 4, 1, 5, 2, 3]);
+        assert!(in_turns(&[], &labels).is_empty());
+    }
 }

@@ -17,7 +17,7 @@ use super::{
     without_classifier,
 };
 use crate::backbone::Backbone;
-use crate::bank::{BankError, Build, BuildPlan, Manifest, PlannedShard, ShardResult};
+use crate::bank::{BankError, Build, BuildPlan, Manifest, MapsKept, PlannedShard, ShardResult};
 use crate::config::KeepMaps;
 use crate::disk;
 use crate::domain::{ClassCounts, LinearHead};
@@ -60,11 +60,19 @@ pub fn plan(
     let (identity, device) = (&*identity, &*device);
     let making = Making { request, out, partition, identity, device, progress, interrupt };
     let mut source = Source::Images(Network::new(start));
-    let plan = making.plan_in_force(manifest, &head, &mut source, TailImages::Few)?;
+    let images = TailImages::ForSecs(TAIL_SECS);
+    let (plan, mut known) = making.plan_in_force(manifest, &head, &mut source, images)?;
+    if out != request.out && request.loaded.pipeline.features.maps != KeepMaps::All {
+        known = MapsKnown::AtMost;
+    }
     let outlook = Outlook::new(request, out, plan, &head)?;
     let Source::Images(mut network) = source else { unreachable!("it was made above") };
-    outlook.forecast(&mut network, device, progress, interrupt)
+    let forecast = outlook.forecast(&mut network, device, progress, interrupt)?;
+    Ok(Forecast { maps_known: known, ..forecast })
 }
+
+/// Seconds that a plan looks at images of the tail, to find out which maps are kept.
+const TAIL_SECS: f64 = 10.0;
 
 /// A bank before it is made, or what is left of it.
 pub(super) struct Outlook<'a> {
@@ -263,7 +271,6 @@ impl<'a> Outlook<'a> {
         Ok(Forecast {
             device: device.into(),
             bytes: splits.values().map(|split| split.bytes).sum::<u64>() + rest,
-            maps_known: self.maps_known(),
             raw_bytes: RawBytes::of(&self.build.plan, maps),
             splits,
             state: self.build.state(&self.results),
@@ -274,31 +281,21 @@ impl<'a> Outlook<'a> {
         })
     }
 
-    fn maps_known(&self) -> MapsKnown {
-        let kept = self.request.loaded.pipeline.features.maps;
-        match kept {
-            KeepMaps::All => MapsKnown::Known,
-            _ if self.out != self.request.out => MapsKnown::AtMost,
-            KeepMaps::Needed if !Build::folder(self.out).exists() => MapsKnown::Sampled,
-            KeepMaps::Needed | KeepMaps::None => MapsKnown::Known,
-        }
-    }
-
     /// Expected seconds of what is left.
     fn secs(&self, measured: &Measured) -> f64 {
         let once = measured.secs(&self.kinds, self.missing());
         let main = measured.main(&self.kinds);
         let rows: u64 = self.build.shards().iter().map(PlannedShard::len).sum();
-        // The tail's images are passed through the network beforehand.
-        let before = match self.maps_known() {
-            MapsKnown::Sampled => self.tail_images() as f64,
-            MapsKnown::Known | MapsKnown::AtMost => 0.0,
-        };
-        once + before * main.stages.decode.max(main.stages.forward)
-            + if self.twice { main.stages.encode * rows as f64 } else { 0.0 }
+        let again = if self.twice { main.stages.encode * rows as f64 } else { 0.0 };
+        once + self.tail_images() as f64 * main.stages.decode.max(main.stages.forward) + again
     }
 
+    /// Images that are passed through the network beforehand, to find out which maps are kept.
     fn tail_images(&self) -> u64 {
+        let begun = Build::folder(self.out).exists();
+        if begun || !matches!(self.build.plan.manifest.maps, MapsKept::Needed { .. }) {
+            return 0;
+        }
         let dataset = self.request.dataset;
         let counts = ClassCounts::from_labels(dataset.train.labels(), dataset.class_names.len());
         let split = counts.split(self.request.loaded.pipeline.finetune.head_ratio);

@@ -19,7 +19,7 @@ pub fn forecast_text(forecast: &Forecast) -> String {
     match forecast.maps_known {
         MapsKnown::Known => {}
         MapsKnown::Sampled => {
-            line("", "the rows with a map follow from a few images of the tail".into())
+            line("", "the rows with a map follow from some of the tail's images".into())
         }
         MapsKnown::AtMost => line("", "with all maps; the finished bank keeps fewer".into()),
     }
@@ -297,6 +297,22 @@ runs/birds/shards: not begun
         assert!(
             forecast_text(&part).contains("142.8 GiB needed; what is free in runs is unknown\n")
         );
+    }
+
+    #[test]
+    fn how_sure_the_maps_are_is_said() {
+        let mut some = forecast();
+        for (known, part) in [
+            (
+                MapsKnown::Sampled,
+                "  map       2048 x 7 x 7 (K x H x W): K = 2048, L = 49\n            the rows with a map follow",
+            ),
+            (MapsKnown::AtMost, "            with all maps; the finished bank keeps fewer\n  raw "),
+        ] {
+            some.maps_known = known;
+            let text = forecast_text(&some);
+            assert!(text.contains(part), "no `{part}` in {text}");
+        }
     }
 
     #[test]

@@ -256,7 +256,7 @@ fn rows_without_a_map_take_little() {
     let settings = ["features.maps=\"needed\"", "features.views=2", "finetune.num_confusing=1"];
     let case = Case::new(&[150, 80, 20, 10], [64, 8, 8], &settings);
     let plan = case.plan().unwrap();
-    assert_eq!(plan.maps_known, MapsKnown::Sampled);
+    assert_eq!(plan.maps_known, MapsKnown::Known);
     assert!(plan.splits["train"].rows_with_maps < 520, "{:?}", plan.splits);
     let mut case = check(case, 4);
     case.overwrite = true;
