@@ -80,7 +80,7 @@ impl Kind {
     /// whole images and whole pages, where few pages are enough for that.
     fn block_rows(&self, format: &ShardFormat) -> u64 {
         const MOST_PAGES: u64 = 4;
-        const MOST_PAGE_ROWS: u64 = 64;
+        const MOST_PAGE_ROWS: u64 = 128;
         let page = match self.maps {
             true => format.rows_in(format.layout.map_page_bytes).min(MOST_PAGE_ROWS),
             false => 1,
@@ -537,12 +537,12 @@ mod tests {
             let format = ShardFormat { shape, layout: Layout::default(), class_names: vec![] };
             kind(vec![0], views, true).block_rows(&format)
         };
-        // Pages of 1, 16 and 128 rows, of which the last are too many.
+        // Pages of 1, 16, 128 and 4096 rows, of which the last are too many.
         assert_eq!([rows(2048, 7, 1), rows(2048, 7, 4), rows(2048, 7, 10)], [1, 4, 10]);
         assert_eq!(
             [rows(64, 8, 1), rows(64, 8, 4), rows(64, 8, 3), rows(64, 8, 10)],
             [16, 16, 48, 70]
         );
-        assert_eq!(rows(512, 1, 2), 64);
+        assert_eq!([rows(512, 1, 2), rows(16, 1, 1)], [128, 128]);
     }
 }
