@@ -29,6 +29,17 @@ impl ShardEntry {
         split: &str,
         shape: FeatureShape,
     ) -> Result<Self, BankError> {
+        Self::with_sha256(name, file, split, shape, || file_sha256(file).map(|(sha256, _)| sha256))
+    }
+
+    /// The same where the file's sha256 is known otherwise.
+    pub(super) fn with_sha256(
+        name: &str,
+        file: &File,
+        split: &str,
+        shape: FeatureShape,
+        sha256: impl FnOnce() -> io::Result<String> + Send,
+    ) -> Result<Self, BankError> {
         let path = Path::new(name);
         let read = |source| BankError::Read { path: path.into(), source };
         let content = |found| BankError::Content {
@@ -56,8 +67,8 @@ impl ShardEntry {
             };
             footer.groups.par_iter().map(group).collect::<io::Result<Vec<_>>>()
         };
-        let (whole, row_groups) = rayon::join(|| file_sha256(file), checksums);
-        let ((sha256, _), row_groups) = (whole.map_err(read)?, row_groups.map_err(read)?);
+        let (sha256, row_groups) = rayon::join(sha256, checksums);
+        let (sha256, row_groups) = (sha256.map_err(read)?, row_groups.map_err(read)?);
         Ok(Self {
             file: name.into(),
             rows: row_groups.iter().map(|group| group.rows).sum(),

@@ -2,8 +2,13 @@
 //!
 //! Every list of the column has the same length, or is empty, and none is null, so what the Parquet
 //! library works out value by value is known beforehand: the levels of a page follow from which of its
-//! lists are empty. The bytes are those that the library's own writer gives for rows that come a page
-//! at a time, whatever the number of threads and however the rows come.
+//! lists are empty. Before compression a page is what the library's own writer makes of its rows,
+//! whatever the number of threads and however the rows come.
+//!
+//! Values of a map have no repeats that zstd could find, but in each of their four streams of bytes some
+//! occur far more often than others. So the blocks of its frame end where the streams do, each with
+//! frequencies of its own, and its search for repeats, most of its time, is left out. Any zstd decoder
+//! reads such a frame.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,11 +32,11 @@ use zstd::zstd_safe::{
     get_error_name,
 };
 
-/// Share of zeros, in eighths, from which on zstd's search for repeats makes a page smaller: runs of
-/// zeros are then long enough.
+/// Share of zeros, in eighths, from which on the search for repeats makes a page smaller: runs of zeros
+/// are long enough then. Measured on synthetic maps, where the sizes meet at 90 %.
 const SPARSE_EIGHTHS: usize = 7;
-/// Places between those where zstd looks for a repeat in other pages: next to none, as their bytes have
-/// no pattern but how often each occurs.
+/// Bytes from one place where zstd looks for a repeat to the next, in all other pages: it finds a stream
+/// that is all zeros, and little else. Steps of 256 and more give the same size to a hundredth.
 const SEARCH_STEP: u32 = 1024;
 const VALUE_BYTES: usize = size_of::<f32>();
 

@@ -1,7 +1,7 @@
 //! One shard: rows in, a Parquet file and its checksums out.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -159,7 +159,7 @@ pub struct ShardWriter {
     format: Arc<ShardFormat>,
     split: String,
     path: PathBuf,
-    file: SerializedFileWriter<AtomicFile>,
+    file: SerializedFileWriter<HashedFile>,
     columns: ArrowRowGroupWriterFactory,
     /// Of the row group under way, the columns before `feature_map`.
     batches: Vec<RecordBatch>,
@@ -169,6 +169,24 @@ pub struct ShardWriter {
     encoded: Option<EncodedGroup>,
     schema: SchemaRef,
     rows: u64,
+}
+
+/// A file and the sha256 of what was written to it.
+struct HashedFile {
+    file: AtomicFile,
+    sha256: Sha256,
+}
+
+impl Write for HashedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.sha256.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// The column chunks of a row group.
@@ -211,6 +229,7 @@ impl ShardWriter {
         let options = ArrowWriterOptions::new()
             .with_properties(format.properties())
             .with_skip_arrow_metadata(true);
+        let file = HashedFile { file, sha256: Sha256::new() };
         let (file, columns) = ArrowWriter::try_new_with_options(file, schema.clone(), options)
             .and_then(ArrowWriter::into_serialized_writer)
             .map_err(failed(path))?;
@@ -339,16 +358,19 @@ impl ShardWriter {
         if let Some(group) = self.encoded.take() {
             group.write(&mut self.file).map_err(failed(&self.path))?;
         }
-        let mut file = self.file.into_inner().map_err(failed(&self.path))?;
+        let done = self.file.into_inner().map_err(failed(&self.path))?;
+        let HashedFile { mut file, sha256 } = done;
         let written = file.written().map_err(WriteError::at(&self.path))?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let entry = ShardEntry::of(&name, written, &self.split, self.format.shape)?;
+        let sha256 = || Ok(crate::hex(&sha256.finalize()));
+        let entry =
+            ShardEntry::with_sha256(&name, written, &self.split, self.format.shape, sha256)?;
         Ok((file, ShardEntry { items, ..entry }))
     }
 }
 
 impl EncodedGroup {
-    fn write(self, file: &mut SerializedFileWriter<AtomicFile>) -> ParquetResult<()> {
+    fn write(self, file: &mut SerializedFileWriter<HashedFile>) -> ParquetResult<()> {
         let mut group = file.next_row_group()?;
         for chunk in self.columns {
             chunk.append_to_row_group(&mut group)?;

@@ -73,11 +73,13 @@ fn load(bank: &Bank) -> Vec<TrainRow> {
     for request in rows.index.plan(&wanted) {
         let take = |row: usize, values: RowValues<'_>| {
             let map = values.map;
+            // Images of their own, dealt out to the classes: counts follow from their number.
+            let image = loaded.len() as u32;
             let head = RowHead {
-                sample_id: rows.index.sample_ids[row],
-                view: rows.index.views[row],
+                sample_id: image,
+                view: 0,
                 path: String::new(),
-                label: rows.index.labels[row],
+                label: image % bank.class_names.len() as u32,
                 predicted: 0,
                 confidence: 0.0,
                 pooled: rows.pooled_of(row).to_vec(),
@@ -134,9 +136,12 @@ fn write(dir: &Path, bank: &Bank, rows: &[TrainRow], layout: Layout) {
         let mut writer = BankWriter::new(dir, shape, whole, bank.class_names.clone())?;
         writer.append_train(rows, rows.len() as u64)?;
         writer.append_pooled("test", &[rows[0].head.clone()])?;
-        let class = |(name, &n): (&String, &u64)| ClassRow { name: name.clone(), train_images: n };
-        let classes: Vec<ClassRow> =
-            bank.class_names.iter().zip(&bank.class_counts.0).map(class).collect();
+        let count = bank.class_names.len();
+        let class = |(i, name): (usize, &String)| ClassRow {
+            name: name.clone(),
+            train_images: (rows.len() + count - 1 - i) as u64 / count as u64,
+        };
+        let classes: Vec<ClassRow> = bank.class_names.iter().enumerate().map(class).collect();
         let Written { splits, files } = writer.finish(&classes, &bank.head, &Default::default())?;
         let needs = Manifest::needs();
         let manifest =
