@@ -82,23 +82,6 @@ impl AtomicFile {
         Ok(writer.get_ref())
     }
 
-    /// Syncs the content to disk and gives the file its name, unless there is one of that name already;
-    /// whether it did.
-    ///
-    /// # Errors
-    /// The content cannot be written out.
-    pub fn commit_first(mut self) -> Result<bool, WriteError> {
-        let writer = self.writer.take().expect("a file is committed once");
-        let finish = || -> io::Result<bool> {
-            writer.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-            match fs::hard_link(&self.aside, &self.target) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-                linked => linked.map(|()| true),
-            }
-        };
-        finish().map_err(WriteError::at(&self.target))
-    }
-
     /// Syncs the content to disk and renames the file to its name.
     ///
     /// # Errors

@@ -4,7 +4,8 @@
 //! be, `bank/` holds its finished files, `train-00000.json` and the like are the markers of its finished
 //! shards. The plan follows from images and settings alone, so any number of processes can make its
 //! shards at once, each of them again and again: a shard is whole or absent, and always the same. The
-//! commit renames `bank/` to the bank's place, so that no reader sees a part of it.
+//! commit renames `bank/` to the bank's place, so that no reader sees a part of it; [`super::place`] has what
+//! that takes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,20 +17,18 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{self, FileEntry, MANIFEST_FILE, Manifest, ShardEntry, SplitEntry};
-use super::plan::{BuildPlan, Hashes, PlannedShard, SPLITS};
+use super::place::{FILES, PLAN_FILE, Turn, beside, remove_all};
+use super::plan::{BuildPlan, Hashes, PlannedShard};
 use super::shard::{ShardFormat, ShardWriter, file_sha256};
 use super::writer::{ClassRow, classes_table};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
-use crate::atomic_file::{self, AtomicFile, WriteError};
+use crate::atomic_file::{self, WriteError};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{LinearHead, SkippedImage};
 use crate::progress::{Interrupt, Progress};
 use crate::regular_file;
 use crate::weights::Weights;
 
-const PLAN_FILE: &str = "plan.json";
-const FILES: &str = "bank";
-const REPLACED: &str = "replaced";
 /// A larger plan is none.
 const MOST_PLAN_BYTES: u64 = 1 << 24;
 
@@ -109,7 +108,8 @@ impl Build {
     /// `classifier.safetensors`.
     ///
     /// # Errors
-    /// Another bank was begun there, and `overwrite` does not allow to put it aside.
+    /// Another bank was begun there, and `overwrite` does not allow to put it aside; or another process has
+    /// finished the same one meanwhile.
     pub fn begin(
         bank: &Path,
         mut plan: BuildPlan,
@@ -118,17 +118,27 @@ impl Build {
         overwrite: bool,
     ) -> Result<Self, BankError> {
         let dir = Self::folder(bank);
-        let path = dir.join(PLAN_FILE);
+        let turn = loop {
+            let turn = Turn::begin(&dir)?;
+            if !turn.recover(bank)? {
+                break turn;
+            }
+        };
+        if !turn.is_begun() && !overwrite && is_same_bank(bank, &plan.manifest)? {
+            turn.remove(bank)?;
+            return Err(BankError::Finished { dir: bank.into() });
+        }
         atomic_file::create_dir(&dir.join(FILES))?;
-        let text = serde_json::to_string_pretty(&plan).expect("a plan is JSON") + "\n";
-        let mut file = AtomicFile::create(&path)?;
-        io::Write::write_all(&mut file, text.as_bytes()).map_err(WriteError::at(&path))?;
-        // Another process may have begun it a moment ago, and from elsewhere.
-        if !file.commit_first()? {
-            match same_plan(&dir, &plan, overwrite)? {
-                // Whoever makes shards of it keeps the maps of the same classes.
-                Some(there) => plan.manifest.maps = there.manifest.maps,
-                None => atomic_file::write(&path, text.as_bytes())?,
+        let there = match turn.is_begun() {
+            true => same_plan(&dir, &plan, overwrite)?,
+            false => None,
+        };
+        match there {
+            // Whoever makes shards of it keeps the maps of the same classes.
+            Some(there) => plan.manifest.maps = there.manifest.maps,
+            None => {
+                let text = serde_json::to_string_pretty(&plan).expect("a plan is JSON") + "\n";
+                atomic_file::write(&dir.join(PLAN_FILE), text.as_bytes())?;
             }
         }
         let classifier_path = dir.join(FILES).join(CLASSIFIER_FILE);
@@ -136,6 +146,11 @@ impl Build {
             atomic_file::write_in(&dir, &classifier_path, classifier)?;
         }
         Ok(Self::of(bank, dir, plan, class_names))
+    }
+
+    /// Whether a bank was begun there and is not finished.
+    pub fn is_begun(bank: &Path) -> bool {
+        Self::folder(bank).join(PLAN_FILE).exists()
     }
 
     /// The plan of the same bank, where it was begun: it may keep the maps of other classes. `None` where
@@ -176,6 +191,9 @@ impl Build {
     pub fn open(bank: &Path) -> Result<Self, BankError> {
         let dir = Self::folder(bank);
         let none = || BankError::NoBuild { dir: dir.clone() };
+        if Turn::wait(&dir)?.ok_or_else(none)?.recover(bank)? {
+            return Err(none());
+        }
         let plan = read_plan(&dir)?.ok_or_else(none)?;
         let card = ClassifierCard::of(&Weights::load(&dir.join(FILES).join(CLASSIFIER_FILE))?);
         Ok(Self::of(bank, dir, plan, card.class_names))
@@ -334,12 +352,24 @@ impl Build {
     /// since.
     ///
     /// # Errors
-    /// Shards are missing; another bank is in its place and `overwrite` does not allow to replace it.
+    /// Shards are missing; another bank is in its place and `overwrite` does not allow to replace it; another
+    /// process has ended it, or put it aside, meanwhile.
     pub fn commit(
         self,
-        results: Vec<Option<ShardResult>>,
+        mut results: Vec<Option<ShardResult>>,
         overwrite: bool,
     ) -> Result<Committed, BankError> {
+        let none = || BankError::NoBuild { dir: self.dir.clone() };
+        let turn = Turn::wait(&self.dir)?.ok_or_else(none)?;
+        if turn.recover(&self.bank)? || !turn.is_begun() {
+            return Err(none());
+        }
+        same_plan(&self.dir, &self.plan, false)?;
+        for (shard, result) in self.shards.iter().zip(&mut results) {
+            if *result != self.done(shard, false)? {
+                *result = None;
+            }
+        }
         let state = self.state(&results);
         if state.shards_done < state.shards {
             let missing = |(shard, result): (&PlannedShard, &Option<ShardResult>)| {
@@ -375,7 +405,7 @@ impl Build {
             return Err(BankError::EmptyClass { dir: self.dir, class });
         }
         let manifest = self.write_rest(splits, &counts)?;
-        self.take_place()?;
+        turn.take_place(&self.bank)?;
         let top1 = right.into_iter().map(|(split, right)| {
             let all = manifest.splits[&split].images.max(1);
             (split, 100.0 * right as f64 / all as f64)
@@ -398,11 +428,7 @@ impl Build {
         }
         let shape = self.plan.manifest.feature_shape;
         let head = weights.linear_head(counts.len(), shape.channels, &path)?;
-        let class =
-            |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
-        let classes: Vec<ClassRow> =
-            self.format.class_names.iter().zip(counts).map(class).collect();
-        let table = classes_table(&self.format, &classes, &head)?;
+        let table = self.classes_table(counts, &head)?;
         atomic_file::write_in(&self.dir, &files_dir.join(CLASSES_FILE), &table)?;
         let classifier =
             fs::read(&path).map_err(|source| BankError::Read { path: path.clone(), source })?;
@@ -488,82 +514,21 @@ impl Build {
         }
     }
 
-    /// Renames the finished folder to the bank's place, and removes what was there and what is left.
-    fn take_place(&self) -> Result<(), WriteError> {
-        let at = WriteError::at(&self.bank);
-        let files = self.dir.join(FILES);
-        if self.bank.exists() {
-            let exchange = rustix::fs::RenameFlags::EXCHANGE;
-            let here = rustix::fs::CWD;
-            let mut replaced = files.clone();
-            if rustix::fs::renameat_with(here, &files, here, &self.bank, exchange).is_err() {
-                // Not on every file system.
-                replaced = self.dir.join(REPLACED);
-                fs::rename(&self.bank, &replaced).map_err(&at)?;
-                fs::rename(&files, &self.bank).map_err(&at)?;
-            }
-            keep_foreign(&replaced, &self.bank).map_err(&at)?;
-        } else {
-            fs::rename(&files, &self.bank).map_err(&at)?;
-        }
-        let parent = self.bank.parent().filter(|p| !p.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(&at)?;
-        remove_all(&self.dir)
-    }
-
-    /// Removes what a commit of `bank` left because it was killed before its end. What cannot be removed
-    /// now, such as while another process ends the same bank, stays for the next run.
-    pub fn tidy(bank: &Path, manifest: &Manifest) {
-        let dir = Self::folder(bank);
-        // Without a plan it is the rest of a removal.
-        let plan = read_plan(&dir).ok().flatten();
-        if plan.is_some_and(|plan| plan.manifest.difference(manifest).is_some()) {
-            return;
-        }
-        let replaced = [FILES, REPLACED].map(|name| dir.join(name));
-        let kept = |replaced: &PathBuf| !replaced.is_dir() || keep_foreign(replaced, bank).is_ok();
-        if replaced.iter().all(kept) {
-            let _ = remove_all(&dir);
-        }
+    /// Removes what a commit of `bank`, which is there, left because it was killed before its end. What cannot
+    /// be removed now stays for the next run.
+    pub fn tidy(bank: &Path) {
+        let tidied = || {
+            let Some(turn) = Turn::wait(&Self::folder(bank))? else { return Ok(()) };
+            if turn.recover(bank)? || turn.is_begun() { Ok(()) } else { turn.remove(bank) }
+        };
+        let _: Result<(), WriteError> = tidied();
     }
 }
 
-/// The folder beside a bank whose name is the bank's and `suffix`.
-fn beside(bank: &Path, suffix: &str) -> PathBuf {
-    let mut name = bank.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    bank.with_file_name(name)
-}
-
-/// Removes a folder that other processes may be removing, or still writing to, as well.
-fn remove_all(dir: &Path) -> Result<(), WriteError> {
-    const TRIES: usize = 100;
-    for attempt in 1.. {
-        match fs::remove_dir_all(dir) {
-            Ok(()) => return Ok(()),
-            Err(_) if !dir.exists() => return Ok(()),
-            Err(e) if attempt == TRIES => return Err(WriteError::at(dir)(e)),
-            Err(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// Moves what no bank writes from the folder of a replaced bank to that of the new one.
-fn keep_foreign(replaced: &Path, bank: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(replaced)? {
-        let name = entry?.file_name();
-        let text = name.to_string_lossy();
-        let shard = SPLITS.iter().any(|split| text.starts_with(&format!("{split}-")))
-            && text.ends_with(".parquet");
-        let ours = shard
-            || [MANIFEST_FILE, CLASSES_FILE, CLASSIFIER_FILE].contains(&text.as_ref())
-            || (text.starts_with('.') && text.ends_with(".tmp"));
-        if !ours {
-            fs::rename(replaced.join(&name), bank.join(&name))?;
-        }
-    }
-    Ok(())
+/// Whether the bank that `manifest` describes is in its place.
+fn is_same_bank(bank: &Path, manifest: &Manifest) -> Result<bool, BankError> {
+    let there = bank.join(MANIFEST_FILE).exists();
+    Ok(there && Manifest::load(bank)?.0.difference(manifest).is_none())
 }
 
 /// The plan in `dir`, if it is the same; `None` where `overwrite` allows to put another aside.

@@ -18,6 +18,7 @@ mod map_pages;
 mod map_reader;
 mod maps;
 mod pages;
+mod place;
 mod plan;
 mod reader;
 mod schema;
@@ -186,6 +187,12 @@ pub enum BankError {
     /// No bank was begun.
     #[error("{}: not there, or without a plan.json that reads; nothing is waiting to be committed\n  Make the shards with `fsa-bank features`; a bank that is whole needs no commit.", dir.display())]
     NoBuild {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A bank that another process finished while this one was about to begin it.
+    #[error("{}: another process has just finished this bank\n  Run the command again: it finds what is there.", dir.display())]
+    Finished {
         /// The folder.
         dir: PathBuf,
     },

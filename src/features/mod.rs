@@ -368,20 +368,29 @@ pub fn commit(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<FeaturesOutcome, FeaturesError> {
-    if !Build::folder(bank).exists() && bank.join(MANIFEST_FILE).exists() {
-        let (manifest, _) = Manifest::load(bank)?;
-        return Ok(outcome(bank, &manifest, true));
+    let made = || {
+        let build = Build::open(bank)?;
+        let mut results = vec![None; build.shards().len()];
+        build.check(&mut results, false, progress, interrupt)?;
+        if interrupt.requested() {
+            return Err(FeaturesError::InterruptedCheck);
+        }
+        Ok(build.commit(results, overwrite)?)
+    };
+    match made() {
+        Ok(committed) => {
+            let skipped = crate::dataset::save_skipped(&committed.skipped, &skipped_file(bank))?;
+            let done = outcome(bank, &committed.manifest, false);
+            Ok(FeaturesOutcome { top1: committed.top1, skipped, ..done })
+        }
+        // Committed before, or by another process meanwhile.
+        Err(_) if !Build::is_begun(bank) && bank.join(MANIFEST_FILE).exists() => {
+            let (manifest, _) = Manifest::load(bank)?;
+            Build::tidy(bank);
+            Ok(outcome(bank, &manifest, true))
+        }
+        Err(e) => Err(e),
     }
-    let build = Build::open(bank)?;
-    let mut results = vec![None; build.shards().len()];
-    build.check(&mut results, false, progress, interrupt)?;
-    if interrupt.requested() {
-        return Err(FeaturesError::InterruptedCheck);
-    }
-    let committed = build.commit(results, overwrite)?;
-    let skipped = crate::dataset::save_skipped(&committed.skipped, &skipped_file(bank))?;
-    let done = outcome(bank, &committed.manifest, false);
-    Ok(FeaturesOutcome { top1: committed.top1, skipped, ..done })
 }
 
 /// Name of the list of images that have no rows, beside the bank.
@@ -489,7 +498,7 @@ fn existing(
     wanted: &Manifest,
 ) -> Result<Option<FeaturesOutcome>, FeaturesError> {
     let Some(found) = same(out, overwrite, wanted)? else { return Ok(None) };
-    Build::tidy(out, wanted);
+    Build::tidy(out);
     Ok(Some(outcome(out, &found, true)))
 }
 
