@@ -43,10 +43,13 @@ fn seed_bank() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/banks/v1")
 }
 
-/// Everything that Phase-II reads, and what `verify` looks at besides.
-pub fn read_all(dir: &Path) {
-    let _ = read(dir);
-    let _ = verify::run(dir, &VerifyOptions::default(), &Silent, &Interrupt::default());
+/// Everything that Phase-II reads, or all that `verify` looks at.
+pub fn look_at(dir: &Path, verifying: bool) {
+    if verifying {
+        let _ = verify::run(dir, &VerifyOptions::default(), &Silent, &Interrupt::default());
+    } else {
+        let _ = read(dir);
+    }
 }
 
 fn read(dir: &Path) -> Result<(), BankError> {
