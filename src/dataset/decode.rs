@@ -16,7 +16,7 @@ use crate::config::{DatasetConfig, Interpolation};
 /// Images of more pixels are refused before memory is taken for them; PIL refuses the same ones.
 const MOST_PIXELS: u64 = 178_956_970;
 /// Bytes that decoders may take besides: as many pixels of the widest kind, 16-bit RGBA.
-const MOST_BYTES: u64 = 8 * MOST_PIXELS;
+pub(super) const MOST_BYTES: u64 = 8 * MOST_PIXELS;
 
 /// Which part of an image becomes the network's input, and how it is scaled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,7 +37,7 @@ impl Framing {
 
 /// Decodes a file: see [`bytes`].
 pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetError> {
-    bytes(&super::read_file(path)?, path, framing)
+    bytes(&super::read_image(path)?, path, framing)
 }
 
 /// Width and height of an image as it is stored, from its header alone.

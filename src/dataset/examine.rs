@@ -83,7 +83,7 @@ impl Gallery {
             Pixels::Decoded(_) => Ok(Sha256::digest(split.image(at)?).into()),
             Pixels::Files { root, .. } => {
                 let path = root.join(&split.paths[at]);
-                digest_of_encoded(&super::read_file(&path)?, &path)
+                digest_of_encoded(&super::read_image(&path)?, &path)
             }
             Pixels::Encoded { origin, images, .. } => {
                 digest_of_encoded(&images[at], &origin.join(&split.paths[at]))

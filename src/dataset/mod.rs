@@ -28,6 +28,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::{ClassCounts, FeatureShape};
+use crate::regular_file;
 
 use decode::Framing;
 pub use error::DatasetError;
@@ -273,5 +274,15 @@ struct Parts {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, DatasetError> {
-    std::fs::read(path).map_err(|source| DatasetError::Read { path: path.into(), source })
+    read_at_most(path, u64::MAX)
+}
+
+/// An encoded image, which is no larger than the largest one decoded.
+fn read_image(path: &Path) -> Result<Vec<u8>, DatasetError> {
+    read_at_most(path, decode::MOST_BYTES)
+}
+
+fn read_at_most(path: &Path, bytes: u64) -> Result<Vec<u8>, DatasetError> {
+    regular_file::read(path, bytes)
+        .map_err(|source| DatasetError::Read { path: path.into(), source })
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::decode::{self, Framing};
 use super::random_crop::RandomRectangle;
-use super::{DatasetError, read_file};
+use super::{DatasetError, read_image};
 use crate::config::Interpolation;
 
 /// Images of one split: square 8-bit RGB, in rows of pixels (H, W, 3).
@@ -139,7 +139,7 @@ impl Split {
             Pixels::Decoded(_) => Ok([self.size as u32; 2]),
             Pixels::Files { root, .. } => {
                 let path = root.join(&self.paths[i]);
-                decode::stored_size(&read_file(&path)?, &path)
+                decode::stored_size(&read_image(&path)?, &path)
             }
             Pixels::Encoded { origin, images, .. } => {
                 decode::stored_size(&images[i], &origin.join(&self.paths[i]))
@@ -158,7 +158,7 @@ impl Split {
         match &self.pixels {
             Pixels::Files { root, framing, .. } => {
                 let path = root.join(&self.paths[i]);
-                return decode::part(&read_file(&path)?, &path, *framing, of);
+                return decode::part(&read_image(&path)?, &path, *framing, of);
             }
             Pixels::Encoded { origin, images, framing, .. } => {
                 return decode::part(&images[i], &origin.join(&self.paths[i]), *framing, of);

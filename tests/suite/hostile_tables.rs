@@ -153,3 +153,31 @@ fn one_name_for_millions_of_rows_is_no_list() {
     let message = message(&list);
     assert!(message.contains("rows of more bytes than the file can hold"), "{message}");
 }
+
+/// A data set may be of links, pipes and files that take no space on disk.
+#[test]
+fn images_that_are_no_regular_files_are_left_out_or_named() {
+    let dir = tempfile::tempdir().unwrap();
+    crate::fixtures::image_folder(&dir.path().join("images"), &[5, 5, 5]);
+    let of = |name: &str| dir.path().join("images/train/colour-1").join(name);
+    let pipeline = dir.path().join("p.toml");
+    fs::write(&pipeline, "[dataset]\nkind = \"folder\"\npath = \"images\"\n").unwrap();
+    let put: [(&str, fn(&Path)); 3] = [
+        ("pipe.png", |path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success())),
+        ("device.png", |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap()),
+        ("sparse.png", |path| fs::File::create(path).unwrap().set_len(100 << 30).unwrap()),
+    ];
+    for (name, put) in put {
+        put(&of(name));
+        let limited = format!("ulimit -v {KIB}; ulimit -t {SECS}; exec \"$0\" \"$@\"");
+        let pipeline = pipeline.to_str().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", &limited, PROGRAM, "-q", "dataset", "check", pipeline])
+            .output()
+            .unwrap();
+        let message = [text(&output.stdout), text(&output.stderr)].concat();
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{name}: {message}");
+        assert!(message.contains(name), "{name}: {message}");
+        fs::remove_file(of(name)).unwrap();
+    }
+}
