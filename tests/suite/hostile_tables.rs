@@ -162,7 +162,8 @@ fn images_that_are_no_regular_files_are_left_out_or_named() {
     let of = |name: &str| dir.path().join("images/train/colour-1").join(name);
     let pipeline = dir.path().join("p.toml");
     fs::write(&pipeline, "[dataset]\nkind = \"folder\"\npath = \"images\"\n").unwrap();
-    let put: [(&str, fn(&Path)); 3] = [
+    type Put = (&'static str, fn(&Path));
+    let put: [Put; 3] = [
         ("pipe.png", |path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success())),
         ("device.png", |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap()),
         ("sparse.png", |path| fs::File::create(path).unwrap().set_len(100 << 30).unwrap()),
