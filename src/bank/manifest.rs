@@ -389,6 +389,15 @@ impl Manifest {
         of_shard.or_else(|| self.files.get(file).map(|f| (f.bytes, f.xxh3.to_string())))
     }
 
+    /// Views an image, in words.
+    pub fn views_text(&self) -> String {
+        let count = self.views.count;
+        match self.maps.least_views(count) {
+            other if other < count => format!("{count} views (other classes {other})"),
+            _ => format!("{count} views"),
+        }
+    }
+
     /// Bytes of all files but the manifest.
     pub fn total_bytes(&self) -> u64 {
         let shards = self.splits.values().flat_map(|s| &s.shards).map(|s| s.bytes);

@@ -373,6 +373,9 @@ pub struct FeaturesConfig {
     pub precision: Precision,
     /// Which training rows keep their maps.
     pub maps: KeepMaps,
+    /// With `maps = "needed"`, rows an image of the classes whose maps are not kept, the clean view first;
+    /// 0 for as many as `views`.
+    pub other_views: usize,
     /// Images a forward pass.
     pub batch_size: usize,
     /// Number type of the convolutions.
@@ -397,6 +400,7 @@ impl Default for FeaturesConfig {
             views: 1,
             precision: Precision::F16,
             maps: KeepMaps::All,
+            other_views: 0,
             batch_size: 128,
             arithmetic: Arithmetic::F32,
             compression_level: 1,

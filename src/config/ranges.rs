@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{
-    ConfigError, DatasetConfig, FeaturesConfig, FinetuneConfig, NetworkConfig, Pipeline, Schedule,
-    Selection, Stem, TrainConfig,
+    ConfigError, DatasetConfig, FeaturesConfig, FinetuneConfig, KeepMaps, NetworkConfig, Pipeline,
+    Schedule, Selection, Stem, TrainConfig,
 };
 
 /// Checks every section.
@@ -221,6 +221,18 @@ fn features_ranges(file: &Path, f: &FeaturesConfig) -> Result<(), ConfigError> {
         file,
         &[
             (!(1..=1024).contains(&f.views), "features.views", f.views.to_string(), "1 to 1024"),
+            (
+                f.other_views > f.views,
+                "features.other_views",
+                f.other_views.to_string(),
+                "at most features.views",
+            ),
+            (
+                f.other_views > 0 && f.maps != KeepMaps::Needed,
+                "features.other_views",
+                f.other_views.to_string(),
+                "0, as features.maps is not \"needed\"",
+            ),
             (
                 !(1..=65_536).contains(&f.batch_size),
                 "features.batch_size",

@@ -72,9 +72,9 @@ pub enum MapsKnown {
 pub struct SplitForecast {
     /// Images.
     pub images: u64,
-    /// Rows an image.
+    /// Rows an image, of the classes that have most.
     pub views: u64,
-    /// Images times views; those of images that cannot be decoded will be missing.
+    /// Rows; those of images that cannot be decoded will be missing.
     pub rows: u64,
     /// Rows that have a map.
     pub rows_with_maps: u64,
@@ -152,11 +152,26 @@ pub(super) fn rows_with_maps(kinds: &[Kind], split: &str) -> u64 {
     kinds.iter().filter(|kind| kind.split == split && kind.maps).map(Kind::rows).sum()
 }
 
+/// Rows of a split.
+pub(super) fn rows_of(kinds: &[Kind], split: &str) -> u64 {
+    kinds.iter().filter(|kind| kind.split == split).map(Kind::rows).sum()
+}
+
+/// (sample, view) pairs an image of a split.
+pub(super) fn views(manifest: &Manifest, split: &str) -> u64 {
+    if split == "train" { manifest.views.count as u64 } else { 1 }
+}
+
 /// Ways to a smaller bank.
 fn smaller(request: &FeaturesRequest) -> Vec<String> {
-    let FeaturesConfig { views, maps, precision, .. } = request.loaded.pipeline.features;
+    let FeaturesConfig { views, other_views, maps, precision, .. } =
+        request.loaded.pipeline.features;
     let ways = [
         (maps == KeepMaps::All, "--maps needed".to_string()),
+        (
+            maps == KeepMaps::Needed && views > 1 && other_views == 0,
+            "fewer views of classes without maps (features.other_views)".into(),
+        ),
         (views > 1, format!("fewer views (features.views is {views})")),
         (precision == Precision::F32, "features.precision = \"f16\"".to_string()),
     ];
@@ -166,11 +181,12 @@ fn smaller(request: &FeaturesRequest) -> Vec<String> {
 /// Room for a bank made from the maps of another one.
 pub(super) fn another(request: &FeaturesRequest, maps: &Manifest) -> DiskForecast {
     let plan = build_plan(request, maps.clone());
+    let training = plan.items["train"];
     let needed = match request.loaded.pipeline.features.maps {
         // Without a classifier the activation maps are 0, and take nothing.
-        KeepMaps::All => maps.total_bytes() + RawBytes::of(&plan, 0).cams,
+        KeepMaps::All => maps.total_bytes() + RawBytes::of(&plan, training, 0).cams,
         // At least: which maps are kept is known once there is a classifier.
-        KeepMaps::Needed | KeepMaps::None => RawBytes::without_maps(&plan),
+        KeepMaps::Needed | KeepMaps::None => RawBytes::without_maps(request, &plan),
     };
     let needed = needed.saturating_sub(disk::bytes_below(&Build::folder(request.out)));
     DiskForecast::of(request, &Build::folder(request.out), needed)
@@ -213,26 +229,30 @@ impl std::fmt::Display for DiskForecast {
 }
 
 impl RawBytes {
-    /// Of a bank that keeps `maps` maps.
-    pub(super) fn of(plan: &BuildPlan, maps: u64) -> Self {
+    /// Of a bank of `training` training rows that keeps `maps` maps.
+    pub(super) fn of(plan: &BuildPlan, training: u64, maps: u64) -> Self {
         let shape = plan.manifest.feature_shape;
         let (values, locations) = (shape.values() as u64, shape.locations() as u64);
         let stored = match plan.manifest.precision {
             Precision::F32 => 4,
             Precision::F16 | Precision::Bf16 => 2,
         };
-        let training = plan.items.get("train").copied().unwrap_or(0);
+        let others = plan.items.iter().filter(|(split, _)| *split != "train");
+        let rows = training + others.map(|(_, rows)| rows).sum::<u64>();
         Self {
             maps_f32: 4 * values * maps,
             maps: stored * values * maps,
-            pooled: 4 * shape.channels as u64 * plan.items.values().sum::<u64>(),
+            pooled: 4 * shape.channels as u64 * rows,
             cams: training * (4 * locations + locations.div_ceil(8)),
         }
     }
 
-    /// Of a bank without maps.
-    pub(super) fn without_maps(plan: &BuildPlan) -> u64 {
-        let Self { pooled, cams, .. } = Self::of(plan, 0);
+    /// Of a bank without maps, whatever its classes, at least.
+    pub(super) fn without_maps(request: &FeaturesRequest, plan: &BuildPlan) -> u64 {
+        let FeaturesConfig { views, other_views, .. } = request.loaded.pipeline.features;
+        let views = if other_views > 0 { other_views } else { views };
+        let training = (request.dataset.train.len() * views) as u64;
+        let Self { pooled, cams, .. } = Self::of(plan, training, 0);
         pooled + cams
     }
 }
@@ -250,7 +270,7 @@ impl Forecast {
             locations: manifest.feature_shape.locations(),
             precision: manifest.precision,
             compression_level: request.loaded.pipeline.features.compression_level,
-            raw_bytes: RawBytes::of(&plan, 0),
+            raw_bytes: RawBytes::of(&plan, plan.items["train"], 0),
             maps_known: MapsKnown::Known,
             bytes: 0,
             state: BuildState { shards_done: 0, shards: 0, rows_done: 0, rows: 0 },
@@ -269,7 +289,7 @@ impl Forecast {
         let split = |(name, entry): (&String, &SplitEntry)| {
             let split = SplitForecast {
                 images: entry.images,
-                views: if name == "train" { bank.views.count as u64 } else { 1 },
+                views: views(bank, name),
                 rows: entry.rows,
                 rows_with_maps: rows_with_maps(&kinds, name),
                 shards: entry.shards.len(),
@@ -283,7 +303,11 @@ impl Forecast {
         Self {
             already_done: true,
             bytes: bank.total_bytes(),
-            raw_bytes: RawBytes::of(&plan, rows_with_maps(&kinds, "train")),
+            raw_bytes: RawBytes::of(
+                &plan,
+                rows_of(&kinds, "train"),
+                rows_with_maps(&kinds, "train"),
+            ),
             splits,
             state: BuildState { shards_done: shards, shards, rows_done: rows, rows },
             ..Self::of_settings(request, bank)

@@ -250,20 +250,20 @@ impl Making<'_> {
         made: &mut Made,
     ) -> Result<Vec<(usize, ShardResult)>, FeaturesError> {
         let Self { request, progress, interrupt, .. } = self;
-        let total: u64 = todo.iter().map(|shard| shard.len()).sum();
+        let jobs = Jobs::new(request);
+        let total = jobs.count(build, todo);
         progress.line(&format!(
-            "{} images x {} views of {} training, {} test, on {}",
+            "{} images x {} of {} training, {} test, on {}",
             request.dataset.train.len(),
-            request.loaded.pipeline.features.views,
+            build.plan.manifest.views_text(),
             request.loaded.name,
             request.dataset.test.len(),
             self.device,
         ));
-        let jobs = Jobs::new(request);
         // Half before the pass and half after it, for a machine's pace changes.
         let mut forward = Forward::default();
         if request.measure_forward {
-            forward.time(&jobs, todo, backbone, *progress)?;
+            forward.time(&jobs, build, todo, backbone, *progress)?;
         }
         let begin = Instant::now();
         progress.start("feature maps", total, "row");
@@ -290,7 +290,7 @@ impl Making<'_> {
         progress.finish();
         made.secs = begin.elapsed().as_secs_f64();
         if request.measure_forward && !interrupt.requested() {
-            forward.time(&jobs, todo, backbone, *progress)?;
+            forward.time(&jobs, build, todo, backbone, *progress)?;
         }
         made.forward_images_per_sec = forward.images_per_sec();
         Ok(finished)

@@ -478,6 +478,7 @@ fn describe(
                 head_ratio: pipeline.finetune.head_ratio,
                 num_confusing: pipeline.finetune.num_confusing,
                 generic_classes: pipeline.finetune.generic_classes,
+                other_views: pipeline.features.other_views,
                 // Known once the tail's images were looked at.
                 classes: vec![],
             },

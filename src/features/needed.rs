@@ -56,7 +56,7 @@ pub(super) fn fill_in(
     source: &mut Source,
     images: TailImages,
 ) -> Result<MapsKnown, FeaturesError> {
-    let MapsKept::Needed { head_ratio, num_confusing, generic_classes, classes } = kept else {
+    let MapsKept::Needed { head_ratio, num_confusing, generic_classes, classes, .. } = kept else {
         return Ok(MapsKnown::Known);
     };
     let settings = Settings {

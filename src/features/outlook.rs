@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 
 use super::forecast::{
-    DiskForecast, Forecast, MapsKnown, RawBytes, SampleFigures, SplitForecast, ToDo, rows_with_maps,
+    DiskForecast, Forecast, MapsKnown, RawBytes, SampleFigures, SplitForecast, ToDo, rows_of,
+    rows_with_maps, views,
 };
 use super::making::{Making, Network, Source};
 use super::needed::TailImages;
@@ -156,7 +157,9 @@ impl<'a> Outlook<'a> {
             let again = match self.request.loaded.pipeline.features.maps {
                 KeepMaps::All => with_checksums(&all) as u64,
                 // At least: which maps are kept is known once there is a classifier.
-                KeepMaps::Needed | KeepMaps::None => RawBytes::without_maps(&self.build.plan),
+                KeepMaps::Needed | KeepMaps::None => {
+                    RawBytes::without_maps(self.request, &self.build.plan)
+                }
             };
             let again = again + self.rest_bytes();
             needed += again.saturating_sub(disk::bytes_below(&Build::folder(self.request.out)));
@@ -240,14 +243,14 @@ impl<'a> Outlook<'a> {
                 shards.iter().filter(|shard| done(shard).is_none()).copied().collect();
             shards.iter().filter_map(done).map(|r| r.shard.bytes).sum::<u64>() + expected(&left)
         };
-        let split = |(name, &rows): (&String, &u64)| {
+        let split = |(name, &pairs): (&String, &u64)| {
             let shards = self.build.shards().iter();
             let shards: Vec<&PlannedShard> = shards.filter(|shard| shard.split == name).collect();
-            let views = self.kinds.iter().find(|kind| kind.split == name).map_or(1, |k| k.views);
+            let views = views(&self.build.plan.manifest, name);
             let split = SplitForecast {
-                images: rows / views,
+                images: pairs / views,
                 views,
-                rows,
+                rows: rows_of(&self.kinds, name),
                 rows_with_maps: rows_with_maps(&self.kinds, name),
                 shards: shards.len(),
                 bytes: bytes(&shards),
@@ -263,7 +266,7 @@ impl<'a> Outlook<'a> {
         };
         let to_do = ToDo {
             shards: missing.len(),
-            rows: missing.iter().map(|shard| shard.len()).sum(),
+            rows: self.rows_in(&missing),
             bytes: expected(&missing),
             secs: measured.as_ref().map(|measured| self.secs(measured)),
             fitting: self.twice,
@@ -271,7 +274,7 @@ impl<'a> Outlook<'a> {
         Ok(Forecast {
             device: device.into(),
             bytes: splits.values().map(|split| split.bytes).sum::<u64>() + rest,
-            raw_bytes: RawBytes::of(&self.build.plan, maps),
+            raw_bytes: RawBytes::of(&self.build.plan, rows_of(&self.kinds, "train"), maps),
             splits,
             state: self.build.state(&self.results),
             to_do,
@@ -281,11 +284,16 @@ impl<'a> Outlook<'a> {
         })
     }
 
+    fn rows_in(&self, shards: &[&PlannedShard]) -> u64 {
+        let of = |shard: &&PlannedShard| self.kinds.iter().map(|k| k.rows_in(shard)).sum::<u64>();
+        shards.iter().map(of).sum()
+    }
+
     /// Expected seconds of what is left.
     fn secs(&self, measured: &Measured) -> f64 {
         let once = measured.secs(&self.kinds, self.missing());
         let main = measured.main(&self.kinds);
-        let rows: u64 = self.build.shards().iter().map(PlannedShard::len).sum();
+        let rows: u64 = self.kinds.iter().map(Kind::rows).sum();
         let again = if self.twice { main.stages.encode * rows as f64 } else { 0.0 };
         once + self.tail_images() as f64 * main.stages.decode.max(main.stages.forward) + again
     }

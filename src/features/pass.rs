@@ -7,7 +7,9 @@ use super::FeaturesError;
 use super::FeaturesRequest;
 use super::rows::RowMaker;
 use crate::backbone::Backbone;
-use crate::bank::{BankError, Build, PlannedShard, RowHead, ShardResult, ShardWriter, TrainRow};
+use crate::bank::{
+    BankError, Build, MapsKept, PlannedShard, RowHead, ShardResult, ShardWriter, TrainRow,
+};
 use crate::dataset::{Augmentation, DatasetError, Loader, Split, Transform};
 use crate::domain::SkippedImage;
 use crate::progress::Progress;
@@ -101,10 +103,14 @@ pub(super) struct Jobs<'a> {
 const QUEUED_BATCHES: usize = 2;
 
 impl Job<'_> {
-    /// (sample, view) pairs of a shard.
-    fn items(&self, shard: &PlannedShard) -> Vec<(u32, u32)> {
+    /// (sample, view) pairs of a shard that have a row.
+    fn items(&self, shard: &PlannedShard, kept: &MapsKept) -> Vec<(u32, u32)> {
         let pair = |item: u64| ((item / self.views) as u32, (item % self.views) as u32);
-        (shard.items[0]..shard.items[1]).map(pair).collect()
+        let labels = self.loader.split().labels();
+        let has_row = |&(sample, view): &(u32, u32)| {
+            (view as usize) < kept.views_of(labels[sample as usize], self.views as usize)
+        };
+        (shard.items[0]..shard.items[1]).map(pair).filter(has_row).collect()
     }
 
     /// Decoded, transformed and normalised images: (n, 3, side, side).
@@ -168,6 +174,12 @@ impl<'a> Jobs<'a> {
 
     fn of(&self, shard: &PlannedShard) -> &Job<'a> {
         self.jobs.iter().find(|job| job.name == shard.split).expect("shards are of its splits")
+    }
+
+    /// Rows of some shards, those of images that cannot be decoded included.
+    pub(super) fn count(&self, build: &Build, shards: &[&PlannedShard]) -> u64 {
+        let maps = &build.plan.manifest.maps;
+        shards.iter().map(|shard| self.of(shard).items(shard, maps).len() as u64).sum()
     }
 
     pub(super) fn batch_size(&self) -> usize {
@@ -255,7 +267,10 @@ impl<'a> Jobs<'a> {
                     Wanted::No => continue,
                     Wanted::Stop => break,
                 }
-                let items = self.of(shard).items(shard);
+                let items = self.of(shard).items(shard, &build.plan.manifest.maps);
+                if items.is_empty() && !make(shard, &[], true) {
+                    return Ok(());
+                }
                 let mut left = items.len();
                 for some in items.chunks(self.batch_size()) {
                     left -= some.len();
@@ -369,16 +384,15 @@ impl Forward {
     pub(super) fn time(
         &mut self,
         jobs: &Jobs,
+        build: &Build,
         shards: &[&PlannedShard],
         backbone: &mut dyn Backbone,
         progress: &dyn Progress,
     ) -> Result<(), FeaturesError> {
         const READY_BATCHES: usize = 4;
-        let half = |shard: &PlannedShard| (shard.len() as usize).div_ceil(2);
-        let total = shards.iter().map(|shard| half(shard)).sum::<usize>();
-        progress.start("bare forward pass", total as u64, "row");
+        progress.start("bare forward pass", jobs.count(build, shards).div_ceil(2), "row");
         for shard in shards {
-            let items = jobs.of(shard).items(shard);
+            let items = jobs.of(shard).items(shard, &build.plan.manifest.maps);
             let mut ready: Vec<Part> = items
                 .chunks(jobs.batch_size())
                 .take(READY_BATCHES)
@@ -387,7 +401,7 @@ impl Forward {
             ready.retain(|part| !part.items.is_empty());
             let Some(first) = ready.first() else { continue };
             backbone.feature_maps(&first.values, first.items.len())?;
-            let mut rest = half(shard);
+            let mut rest = items.len().div_ceil(2);
             for Part { items, values, .. } in ready.iter().cycle() {
                 if rest == 0 {
                     break;

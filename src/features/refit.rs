@@ -8,8 +8,8 @@ use super::making::Making;
 use super::pass::{Jobs, OpenShard, row_head};
 use super::rows::RowMaker;
 use crate::bank::{
-    Bank, BankError, Build, Column, PlannedShard, RowHead, RowIndex, RowReader, RowRequest,
-    ShardResult, SplitName, TrainRow,
+    Bank, BankError, Build, Column, MapsKept, PlannedShard, RowHead, RowIndex, RowReader,
+    RowRequest, ShardResult, SplitName, TrainRow,
 };
 use crate::dataset::Split;
 
@@ -36,7 +36,7 @@ pub(super) fn write(
 ) -> Result<Vec<(usize, ShardResult)>, FeaturesError> {
     let (progress, dataset) = (making.progress, making.request.dataset);
     let jobs = Jobs::new(making.request);
-    progress.start("activation maps", todo.iter().map(|shard| shard.len()).sum(), "row");
+    progress.start("activation maps", jobs.count(build, todo), "row");
     let (mut maps, mut finished): (Option<Maps>, _) = (None, vec![]);
     for &shard in todo {
         if making.interrupt.requested() {
@@ -59,7 +59,7 @@ pub(super) fn write(
             maps = Some(Maps { name: shard.split, split, index, reader, columns, views });
         }
         let maps = maps.as_ref().expect("opened above");
-        let rows = maps.rows_of(shard);
+        let rows = maps.rows_of(shard, maker.maps);
         let mut open = OpenShard::begin(build, shard)?;
         for requests in maps.index.plan(&rows).chunks(REQUESTS_AT_A_TIME) {
             let parts: Vec<Vec<TrainRow>> =
@@ -76,12 +76,16 @@ pub(super) fn write(
 }
 
 impl Maps<'_> {
-    /// Rows of the index that belong to a shard.
-    fn rows_of(&self, shard: &PlannedShard) -> Vec<usize> {
+    /// Rows of the index that belong to a shard of a bank with the maps `kept`.
+    fn rows_of(&self, shard: &PlannedShard, kept: &MapsKept) -> Vec<usize> {
+        let views = |row: usize| kept.views_of(self.index.labels[row], self.views as usize);
         let item = |row: usize| {
             u64::from(self.index.sample_ids[row]) * self.views + u64::from(self.index.views[row])
         };
-        let inside = |row: &usize| (shard.items[0]..shard.items[1]).contains(&item(*row));
+        let inside = |&row: &usize| {
+            (shard.items[0]..shard.items[1]).contains(&item(row))
+                && (self.index.views[row] as usize) < views(row)
+        };
         (0..self.index.len()).filter(inside).collect()
     }
 

@@ -25,7 +25,9 @@ pub(super) struct Kind {
     /// Indices in the split, ascending.
     samples: Vec<u32>,
     /// Rows an image.
-    pub(super) views: u64,
+    views: u64,
+    /// (sample, view) pairs an image: those beyond its rows have none.
+    pairs: u64,
 }
 
 impl Kind {
@@ -34,7 +36,7 @@ impl Kind {
         let dataset = request.dataset;
         let mut kinds = vec![];
         for split in SPLITS {
-            let (labels, views) = match split {
+            let (labels, pairs) = match split {
                 "train" => (dataset.train.labels(), plan.manifest.views.count as u64),
                 "val" => (dataset.val.as_ref().map_or(&[][..], |val| val.labels()), 1),
                 _ => (dataset.test.labels(), 1),
@@ -43,8 +45,12 @@ impl Kind {
             for maps in [true, false] {
                 let of_kind = |&sample: &u32| has_map(labels[sample as usize]) == maps;
                 let samples: Vec<u32> = (0..labels.len() as u32).filter(of_kind).collect();
+                let views = match split == "train" && !maps {
+                    true => plan.manifest.maps.least_views(pairs as usize) as u64,
+                    false => pairs,
+                };
                 if !samples.is_empty() {
-                    kinds.push(Self { split, maps, samples, views });
+                    kinds.push(Self { split, maps, samples, views, pairs });
                 }
             }
         }
@@ -66,7 +72,7 @@ impl Kind {
 
     /// Its rows before a (sample, view) pair of the split.
     fn rows_before(&self, item: u64) -> u64 {
-        let (sample, view) = (item / self.views, item % self.views);
+        let (sample, view) = (item / self.pairs, (item % self.pairs).min(self.views));
         let before = self.samples.partition_point(|&s| u64::from(s) < sample);
         let inside = self.samples.get(before).is_some_and(|&s| u64::from(s) == sample);
         before as u64 * self.views + if inside { view } else { 0 }
@@ -438,7 +444,7 @@ mod tests {
     use super::*;
 
     fn kind(samples: Vec<u32>, views: u64, maps: bool) -> Kind {
-        Kind { split: "train", maps, samples, views }
+        Kind { split: "train", maps, samples, views, pairs: views }
     }
 
     fn shard(items: [u64; 2]) -> PlannedShard {
@@ -454,6 +460,11 @@ mod tests {
         assert_eq!((with.rows_in(&shard([5, 10])), without.rows_in(&shard([5, 10]))), (2, 3));
         assert_eq!((with.rows_in(&shard([10, 15])), without.rows_in(&shard([10, 15]))), (2, 3));
         assert_eq!(with.rows_in(&PlannedShard { split: "test", ..shard([0, 5]) }), 0);
+        // The others with their clean views alone.
+        let clean = Kind { pairs: 3, ..kind(vec![0, 2, 4], 1, false) };
+        let rows = [[0, 1], [1, 6], [1, 7], [6, 12], [12, 15]].map(|of| clean.rows_in(&shard(of)));
+        assert_eq!((clean.rows(), rows), (3, [1, 0, 1, 1, 1]));
+        assert_eq!((0..3).map(|row| clean.item(row)).collect::<Vec<_>>(), [(0, 0), (2, 0), (4, 0)]);
         assert_eq!(
             (0..6).map(|row| with.item(row)).collect::<Vec<_>>()[2..5],
             [(1, 2), (3, 0), (3, 1)]

@@ -252,7 +252,10 @@ impl<'a> Workbench<'a> {
         };
         let labels = &source.index().labels[..];
         let (generic, neighbours) = (&generic[..], &neighbours[..]);
-        let population = Population { labels, split: &split, generic, neighbours };
+        let (maps, views) = (&bank.manifest.maps, bank.manifest.views.count);
+        let uneven = maps.least_views(views) < views;
+        let images = uneven.then_some(&bank.class_counts.0[..]);
+        let population = Population { labels, images, split: &split, generic, neighbours };
         let sampler = BatchSampler::new(config, *seed, &population);
         let fuser = Fuser::new(source, &sampler, config, *seed, self.plan.rest / self.workers)?;
         let group = Group {

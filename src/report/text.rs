@@ -176,9 +176,9 @@ pub fn summary_text(summary: &Summary) -> String {
         &m.model.weights_sha256[..12]
     );
     text += &format!(
-        "  train        {} images x {} views = {} rows{}\n",
+        "  train        {} images x {} = {} rows{}\n",
         train.images,
-        m.views.count,
+        m.views_text(),
         train.rows,
         if m.maps.is_all() { format!(" with maps in {}", m.precision.name()) } else { "".into() },
     );

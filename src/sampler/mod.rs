@@ -39,25 +39,42 @@ struct Pool {
     rows: Vec<u32>,
     /// Where each class begins, and the end.
     bounds: Vec<usize>,
+    /// The same for the images, where classes have unequal numbers of rows an image.
+    image_bounds: Option<Vec<u64>>,
 }
 
 impl Pool {
-    fn new(classes: &[ClassId], class_rows: &ClassRows, sampling: Sampling) -> Self {
-        let mut pool = Self { sampling, rows: vec![], bounds: vec![0] };
+    fn new(
+        classes: &[ClassId],
+        class_rows: &ClassRows,
+        images: Option<&[u64]>,
+        sampling: Sampling,
+    ) -> Self {
+        let mut pool = Self { sampling, rows: vec![], bounds: vec![0], image_bounds: None };
         for &class in classes {
             pool.rows.extend_from_slice(class_rows.of(class));
             pool.bounds.push(pool.rows.len());
+        }
+        if let Some(images) = images {
+            let ends = classes.iter().scan(0, |end, class| {
+                *end += images[class.index()];
+                Some(*end)
+            });
+            pool.image_bounds = Some(std::iter::once(0).chain(ends).collect());
         }
         pool
     }
 
     fn draw(&self, rng: &mut KeyedRng) -> u32 {
-        let among = match self.sampling {
-            Sampling::Instance => &self.rows[..],
-            Sampling::Class => {
-                let class = rng.below(self.bounds.len() as u32 - 1) as usize;
-                &self.rows[self.bounds[class]..self.bounds[class + 1]]
+        let of_class = |class: usize| &self.rows[self.bounds[class]..self.bounds[class + 1]];
+        let among = match (self.sampling, &self.image_bounds) {
+            (Sampling::Instance, None) => &self.rows[..],
+            // A class in proportion to its images, which have equally many rows.
+            (Sampling::Instance, Some(bounds)) => {
+                let image = u64::from(rng.below(bounds[bounds.len() - 1] as u32));
+                of_class(bounds.partition_point(|&begin| begin <= image) - 1)
             }
+            (Sampling::Class, _) => of_class(rng.below(self.bounds.len() as u32 - 1) as usize),
         };
         among[rng.below(among.len() as u32) as usize]
     }
@@ -124,6 +141,9 @@ impl BatchPlan {
 pub struct Population<'a> {
     /// Class of each row.
     pub labels: &'a [u32],
+    /// Images of each class, where classes have unequal numbers of rows an image: what is drawn by
+    /// instance is an image then, whatever rows it has. `None` where all have equally many.
+    pub images: Option<&'a [u64]>,
     /// Classes with ample images and the others.
     pub split: &'a HeadTail,
     /// The classes that give class-generic vectors to each class, the best first; empty for head
@@ -146,8 +166,9 @@ pub struct BatchSampler {
     /// See [`Population::generic`]; `None` where classes are drawn at random.
     generic: Option<Vec<Vec<ClassId>>>,
     neighbours: Vec<Vec<u32>>,
-    /// Rows of the largest class.
-    largest_class: usize,
+    /// Rows of each class; images, where classes have unequal numbers of rows an image.
+    class_sizes: Vec<u64>,
+    largest_class: u64,
     tail_per_batch: usize,
     num_augmented: usize,
     gamma_range: [f64; 2],
@@ -173,12 +194,18 @@ impl BatchSampler {
             _ => (&all, Sampling::Class, &all),
         };
         let random = config.generic_classes == GenericClasses::Random;
+        let images = population.images;
+        let class_sizes: Vec<u64> = match images {
+            Some(images) => images.to_vec(),
+            None => all.iter().map(|&class| class_rows.of(class).len() as u64).collect(),
+        };
         Self {
             seed,
             batches,
-            tail: Pool::new(tail, &class_rows, tail_sampling),
-            head: Pool::new(head, &class_rows, config.head_sampling),
-            largest_class: all.iter().map(|&class| class_rows.of(class).len()).max().unwrap_or(0),
+            tail: Pool::new(tail, &class_rows, images, tail_sampling),
+            head: Pool::new(head, &class_rows, images, config.head_sampling),
+            largest_class: class_sizes.iter().copied().max().unwrap_or(0),
+            class_sizes,
             class_rows,
             generic: (!random).then(|| population.generic.to_vec()),
             neighbours: population.neighbours.to_vec(),
@@ -272,8 +299,8 @@ impl BatchSampler {
     /// Whether a draw of this row's class is one of its own samples: with them the class is filled up
     /// to the size of the largest.
     fn is_real(&self, row: u32, rng: &mut KeyedRng) -> bool {
-        let own = self.class_rows.of(ClassId(self.labels[row as usize])).len();
-        (rng.below(self.largest_class as u32) as usize) < own
+        let own = self.class_sizes[self.labels[row as usize] as usize];
+        u64::from(rng.below(self.largest_class as u32)) < own
     }
 }
 
@@ -294,7 +321,8 @@ mod tests {
         let near = |row: u32| if row < 104 { vec![row ^ 1] } else { vec![] };
         let neighbours: Vec<Vec<u32>> = (0..105).map(near).collect();
         let (generic, neighbours) = (&generic[..], &neighbours[..]);
-        let population = Population { labels: &labels, split: &split, generic, neighbours };
+        let population =
+            Population { labels: &labels, images: None, split: &split, generic, neighbours };
         BatchSampler::new(&config, 7, &population)
     }
 
@@ -367,6 +395,43 @@ mod tests {
         assert_eq!((by_class.len(), by_instance.len()), (9600, 9600));
         assert!((2200..2600).contains(&count(&by_class, 104..105)));
         assert!((60..130).contains(&count(&by_instance, 104..105)));
+    }
+
+    #[test]
+    fn with_unequal_numbers_of_rows_an_image_instances_are_images() {
+        // 120 rows of as many images, and as many of 30 and of 10.
+        let labels: Vec<u32> = (0..360).map(|row| row / 120).collect();
+        let ids = |classes: &[u32]| classes.iter().copied().map(ClassId).collect::<Vec<_>>();
+        let split = HeadTail { head: ids(&[0, 1]), tail: ids(&[2]) };
+        let sampler = |method| {
+            let (generic, neighbours) = (&vec![ids(&[0]); 3][..], &vec![vec![]; 360][..]);
+            let images = Some(&[120, 30, 10][..]);
+            let population =
+                Population { labels: &labels, images, split: &split, generic, neighbours };
+            let head_sampling = Sampling::Instance;
+            let config = FinetuneConfig { head_sampling, ..config(method) };
+            BatchSampler::new(&config, 7, &population)
+        };
+        let rows = |method| {
+            let sampler = sampler(method);
+            (0..100).flat_map(|i| real(&sampler.batch(i))).collect::<Vec<_>>()
+        };
+        let drawn = rows(Method::Focal);
+        let counts = [0, 120, 240].map(|begin| count(&drawn, begin..begin + 120));
+        assert_eq!(drawn.len(), 9600);
+        for (found, expected) in counts.into_iter().zip([7200, 1800, 600]) {
+            assert!(found.abs_diff(expected) < 150, "{counts:?}");
+        }
+        // Within a class all rows alike.
+        let first = count(&drawn, 0..60);
+        assert!(first.abs_diff(counts[0] / 2) < 150, "{first} of {}", counts[0]);
+        let head: Vec<u32> = rows(Method::NoAug).into_iter().filter(|&row| row < 240).collect();
+        assert!(count(&head, 120..240).abs_diff(head.len() / 5) < 150, "{}", head.len());
+        // Filled up to the largest class: a quarter of the second one's samples are its own.
+        let smote = sampler(Method::Smote);
+        let own = (0..4000)
+            .filter(|&i| smote.is_real(130, &mut KeyedRng::new(1, Stage::BatchRows, (i, 0))));
+        assert!(own.count().abs_diff(1000) < 120);
     }
 
     #[test]

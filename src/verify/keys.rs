@@ -41,10 +41,17 @@ impl Keys {
         !self.partial
     }
 
-    /// Checks the keys; each image should have `views` of them. Leaves them in order.
+    /// Checks the keys; each image of a class should have as many of them as `views_of` says, of the `views`
+    /// that there are. Leaves them in order.
     ///
     /// What follows from rows that are not known is not told: it was told why they are not.
-    pub(super) fn check(&mut self, name: &str, split: &SplitEntry, views: usize) -> Vec<Finding> {
+    pub(super) fn check(
+        &mut self,
+        name: &str,
+        split: &SplitEntry,
+        views: usize,
+        views_of: impl Fn(u32) -> usize,
+    ) -> Vec<Finding> {
         self.rows.sort_unstable();
         let mut check = Check { split, found: BTreeMap::new() };
         for &(key, place) in &self.rows {
@@ -86,12 +93,16 @@ impl Keys {
                     });
                 }
             }
-            if distinct != views && self.complete() {
-                let (key, place) = image[0];
+            let (key, place) = image[0];
+            let (expected, (last, _)) = (views_of(key[2]), image[image.len() - 1]);
+            // A view that there is not is told of by itself.
+            let last = last[1] as usize;
+            let whole = distinct == expected && (last < expected || last >= views);
+            if !whole && self.complete() {
                 check.row(FindingKind::Key, "sample_id", key, place, || {
                     let clean = if key[1] == 0 { "" } else { ", none of them clean" };
-                    let found = format!("an image with {}{clean}", counted(distinct, "view"));
-                    (found, counted(views, "view"))
+                    let up_to = format!("{}{clean}, the last {}", counted(distinct, "view"), last);
+                    (format!("an image with {up_to}"), counted(expected, "view"))
                 });
             }
         }

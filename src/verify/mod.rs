@@ -216,7 +216,8 @@ pub fn run(
         report.recomputed_rows += checked.recomputed;
         report.files += split.shards.len();
         let views = if train { manifest.views.count } else { 1 };
-        report.findings.extend(keys.check(name, split, views));
+        let views_of = |label| if train { manifest.maps.views_of(label, views) } else { 1 };
+        report.findings.extend(keys.check(name, split, views, views_of));
         if train && keys.complete() {
             let counts = keys.class_counts(manifest.dataset.classes);
             report.findings.extend(classes.check_counts(&counts));

@@ -75,6 +75,7 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
     }
     let population = Population {
         labels: &rows.index.labels,
+        images: None,
         split: &split,
         generic: &confusing,
         neighbours: &[],

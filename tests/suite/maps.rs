@@ -208,6 +208,56 @@ fn the_maps_that_fsa_draws_from_are_kept_and_it_ends_with_the_same_classifier() 
     check_needed(&all, &needed, &run.loaded.pipeline.finetune);
 }
 
+/// More views of the classes that fusion draws from than of the others.
+#[test]
+fn classes_without_maps_may_have_fewer_views() {
+    let mut run = trained(&COUNTS, &[&SETTINGS[..], &["features.views=3"]].concat(), &[]);
+    let all = make(&mut run, KeepMaps::All, None).0;
+    run.loaded.pipeline.features.other_views = 1;
+    for (head, folder) in [(None, "given"), (fitted(), "fitted")] {
+        let is_fitted = head.is_some();
+        let (place, made) = make(&mut run, KeepMaps::Needed, head);
+        let place = {
+            let own = run.path().join(folder);
+            std::fs::rename(place.parent().unwrap(), &own).unwrap();
+            own.join("shards")
+        };
+        let banks = [&all, &place].map(|bank| Bank::open(bank).unwrap());
+        let rows = banks.each_ref().map(|bank| bank.rows(SplitName::Train).unwrap());
+        let classes = classes_of(&banks[1]);
+        let index = &rows[0].index;
+        let expected: Vec<usize> = (0..index.len())
+            .filter(|&row| index.views[row] == 0 || classes.contains(&index.labels[row]))
+            .collect();
+        assert!(expected.len() < index.len() && made.rows > expected.len() as u64);
+        let pick = |of: &[u32]| expected.iter().map(|&row| of[row]).collect::<Vec<_>>();
+        assert_eq!(pick(&index.sample_ids), rows[1].index.sample_ids);
+        assert_eq!(pick(&index.views), rows[1].index.views);
+        let pooled = expected.iter().flat_map(|&row| rows[0].pooled_of(row)).copied();
+        assert_eq!(pooled.collect::<Vec<_>>(), rows[1].pooled);
+        assert_eq!(banks[0].class_counts, banks[1].class_counts);
+        assert_holds(&place, banks[1].map_rows());
+        if is_fitted {
+            continue;
+        }
+        assert!(others_read(&place).contains("counts and pandas agree"));
+        for method in [Method::Fsa, Method::Focal, Method::Smote] {
+            let config =
+                FinetuneConfig { iterations: 10, method, ..run.loaded.pipeline.finetune.clone() };
+            assert!(try_finetune(&place, config).is_ok());
+        }
+        // An image whose rows are others is found.
+        let whole = shards(&place);
+        let name = whole[1].0.clone();
+        std::fs::remove_file(place.join(&name)).unwrap();
+        assert_eq!(repair(&run, &place, std::slice::from_ref(&name)).restored, [name]);
+        assert!(shards(&place) == whole);
+        let shown = summary_text(&summarise(&banks[1], &run.loaded.pipeline.finetune).unwrap());
+        assert!(shown.contains("84 images x 3 views (other classes 1) = "), "{shown}");
+        assert!(shown.contains("(--maps needed), 1 view of other classes: "), "{shown}");
+    }
+}
+
 #[test]
 fn where_any_class_may_be_drawn_all_maps_are_kept() {
     let settings = [&SETTINGS[..], &["finetune.generic_classes=random"]].concat();
@@ -362,6 +412,7 @@ fn needed(classes: &[u32]) -> MapsKept {
         head_ratio: 0.9,
         num_confusing: 1,
         generic_classes: GenericClasses::Confusing,
+        other_views: 0,
         classes: classes.to_vec(),
     }
 }
@@ -394,7 +445,9 @@ fn banks(dir: &Path, wanted: &FinetuneConfig) -> [PathBuf; 2] {
     let classes = drawn_classes(&try_finetune(&places[0], wanted.clone()).unwrap().0);
     assert!(classes.len() < 7, "{classes:?}");
     let &FinetuneConfig { head_ratio, num_confusing, generic_classes, .. } = wanted;
-    let maps = MapsKept::Needed { head_ratio, num_confusing, generic_classes, classes };
+    let other_views = 0;
+    let maps =
+        MapsKept::Needed { head_ratio, num_confusing, generic_classes, other_views, classes };
     BankSpec { maps, ..spec() }.write(&places[1]);
     places
 }

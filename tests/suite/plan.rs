@@ -274,6 +274,21 @@ fn rows_without_a_map_take_little() {
 }
 
 #[test]
+fn rows_of_other_classes_may_be_fewer() {
+    let settings = [
+        "features.maps=\"needed\"",
+        "features.views=3",
+        "features.other_views=1",
+        "features.shard_bytes=1000000",
+        "finetune.num_confusing=1",
+    ];
+    let case = check(Case::new(&[150, 80, 20, 10], [64, 8, 8], &settings), 4);
+    let split = case.plan().unwrap().splits["train"];
+    assert_eq!((split.images, split.views), (260, 3));
+    assert_eq!(split.rows, split.rows_with_maps + (260 - split.rows_with_maps / 3));
+}
+
+#[test]
 fn time_is_as_planned() {
     let settings = ["features.views=8", "features.batch_size=32"];
     let mut case = Case::new(&[50, 20, 10], [64, 8, 8], &settings);

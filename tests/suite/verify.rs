@@ -453,6 +453,7 @@ fn maps_are_there_where_the_manifest_says_so() {
         head_ratio: 0.9,
         num_confusing: 2,
         generic_classes: GenericClasses::Confusing,
+        other_views: 0,
         classes,
     };
     let clear: fn(&mut TrainRow) = |row| {
@@ -463,6 +464,16 @@ fn maps_are_there_where_the_manifest_says_so() {
     let (_keep, dir) = without(needed(vec![1, 2, 3]), clear);
     let report = verify(&dir).unwrap();
     assert_eq!((report.findings.len(), report.map_rows, report.recomputed_rows), (0, 58, 58));
+    // Of the classes without maps fewer views are there than the manifest says, or more.
+    let (_fewer, fewer) = without(needed(vec![1, 2, 3]), clear);
+    edit_manifest(&fewer, |manifest| {
+        if let MapsKept::Needed { other_views, .. } = &mut manifest.maps {
+            *other_views = 1;
+        }
+    });
+    assert!(found(&fewer).iter().all(|found| found.0 == FindingKind::Key));
+    let told = verify_text(&verify(&fewer).unwrap());
+    assert!(told.contains("an image with 2 views, the last 1; expected 1 view"), "{told}");
     // Rows are drawn so that about as many as asked for have a map.
     let options = VerifyOptions { sample: Sample::Rows(10) };
     let report = verify::run(&dir, &options, &Silent, &Interrupt::default()).unwrap();
