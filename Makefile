@@ -56,6 +56,9 @@ finetune: build ## Phase-II of DATASET=NAME
 compare: build ## all methods on the bank of DATASET=NAME
 	$(BIN) compare $(RUN)/shards --config $(PIPELINE)
 
+# Several programs train at once there: threads of libtorch that wait for each other would take the
+# processors from those that work.
+test: export OMP_WAIT_POLICY = passive
 test: setup ## all tests, with libtorch and without
 	cargo test --release --locked
 	cargo test --release --locked $(BANK_ONLY)
