@@ -269,6 +269,17 @@ pub struct FeaturesArgs {
     pub measure_forward: bool,
 }
 
+impl FeaturesArgs {
+    /// What `--set` and `--maps` change of the pipeline.
+    pub fn settings(&self) -> Vec<String> {
+        let maps = self.maps.map(|maps| {
+            let word = serde_json::to_string(&maps).expect("a word is JSON");
+            format!("features.maps={word}")
+        });
+        self.common.set.iter().cloned().chain(maps).collect()
+    }
+}
+
 /// `commit`
 #[derive(Debug, Args)]
 pub struct CommitArgs {
@@ -537,6 +548,7 @@ mod tests {
             else {
                 panic!("features");
             };
+            assert_eq!(args.shared.settings(), [format!("features.maps=\"{word}\"")]);
             Ok::<_, clap::Error>(args.shared.maps)
         };
         let found = ["all", "needed", "none"].map(|word| parsed(word).unwrap().unwrap());

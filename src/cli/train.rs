@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::train::{self, TrainRequest};
 
 pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
-    let loaded = load(&args.pipeline, &args.common)?;
+    let loaded = load(&args.pipeline, &args.common.set, &args.common)?;
     known::require(&loaded.name, &loaded.pipeline.dataset)?;
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
@@ -47,9 +47,13 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the pipeline with the changes of the command line.
-pub(super) fn load(pipeline: &Path, args: &RunArgs) -> Result<LoadedPipeline, ConfigError> {
-    let mut loaded = config::load(pipeline, &args.set)?;
+/// Reads the pipeline with the changes of the command line, those of `set` among them.
+pub(super) fn load(
+    pipeline: &Path,
+    set: &[String],
+    args: &RunArgs,
+) -> Result<LoadedPipeline, ConfigError> {
+    let mut loaded = config::load(pipeline, set)?;
     if let Some(data) = &args.data {
         loaded.pipeline.dataset.path = data.clone();
     }

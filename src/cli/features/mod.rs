@@ -56,8 +56,7 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
         return onnx::run(context, args, file, purpose);
     }
     let pipeline = args.pipeline.as_deref().context("a pipeline, or --onnx and --images")?;
-    let mut loaded = load(pipeline, &args.common)?;
-    set_maps(&mut loaded, args);
+    let loaded = load(pipeline, &args.settings(), &args.common)?;
     known::require(&loaded.name, &loaded.pipeline.dataset)?;
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
@@ -110,12 +109,6 @@ fn use_network(
             Ok(None)
         }
     }
-}
-
-/// What `--maps` says goes before the pipeline.
-fn set_maps(loaded: &mut LoadedPipeline, args: &FeaturesArgs) {
-    let features = &mut loaded.pipeline.features;
-    features.maps = args.maps.unwrap_or(features.maps);
 }
 
 /// What `--head` says.

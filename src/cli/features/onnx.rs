@@ -47,8 +47,7 @@ pub(super) fn run(
             None => "no classifier".into(),
         }
     ));
-    let mut loaded = settings::loaded(args, &file, found.input.side)?;
-    super::set_maps(&mut loaded, args);
+    let loaded = settings::loaded(args, &file, found.input.side)?;
     let mut dataset = open_dataset(context, &loaded)?;
     dataset.skipped = Skipped::at_most(args.common.max_skipped);
     let head = super::head_source(args.head.as_deref(), &loaded)?;
@@ -101,7 +100,7 @@ mod settings {
         fixed_side: Option<usize>,
     ) -> anyhow::Result<LoadedPipeline> {
         let mut loaded = match &args.pipeline {
-            Some(pipeline) => load(pipeline, &args.common)?,
+            Some(pipeline) => load(pipeline, &args.settings(), &args.common)?,
             None => {
                 let path = args.common.data.clone().unwrap_or_default();
                 let kind = match path.extension() {
@@ -118,7 +117,7 @@ mod settings {
                 let file = onnx.path();
                 let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 let pipeline = Pipeline { dataset, ..Pipeline::default() };
-                config::with_overrides(name, file, pipeline, &args.common.set)?
+                config::with_overrides(name, file, pipeline, &args.settings())?
             }
         };
         let dataset = &mut loaded.pipeline.dataset;
