@@ -72,8 +72,11 @@ pub enum MapsKnown {
 pub struct SplitForecast {
     /// Images.
     pub images: u64,
-    /// Rows an image, of the classes that have most.
+    /// Rows an image.
     pub views: u64,
+    /// The same of classes whose maps are not kept, where they have fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_views: Option<u64>,
     /// Rows; those of images that cannot be decoded will be missing.
     pub rows: u64,
     /// Rows that have a map.
@@ -157,9 +160,14 @@ pub(super) fn rows_of(kinds: &[Kind], split: &str) -> u64 {
     kinds.iter().filter(|kind| kind.split == split).map(Kind::rows).sum()
 }
 
-/// (sample, view) pairs an image of a split.
-pub(super) fn views(manifest: &Manifest, split: &str) -> u64 {
-    if split == "train" { manifest.views.count as u64 } else { 1 }
+/// Rows an image of a split, and those of classes that have fewer.
+pub(super) fn views(manifest: &Manifest, split: &str) -> (u64, Option<u64>) {
+    if split != "train" {
+        return (1, None);
+    }
+    let count = manifest.views.count;
+    let least = manifest.maps.least_views(count);
+    (count as u64, (least < count).then_some(least as u64))
 }
 
 /// Ways to a smaller bank.
@@ -287,9 +295,11 @@ impl Forecast {
         let plan = build_plan(request, bank.clone());
         let kinds = Kind::all(request, &plan);
         let split = |(name, entry): (&String, &SplitEntry)| {
+            let (views, other_views) = views(bank, name);
             let split = SplitForecast {
                 images: entry.images,
-                views: views(bank, name),
+                views,
+                other_views,
                 rows: entry.rows,
                 rows_with_maps: rows_with_maps(&kinds, name),
                 shards: entry.shards.len(),

@@ -246,10 +246,11 @@ impl<'a> Outlook<'a> {
         let split = |(name, &pairs): (&String, &u64)| {
             let shards = self.build.shards().iter();
             let shards: Vec<&PlannedShard> = shards.filter(|shard| shard.split == name).collect();
-            let views = views(&self.build.plan.manifest, name);
+            let (views, other_views) = views(&self.build.plan.manifest, name);
             let split = SplitForecast {
                 images: pairs / views,
                 views,
+                other_views,
                 rows: rows_of(&self.kinds, name),
                 rows_with_maps: rows_with_maps(&self.kinds, name),
                 shards: shards.len(),

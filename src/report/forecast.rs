@@ -53,24 +53,22 @@ fn state(forecast: &Forecast) -> String {
 /// A line for each split, and one for all.
 fn splits(forecast: &Forecast) -> String {
     let mut table = Table::new(&["", "images", "views", "rows", "with map", "shards", "bytes"]);
-    let mut row = |name: &str, figures: [u64; 5], bytes: u64| {
-        let [images, views, rows, maps, shards] = figures.map(grouped);
-        let views = if figures[1] == 0 { String::new() } else { views };
+    let mut row = |name: &str, views: String, figures: [u64; 4], bytes: u64| {
+        let [images, rows, maps, shards] = figures.map(grouped);
         table.row(vec![name.into(), images, views, rows, maps, shards, bytes_text(bytes)]);
     };
-    let mut all = [0; 5];
+    let mut all = [0; 4];
     for name in SPLITS {
         let Some(split) = forecast.splits.get(name) else { continue };
-        let shards = split.shards as u64;
-        row(
-            name,
-            [split.images, split.views, split.rows, split.rows_with_maps, shards],
-            split.bytes,
-        );
-        let sums = [split.images, 0, split.rows, split.rows_with_maps, shards];
-        all.iter_mut().zip(sums).for_each(|(sum, more)| *sum += more);
+        let views = match split.other_views {
+            Some(other) => format!("{} or {other}", split.views),
+            None => split.views.to_string(),
+        };
+        let figures = [split.images, split.rows, split.rows_with_maps, split.shards as u64];
+        row(name, views, figures, split.bytes);
+        all.iter_mut().zip(figures).for_each(|(sum, more)| *sum += more);
     }
-    row("all", all, forecast.bytes);
+    row("all", String::new(), all, forecast.bytes);
     table.text()
 }
 
@@ -198,6 +196,7 @@ mod tests {
         let train = SplitForecast {
             images: 400_000,
             views: 4,
+            other_views: None,
             rows: 1_600_000,
             rows_with_maps: 1_600_000,
             shards: 1250,
@@ -297,6 +296,13 @@ runs/birds/shards: not begun
         assert!(
             forecast_text(&part).contains("142.8 GiB needed; what is free in runs is unknown\n")
         );
+    }
+
+    #[test]
+    fn classes_with_fewer_views_are_said() {
+        let mut some = forecast();
+        some.splits.get_mut("train").unwrap().other_views = Some(1);
+        assert!(forecast_text(&some).contains(" 4 or 1 "), "{}", forecast_text(&some));
     }
 
     #[test]

@@ -284,7 +284,7 @@ fn rows_of_other_classes_may_be_fewer() {
     ];
     let case = check(Case::new(&[150, 80, 20, 10], [64, 8, 8], &settings), 4);
     let split = case.plan().unwrap().splits["train"];
-    assert_eq!((split.images, split.views), (260, 3));
+    assert_eq!((split.images, split.views, split.other_views), (260, 3, Some(1)));
     assert_eq!(split.rows, split.rows_with_maps + (260 - split.rows_with_maps / 3));
 }
 
