@@ -190,6 +190,16 @@ pub enum BankError {
         /// The folder.
         dir: PathBuf,
     },
+    /// An image that changed while its views were made.
+    #[error(
+        "{image}: this image could be decoded first and not later, while {shard} was made\n  That shard is not kept. Run the same command again once the image is as it should be."
+    )]
+    ImageChanged {
+        /// The image.
+        image: String,
+        /// The shard's file.
+        shard: String,
+    },
     /// A bank that another process finished while this one was about to begin it.
     #[error("{}: another process has just finished this bank\n  Run the command again: it finds what is there.", dir.display())]
     Finished {

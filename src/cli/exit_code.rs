@@ -90,7 +90,7 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
 
 fn bank(error: &BankError) -> u8 {
     match error {
-        BankError::Write(_) | BankError::Encode { .. } => FAILED,
+        BankError::Write(_) | BankError::Encode { .. } | BankError::Finished { .. } => FAILED,
         BankError::OtherBank { .. }
         | BankError::OtherBuild { .. }
         | BankError::NoBuild { .. }

@@ -34,6 +34,14 @@ pub enum DatasetError {
         /// Why.
         source: std::io::Error,
     },
+    /// An image's file that the disk does not give.
+    #[error("{}: cannot be read: {source}\n  That speaks of the disk, not of the image, so the image is not left out. Run the same command again once the file can be read.", path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A file that ends inside a record, or holds none.
     #[error("{}: {bytes} bytes is not a whole number of {record_bytes}-byte records; the file is cut short or is not {kind}\n  Fetch the archive again.", path.display())]
     Truncated {

@@ -1,5 +1,7 @@
 //! Batches of network inputs: images of a split, decoded, transformed and normalised on all threads.
 
+use std::io;
+
 use rayon::prelude::*;
 
 use super::transform::Transform;
@@ -37,7 +39,8 @@ impl<'a> Loader<'a> {
     /// [`Dataset::skipped`], and not tried again.
     ///
     /// # Errors
-    /// More images than allowed cannot be decoded: the error is that of the first one beyond.
+    /// More images than allowed cannot be decoded: the error is that of the first one beyond. The disk does
+    /// not give a file.
     ///
     /// # Cost
     /// Crops of the original image decode it each time; squares are kept decoded where all of them fit
@@ -83,6 +86,31 @@ impl<'a> Loader<'a> {
 
     fn skip(&self, sample: usize, error: DatasetError) -> Result<(), DatasetError> {
         let Dataset { skipped, class_names, .. } = self.dataset;
-        skipped.add(self.name, self.split, class_names, sample, error)
+        match error {
+            DatasetError::Read { path, source } if !is_of_the_file(&source) => {
+                Err(DatasetError::Disk { path, source })
+            }
+            error => skipped.add(self.name, self.split, class_names, sample, error),
+        }
     }
+}
+
+/// Whether a failed read says that there is no such file, or none that is an image. Anything else, such as a
+/// failing disk, a server that is away or too many open files, may be otherwise when it is tried again.
+fn is_of_the_file(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        FileTooLarge, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
+        PermissionDenied,
+    };
+    let of_the_file = [
+        NotFound,
+        PermissionDenied,
+        InvalidInput,
+        FileTooLarge,
+        IsADirectory,
+        NotADirectory,
+        InvalidFilename,
+    ];
+    of_the_file.contains(&error.kind())
+        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }

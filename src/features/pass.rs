@@ -1,6 +1,7 @@
 //! One pass over the images: they are decoded and transformed, the network computes their maps, and
 //! finished maps become rows, all three at once.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use super::FeaturesError;
@@ -46,16 +47,20 @@ pub(super) struct OpenShard<'a> {
     build: &'a Build,
     shard: &'a PlannedShard,
     writer: ShardWriter,
+    /// Images that have rows in it.
+    samples: HashSet<u32>,
     result: ShardResult,
 }
 
 impl<'a> OpenShard<'a> {
     pub(super) fn begin(build: &'a Build, shard: &'a PlannedShard) -> Result<Self, BankError> {
-        Ok(Self { build, shard, writer: build.writer(shard)?, result: ShardResult::default() })
+        let (writer, samples) = (build.writer(shard)?, HashSet::new());
+        Ok(Self { build, shard, writer, samples, result: ShardResult::default() })
     }
 
     pub(super) fn append(&mut self, rows: Vec<TrainRow>) -> Result<(), BankError> {
         let training = self.shard.split == "train";
+        self.samples.extend(rows.iter().map(|row| row.head.sample_id));
         for head in rows.iter().map(|row| &row.head).filter(|head| head.view == 0) {
             self.result.images += 1;
             self.result.right += u64::from(head.predicted == head.label);
@@ -66,8 +71,14 @@ impl<'a> OpenShard<'a> {
         append(&mut self.writer, self.shard.split, rows)
     }
 
-    /// Gives it its name, then marks it as done.
+    /// Gives it its name, then marks it as done. `skipped` are its images that were left out: with all their
+    /// views, so that an image is whole in a bank or not in it.
     pub(super) fn finish(mut self, skipped: Vec<SkippedImage>) -> Result<ShardResult, BankError> {
+        let changed = skipped.iter().find(|i| self.samples.contains(&(i.sample_id as u32)));
+        if let Some(SkippedImage { path, .. }) = changed {
+            let (image, shard) = (path.clone(), self.shard.file.clone());
+            return Err(BankError::ImageChanged { image, shard });
+        }
         self.result.shard = self.writer.finish(Some(self.shard.items))?;
         self.result.skipped = skipped;
         self.build.mark(self.shard, self.result.clone())?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fsa_bank::bank::{Bank, BankError, Manifest};
 use fsa_bank::config::load;
-use fsa_bank::dataset::Dataset;
+use fsa_bank::dataset::{Dataset, Skipped};
 use fsa_bank::features::{self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel};
 use fsa_bank::progress::{Interrupt, Progress, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
@@ -25,6 +25,8 @@ const SHARD_BYTES: u64 = 1024;
 const RUN: &str = "FSA_BANK_TEST_RUN";
 const OUT: &str = "FSA_BANK_TEST_OUT";
 const PARTITION: &str = "FSA_BANK_TEST_PARTITION";
+/// More settings, one a line.
+const MORE: &str = "FSA_BANK_TEST_SETTINGS";
 
 /// Makes the bank of the run in `run` at `out`.
 fn make(
@@ -51,7 +53,8 @@ fn prepared<T>(
     let mut loaded = load(&run.join("tiny.toml"), &overrides).unwrap();
     loaded.pipeline.dataset.path = run.join("images");
     loaded.pipeline.features.shard_bytes = SHARD_BYTES;
-    let dataset = Dataset::open(&loaded.pipeline.dataset).unwrap();
+    let mut dataset = Dataset::open(&loaded.pipeline.dataset).unwrap();
+    dataset.skipped = Skipped::at_most(0.1);
     let network = choose(&loaded, &dataset, run, false, progress, stop)?;
     let model =
         FrozenModel::torch(&network, &loaded, &dataset, None, &FakeEngine, engine_options())?;
@@ -75,10 +78,11 @@ fn child() {
     let Some(run) = std::env::var_os(RUN) else { return };
     let out = PathBuf::from(std::env::var_os(OUT).unwrap());
     let partition = std::env::var(PARTITION).ok().map(|text| text.parse().unwrap());
+    let more = std::env::var(MORE).unwrap_or_default();
     let made = make(
         Path::new(&run),
         &out,
-        &[],
+        &more.lines().collect::<Vec<_>>(),
         |request| {
             request.partition = partition;
             // What cannot fit is tried nevertheless.
@@ -337,6 +341,68 @@ fn on_a_full_disk_a_bank_stops_and_goes_on_elsewhere() {
         assert_whole(&out, &whole);
     }
     assert!((3..11).contains(&full), "{full} of 11 disks were full");
+}
+
+/// Runs a child for which opening `image` fails with `errno`, from the `from`-th time on.
+fn with_faulty_disk(command: &mut Command, image: &str, errno: i32, from: u32) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("faulty_disk.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/faulty_disk.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl");
+    assert!(compiler.status().unwrap().success());
+    command.env("LD_PRELOAD", &library).env("FAULT_PATH", image);
+    command.env("FAULT_ERRNO", errno.to_string()).env("FAULT_FROM", from.to_string());
+    command.output().unwrap()
+}
+
+#[test]
+fn a_disk_that_does_not_give_an_image_stops_the_run_and_changes_nothing() {
+    const EIO: i32 = 5;
+    const EMFILE: i32 = 24;
+    let run = trained();
+    let whole = undisturbed(&run);
+    let image = "train/colour-0/020.png";
+    for errno in [EIO, EMFILE] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("shards");
+        let output = with_faulty_disk(&mut command(run.path(), &out), image, errno, 1);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.contains(&format!("{image}: cannot be read: ")), "{message}");
+        assert!(message.contains(&format!("(os error {errno})")), "{message}");
+        assert!(message.contains("the image is not left out"), "{message}");
+        assert!(matches!(Bank::open(&out), Err(BankError::Unfinished { .. })));
+        let finished = files(&folder.path().join("shards.partial/bank"));
+        assert!(finished.len() > 3, "{} files", finished.len());
+        assert!(finished.iter().all(|(name, content)| whole[name] == *content));
+        // Once it gives it, the bank is what it would have been.
+        assert!(command(run.path(), &out).status().unwrap().success());
+        assert_whole(&out, &whole);
+    }
+}
+
+#[test]
+fn an_image_that_goes_between_two_of_its_views_is_in_no_bank() {
+    const ENOENT: i32 = 2;
+    let run = trained();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("shards");
+    let image = "train/colour-0/020.png";
+    // Images are decoded for each view; maps of 1,024 bytes, so that all views are in one shard.
+    let fails_from = |from| {
+        let mut command = command(run.path(), &out);
+        command.env(MORE, "train.crop=resized\nfeatures.batch_size=15");
+        with_faulty_disk(&mut command, image, ENOENT, from)
+    };
+    let output = fails_from(2);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        message.contains("020.png: this image could be decoded first and not later"),
+        "{message}"
+    );
+    assert!(matches!(Bank::open(&out), Err(BankError::Unfinished { .. })));
 }
 
 /// Asks to stop after some rows, and keeps what it is told.
