@@ -163,7 +163,7 @@ impl Making<'_> {
                 (Source::Images(network), Some(elsewhere)) => {
                     // Its memory is for those who make the shards.
                     drop(network);
-                    elsewhere(todo.iter().map(|shard| shard.len()).sum())?;
+                    elsewhere(Jobs::new(request).count(&build, &todo))?;
                     made.secs = begin.elapsed().as_secs_f64();
                     vec![]
                 }
