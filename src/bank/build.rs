@@ -62,7 +62,7 @@ pub struct BuildState {
     pub shards_done: usize,
     /// All.
     pub shards: usize,
-    /// (sample, view) pairs of the shards that are done.
+    /// (sample, view) pairs of the shards that are done, those without a row included.
     pub rows_done: u64,
     /// All.
     pub rows: u64,
@@ -70,8 +70,7 @@ pub struct BuildState {
 
 impl std::fmt::Display for BuildState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { shards_done, shards, rows_done, rows } = self;
-        write!(f, "{shards_done} of {shards} shards, {rows_done} of {rows} rows done")
+        write!(f, "{} of {} shards done", self.shards_done, self.shards)
     }
 }
 
@@ -128,11 +127,15 @@ impl Build {
             turn.remove(bank)?;
             return Err(BankError::Finished { dir: bank.into() });
         }
-        atomic_file::create_dir(&dir.join(FILES))?;
         let there = match turn.is_begun() {
             true => same_plan(&dir, &plan, overwrite)?,
             false => None,
         };
+        if there.is_none() && turn.is_begun() {
+            // Shards of other settings can be of no use any more.
+            turn.clear()?;
+        }
+        atomic_file::create_dir(&dir.join(FILES))?;
         match there {
             // Whoever makes shards of it keeps the maps of the same classes.
             Some(there) => plan.manifest.maps = there.manifest.maps,

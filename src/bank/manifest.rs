@@ -389,6 +389,24 @@ impl Manifest {
         of_shard.or_else(|| self.files.get(file).map(|f| (f.bytes, f.xxh3.to_string())))
     }
 
+    /// That every file of the bank in `dir` is there and as long as it was; what is in it is not looked at.
+    ///
+    /// # Errors
+    /// One is missing, or longer or shorter.
+    pub fn check_lengths(&self, dir: &Path) -> Result<(), BankError> {
+        let shards = self.splits.values().flat_map(|split| &split.shards);
+        let shards = shards.map(|shard| (&shard.file, shard.bytes));
+        for (name, expected) in shards.chain(self.files.iter().map(|(name, f)| (name, f.bytes))) {
+            let path = dir.join(name);
+            match std::fs::metadata(&path) {
+                Ok(there) if there.len() == expected => {}
+                Ok(there) => return Err(BankError::Length { path, found: there.len(), expected }),
+                Err(source) => return Err(BankError::Read { path, source }),
+            }
+        }
+        Ok(())
+    }
+
     /// Views an image, in words.
     pub fn views_text(&self) -> String {
         let count = self.views.count;

@@ -42,6 +42,7 @@ pub use manifest::{
     Manifest, ModelRef, RowGroupEntry, ShardEntry, SplitEntry, ViewSettings,
 };
 pub use maps::MapsKept;
+pub use place::behind_links;
 pub use plan::{BuildPlan, Partition, PlannedShard, SPLITS};
 pub use reader::{Bank, RowReader, SplitName};
 pub use schema::{classes_schema, describe_columns, pooled_schema, train_schema};
@@ -167,6 +168,12 @@ pub enum BankError {
         precision: &'static str,
         /// What to do.
         remedy: &'static str,
+    },
+    /// A file where a bank is to be.
+    #[error("{}: a file; a bank is a folder\n  Move it away, or choose another folder with --out.", path.display())]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
     },
     /// A bank made from something else is in the way.
     #[error("{}: another bank is there: {what}\n  Choose another folder with --out, or replace it with --overwrite.", dir.display())]

@@ -124,6 +124,22 @@ impl Turn {
         self.remove(bank)
     }
 
+    /// Removes what was begun.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub(super) fn clear(&self) -> Result<(), WriteError> {
+        let at = WriteError::at(&self.dir);
+        remove_all(&self.dir.join(PLAN_FILE))?;
+        for entry in fs::read_dir(&self.dir).map_err(&at)? {
+            let entry = entry.map_err(&at)?;
+            if entry.file_name() != LOCK_FILE {
+                remove_all(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the folder; what no bank writes, such as a note in the folder of a bank that was replaced, goes
     /// to `bank`.
     ///
@@ -155,6 +171,17 @@ impl Turn {
 fn is_unsupported(error: Option<i32>) -> bool {
     let errors = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOLCK];
     errors.iter().any(|no| error == Some(no.raw_os_error()))
+}
+
+/// Where a bank is, if its place is a link: a link stays, and a bank is made on the disk that it leads to.
+pub fn behind_links(bank: &Path) -> PathBuf {
+    match fs::read_link(bank) {
+        Ok(target) => {
+            let parent = bank.parent().unwrap_or(Path::new(""));
+            fs::canonicalize(bank).unwrap_or_else(|_| parent.join(target))
+        }
+        Err(_) => bank.into(),
+    }
 }
 
 /// The folder beside a bank whose name is the bank's and `suffix`.
@@ -233,6 +260,18 @@ mod tests {
             assert!(!dir.exists());
             assert!(Turn::wait(&dir).unwrap().is_none());
         }
+    }
+
+    #[test]
+    fn links_lead_to_the_banks_own_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let link = root.join("shards");
+        assert_eq!(behind_links(&link), link);
+        std::os::unix::fs::symlink("large/shards", &link).unwrap();
+        assert_eq!(behind_links(&link), root.join("large/shards"));
+        fs::create_dir_all(root.join("large/shards")).unwrap();
+        assert_eq!(behind_links(&link), root.join("large/shards"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::dataset::Skipped;
 use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
 use crate::verify::Sample;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +26,11 @@ Examples:
   fsa-bank inspect runs/demo/shards/         see what the bank holds
   fsa-bank verify runs/demo/shards/          check that every byte and value of it is right
   fsa-bank dataset stats pipelines/demo.toml see how long the tail is";
+
+/// Ends the program as clap does where arguments do not go together.
+pub(super) fn usage_error(message: &str) -> ! {
+    Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, message).exit()
+}
 
 /// Feature banks for long-tailed image classification.
 ///
@@ -538,7 +543,6 @@ impl InspectSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn which_maps_are_kept_is_a_word() {

@@ -2,12 +2,17 @@
 
 use super::args::CommitArgs;
 use super::{Context, print_json, print_text};
+use crate::bank::behind_links;
 use crate::features;
 use crate::report::bytes_text;
 
 pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
-    let outcome =
-        features::commit(&args.bank, args.overwrite, &context.screen, &context.interrupt)?;
+    let outcome = features::commit(
+        &behind_links(&args.bank),
+        args.overwrite,
+        &context.screen,
+        &context.interrupt,
+    )?;
     if context.json {
         return print_json(&outcome);
     }

@@ -94,6 +94,7 @@ fn bank(error: &BankError) -> u8 {
         BankError::OtherBank { .. }
         | BankError::OtherBuild { .. }
         | BankError::NoBuild { .. }
+        | BankError::NoFolder { .. }
         | BankError::NoMap { .. } => USAGE,
         _ => INVALID_DATA,
     }
@@ -147,6 +148,7 @@ fn features(error: &FeaturesError) -> u8 {
         FeaturesError::Dataset(_) | FeaturesError::Weights(_) => INVALID_DATA,
         FeaturesError::Model(e) => train(e),
         FeaturesError::Bank(e) => bank(e),
+        FeaturesError::OtherSettings { .. } => USAGE,
         FeaturesError::Interrupted { .. }
         | FeaturesError::InterruptedCheck
         | FeaturesError::InterruptedRepair { .. }

@@ -90,10 +90,12 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
 fn catch_interrupts() -> Interrupt {
     let interrupt = Interrupt::default();
     let handle = interrupt.clone();
+    let mut asked = false;
     // Without a handler Ctrl-C still ends the program, only less gently.
     let _ = ctrlc::set_handler(move || {
-        if handle.requested() {
-            std::process::exit(exit_code::INTERRUPTED.into());
+        if std::mem::replace(&mut asked, true) {
+            // Nothing is torn down that libtorch and onnxruntime are still computing with.
+            signal_hook::low_level::exit(exit_code::INTERRUPTED.into());
         }
         handle.request();
     });

@@ -56,6 +56,14 @@ pub enum FeaturesError {
     /// The engine failed.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
+    /// A bank that is to be repaired was made with other settings, images or weights.
+    #[error("{}: made otherwise: {what}\n  Give the pipeline, the images and, with --set, the settings that this bank was made with.", bank.display())]
+    OtherSettings {
+        /// The bank.
+        bank: PathBuf,
+        /// What differs.
+        what: String,
+    },
     /// The model cannot be used.
     #[error(transparent)]
     Model(#[from] TrainError),
@@ -386,6 +394,7 @@ pub fn commit(
         // Committed before, or by another process meanwhile.
         Err(_) if !Build::is_begun(bank) && bank.join(MANIFEST_FILE).exists() => {
             let (manifest, _) = Manifest::load(bank)?;
+            manifest.check_lengths(bank)?;
             Build::tidy(bank);
             Ok(outcome(bank, &manifest, true))
         }
@@ -505,12 +514,18 @@ fn existing(
 
 /// The bank in `out`, if it is the one wanted; an error if it is another one and must stay.
 fn same(out: &Path, overwrite: bool, wanted: &Manifest) -> Result<Option<Manifest>, FeaturesError> {
+    if out.exists() && !out.is_dir() {
+        return Err(BankError::NoFolder { path: out.into() }.into());
+    }
     if overwrite || !out.join(MANIFEST_FILE).exists() {
         return Ok(None);
     }
     let (found, _) = Manifest::load(out)?;
     match found.difference(wanted) {
-        None => Ok(Some(found)),
+        None => {
+            found.check_lengths(out)?;
+            Ok(Some(found))
+        }
         Some(what) => Err(BankError::OtherBank { dir: out.into(), what }.into()),
     }
 }

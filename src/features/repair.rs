@@ -53,7 +53,7 @@ pub fn repair(
     };
     wanted.maps = there.maps.clone();
     if let Some(what) = there.difference(&wanted) {
-        return Err(BankError::OtherBank { dir: request.out.into(), what }.into());
+        return Err(FeaturesError::OtherSettings { bank: request.out.into(), what });
     }
     let making = Making {
         request,

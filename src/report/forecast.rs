@@ -282,7 +282,7 @@ runs/birds/shards: not begun
         part.disk.replaced = Some(1 << 30);
         let text = forecast_text(&part);
         for line in [
-            "runs/birds/shards: 12 of 1266 shards, 15360 of 1620000 rows done\n",
+            "runs/birds/shards: 12 of 1266 shards done\n",
             "  time      66 min for the 389,640 rows of partition 1/4\n",
             "free in runs: it does not fit\n",
             "            the bank that is there (1.0 GiB) stays until this one is whole\n",

@@ -509,6 +509,58 @@ fn what_was_begun_with_other_settings_is_refused_and_said() {
 }
 
 #[test]
+fn leave_to_replace_leaves_nothing_of_other_settings() {
+    let run = trained();
+    let whole = undisturbed(&run);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("shards");
+    let go = Interrupt::default();
+    let part = |text: &'static str, overwrite: bool, more: &[&str]| {
+        let change = |request: &mut FeaturesRequest| {
+            request.partition = Some(text.parse().unwrap());
+            request.overwrite = overwrite;
+        };
+        make(run.path(), &out, more, change, &Silent, &go).unwrap().state.unwrap()
+    };
+    part("1/2", false, &["features.views=2"]);
+    let state = part("2/2", true, &[]);
+    assert_eq!(state.shards_done, state.shards / 2);
+    let state = part("1/2", false, &[]);
+    assert_eq!(state.shards_done, state.shards);
+    features::commit(&out, false, &Silent, &go).unwrap();
+    assert_whole(&out, &whole);
+}
+
+#[test]
+fn what_is_no_whole_bank_is_not_taken_for_one() {
+    let run = trained();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("shards");
+    let go = Interrupt::default();
+    let again = || make(run.path(), &out, &[], |_| {}, &Silent, &go);
+    std::fs::write(&out, "mine").unwrap();
+    let message = again().unwrap_err().to_string();
+    assert!(message.contains("shards: a file; a bank is a folder"), "{message}");
+    assert_eq!(std::fs::read(&out).unwrap(), b"mine");
+    std::fs::remove_file(&out).unwrap();
+    again().unwrap();
+    assert!(again().unwrap().already_done);
+    let shard = out.join("train-00002.parquet");
+    let content = std::fs::read(&shard).unwrap();
+    std::fs::write(&shard, &content[1..]).unwrap();
+    for (edit, part) in [("cut", " bytes; the manifest says "), ("gone", "cannot be read: ")] {
+        if edit == "gone" {
+            std::fs::remove_file(&shard).unwrap();
+        }
+        let messages = [again(), features::commit(&out, false, &Silent, &go)];
+        for message in messages.map(|made| made.unwrap_err().to_string()) {
+            assert!(message.contains("train-00002.parquet") && message.contains(part), "{message}");
+            assert!(message.contains("verify SHARDS --repair"), "{message}");
+        }
+    }
+}
+
+#[test]
 fn damaged_files_alone_are_made_anew() {
     let run = trained();
     let whole = undisturbed(&run);

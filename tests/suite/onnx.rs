@@ -2,6 +2,7 @@
 //! this crate.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use fsa_bank::backbone::Backbone;
 use fsa_bank::backbone::onnx::{
@@ -10,7 +11,7 @@ use fsa_bank::backbone::onnx::{
 use fsa_bank::domain::{FeatureShape, LinearHead};
 use fsa_bank::rng::{KeyedRng, Stage};
 
-use crate::command_line::{call, text};
+use crate::command_line::{PROGRAM, call, text};
 use crate::fixtures::image_folder;
 use crate::references::{IMAGES, references};
 
@@ -306,6 +307,27 @@ fn an_onnx_file_and_a_folder_of_images_are_enough_for_a_bank() {
     let shards = out.join("shards");
     let output = call(&["-q", "finetune", shards.to_str().unwrap(), "--iterations", "10"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// What `--jobs` starts stops with the process that started it, however that ends.
+#[test]
+fn one_of_several_processes_stops_with_the_one_that_started_it() {
+    let dir = tempfile::tempdir().unwrap();
+    image_folder(dir.path(), &[24, 12, 5, 2]);
+    let worker = |stdin: Stdio| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["features", "--worker", "--partition", "1/2", "--device", "cpu"]);
+        command.arg("--onnx").arg(corpus_file("external.onnx")).arg("--images").arg(dir.path());
+        command.arg("--out").arg(dir.path().join("run")).stdin(stdin);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let stopped = worker(Stdio::null()).wait_with_output().unwrap();
+    assert_eq!(stopped.status.code(), Some(130), "{}", text(&stopped.stderr));
+    let mut child = worker(Stdio::piped());
+    let lifeline = child.stdin.take();
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    drop(lifeline);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::cli::screen::Screen;
 use crate::features::FeaturesError;
@@ -36,7 +38,7 @@ pub(super) fn run(jobs: &Jobs, rows: u64) -> Result<(), FeaturesError> {
         if device == "auto" && gpus > 0 {
             command.args(["--device", &format!("cuda:{}", job % gpus)]);
         }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         child.map_err(|e| failed(format!("{}: {e}", command.get_program().display())))
     };
     screen.line(&format!(
@@ -45,12 +47,27 @@ pub(super) fn run(jobs: &Jobs, rows: u64) -> Result<(), FeaturesError> {
         if threads > 1 { format!("{threads} threads") } else { "1 thread".into() },
     ));
     screen.start("feature maps", rows, "row");
-    let children: Vec<Result<Child, FeaturesError>> = (0..jobs).map(start).collect();
+    let mut children: Vec<Result<Child, FeaturesError>> = (0..jobs).map(start).collect();
+    // Each process ends its shard in hand and stops when this end of its standard input is closed.
+    let mut lifelines: Vec<ChildStdin> =
+        children.iter_mut().flatten().filter_map(|child| child.stdin.take()).collect();
+    let ended = AtomicBool::new(false);
     let faults: Vec<String> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(100));
+                if interrupt.requested() {
+                    lifelines.clear();
+                }
+            }
+        });
         let follow = |child| scope.spawn(move || follow(screen, child));
         let threads: Vec<_> = children.into_iter().map(follow).collect();
         let ends = threads.into_iter().map(|t| t.join().expect("following does not panic"));
-        ends.enumerate().filter_map(|(job, end)| Some((job, end.err()?))).map(told).collect()
+        let faults = ends.enumerate().filter_map(|(job, end)| Some((job, end.err()?))).map(told);
+        let faults = faults.collect();
+        ended.store(true, Ordering::Relaxed);
+        faults
     });
     screen.finish();
     match faults.as_slice() {
@@ -59,6 +76,15 @@ pub(super) fn run(jobs: &Jobs, rows: u64) -> Result<(), FeaturesError> {
         _ if interrupt.requested() => Ok(()),
         faults => Err(failed(faults.join("; "))),
     }
+}
+
+/// In one of the processes: asks to stop once the one that has started it stops, or is no more.
+pub(super) fn stop_with_parent(interrupt: &Interrupt) {
+    let interrupt = interrupt.clone();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        interrupt.request();
+    });
 }
 
 fn told((job, fault): (usize, String)) -> String {

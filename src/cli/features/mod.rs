@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use crate::bank::behind_links;
 use crate::cli::args::{FeaturesArgs, FeaturesCommand};
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
@@ -157,7 +158,7 @@ fn show_plan(
     dataset: &Dataset,
     model: FrozenModel,
 ) -> anyhow::Result<()> {
-    let out = run_folder(&args.common, loaded).join("shards");
+    let out = behind_links(&run_folder(&args.common, loaded).join("shards"));
     let request = request(args, loaded, dataset, &out);
     let forecast = features::plan(&request, model, &context.screen, &context.interrupt)?;
     if context.json {
@@ -187,7 +188,10 @@ fn write_bank(
         number: args.jobs.map_or(1, std::num::NonZero::get),
     };
     let in_processes = |rows: u64| jobs::run(&processes, rows);
-    let out = run_folder(&args.common, loaded).join("shards");
+    if args.worker {
+        jobs::stop_with_parent(&context.interrupt);
+    }
+    let out = behind_links(&run_folder(&args.common, loaded).join("shards"));
     let request = FeaturesRequest {
         elsewhere: (processes.number > 1).then_some(&in_processes as _),
         ..request(args, loaded, dataset, &out)
