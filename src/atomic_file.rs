@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A write that failed: nothing was left at the path.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,8 @@ impl AtomicFile {
         let aside = aside.join(format!(".{name}.{attempt:016x}.tmp"));
         let open = File::options().read(true).write(true).create_new(true).open(&aside);
         let file = open.map_err(WriteError::at(target))?;
+        // While it is written; see `remove_stale`.
+        let _ = file.try_lock();
         Ok(Self { target: target.into(), aside, writer: Some(BufWriter::new(file)) })
     }
 
@@ -116,6 +119,26 @@ impl Drop for AtomicFile {
     }
 }
 
+/// Removes files of a folder that were under way when their process was killed: no one holds their locks any
+/// more. Where the file system has no locks, none is removed.
+pub fn remove_stale(dir: &Path) {
+    /// A file that was made just now may be about to be locked.
+    const NEW: Duration = Duration::from_secs(60);
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !(name.starts_with('.') && name.ends_with(".tmp")) {
+            continue;
+        }
+        let age = entry.metadata().and_then(|data| data.modified()).map(|time| time.elapsed());
+        let old = age.is_ok_and(|age| age.is_ok_and(|age| age > NEW));
+        let file = File::options().read(true).write(true).open(entry.path());
+        if old && file.is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes a whole file.
 ///
 /// # Errors
@@ -151,6 +174,23 @@ mod tests {
         write(&path, b"whole").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_of_killed_processes_are_removed_and_those_under_way_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let under_way = AtomicFile::create(&dir.path().join("a")).unwrap();
+        let [killed, new, other] = [".b.1.tmp", ".c.2.tmp", "d.tmp"].map(|n| dir.path().join(n));
+        for path in [&killed, &new, &other] {
+            fs::write(path, b"half").unwrap();
+        }
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        for path in [&under_way.aside, &killed, &other] {
+            File::options().write(true).open(path).unwrap().set_modified(hour_ago).unwrap();
+        }
+        remove_stale(dir.path());
+        let there = [&under_way.aside, &killed, &new, &other].map(|path| path.exists());
+        assert_eq!(there, [true, false, true, true]);
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl Build {
             // Shards of other settings can be of no use any more.
             turn.clear()?;
         }
+        atomic_file::remove_stale(&dir);
         atomic_file::create_dir(&dir.join(FILES))?;
         match there {
             // Whoever makes shards of it keeps the maps of the same classes.

@@ -214,7 +214,7 @@ pub struct RowGroupEntry {
     pub columns: Vec<Vec<Checksum>>,
 }
 
-/// Where two JSON values differ first, as `views.count is 1, not 4`.
+/// Where two JSON values differ first, as `features.views is 1, not 4`.
 pub(super) fn first_difference(
     name: &str,
     there: &serde_json::Value,
@@ -374,8 +374,20 @@ impl Manifest {
             }
             let maps = std::mem::take(&mut described.maps);
             let mut json = serde_json::to_value(&described).expect("a manifest is JSON");
+            let fields = json.as_object_mut().expect("a manifest is an object");
             // The classes of these settings follow from the images.
-            json.as_object_mut().expect("a manifest is an object").extend(maps.settings());
+            fields.extend(maps.settings());
+            // Under the names that settings have in a pipeline.
+            if let Some(serde_json::Value::Object(views)) = fields.remove("views") {
+                fields.extend(views.into_iter().map(|(name, value)| match name.as_str() {
+                    "count" => ("features.views".into(), value),
+                    "seed" => ("seed".into(), value),
+                    _ => (format!("train.{name}"), value),
+                }));
+            }
+            if let Some(precision) = fields.remove("precision") {
+                fields.insert("features.precision".into(), precision);
+            }
             json
         };
         first_difference("", &described(self), &described(wanted))

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::backbone::{Backbone, BackboneError};
 use crate::bank::{
-    Bank, Build, BuildPlan, Manifest, MapsKept, Partition, PlannedShard, ShardResult,
+    Bank, BankError, Build, BuildPlan, Manifest, MapsKept, Partition, PlannedShard, ShardResult,
 };
 use crate::classifier_file::ClassifierCard;
 use crate::dataset::SkippedList;
@@ -101,10 +101,16 @@ impl Making<'_> {
     ) -> Result<FeaturesOutcome, FeaturesError> {
         let wanted = manifest.clone();
         match self.make(manifest, head, source) {
-            // Another process that was making the same bank was faster.
-            Err(e) if !self.request.overwrite && !self.interrupt.requested() => {
-                match existing(self.out, false, &wanted) {
-                    Ok(Some(done)) => Ok(done),
+            Err(e) if !self.interrupt.requested() => {
+                if !self.request.overwrite
+                    && let Ok(Some(done)) = existing(self.out, false, &wanted)
+                {
+                    // Another process that was making the same bank was faster.
+                    return Ok(done);
+                }
+                match Build::begun(self.out, &build_plan(self.request, wanted), false) {
+                    // Another process has begun another one meanwhile.
+                    Err(other @ BankError::OtherBuild { .. }) => Err(other.into()),
                     _ => Err(e),
                 }
             }
@@ -187,8 +193,10 @@ impl Making<'_> {
         if build.shards().iter().filter(mine).any(|shard| results[shard.place].is_none()) {
             return Err(FeaturesError::Interrupted { state });
         }
+        let rows_made = made.rows;
         let images_per_sec = if made.secs > 0.0 { made.rows as f64 / made.secs } else { 0.0 };
         let outcome = |outcome: FeaturesOutcome| FeaturesOutcome {
+            rows_made,
             secs: made.secs,
             images_per_sec,
             forward_images_per_sec: made.forward_images_per_sec,

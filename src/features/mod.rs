@@ -173,6 +173,8 @@ pub struct FeaturesOutcome {
     pub state: Option<BuildState>,
     /// Rows of all splits; of a bank that is not committed, those made now.
     pub rows: u64,
+    /// Rows made now.
+    pub rows_made: u64,
     /// Bytes of all files but the manifest; of a bank that is not committed, of the shards made now.
     pub bytes: u64,
     /// Share of the rows of each split whose class the classifier finds, in percent: of clean views,
@@ -180,7 +182,7 @@ pub struct FeaturesOutcome {
     pub top1: BTreeMap<String, f64>,
     /// Seconds of the pass, once the network is ready.
     pub secs: f64,
-    /// Rows made now over `secs`.
+    /// `rows_made` over `secs`.
     pub images_per_sec: f64,
     /// Of the bare forward pass over the same inputs, where it was measured.
     pub forward_images_per_sec: Option<f64>,
@@ -435,6 +437,7 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
         already_done,
         state: None,
         rows: manifest.splits.values().map(|s| s.rows).sum(),
+        rows_made: 0,
         bytes: manifest.total_bytes(),
         secs: 0.0,
         images_per_sec: 0.0,

@@ -488,11 +488,11 @@ fn what_was_begun_with_other_settings_is_refused_and_said() {
     let made = make(run.path(), &out, &[], part, &Silent, &go).unwrap();
     let state = made.state.unwrap();
     assert_eq!(state.shards_done, (state.shards + 1) / 3);
-    other("views.count is 3, not 2", &["features.views=2"]);
-    other("views.seed is 0, not 5", &["seed=5"]);
+    other("begun there: features.views is 3, not 2", &["features.views=2"]);
+    other("begun there: seed is 0, not 5", &["seed=5"]);
     other("features.batch_size is 5, not 4", &["features.batch_size=4"]);
     other("features.compression_level is 1, not 3", &["features.compression_level=3"]);
-    other("precision is f16, not f32", &["features.precision=\"f32\""]);
+    other("features.precision is f16, not f32", &["features.precision=\"f32\""]);
     // With leave to replace it, what differs is made again; files of the other plan do not stay.
     let more = ["features.batch_size=3"];
     let replace = |request: &mut FeaturesRequest| request.overwrite = true;
@@ -588,7 +588,7 @@ fn damaged_files_alone_are_made_anew() {
     };
     damage();
     let refused = repair(&["features.views=2"]).unwrap_err().to_string();
-    assert!(refused.contains("views.count is 3, not 2"), "{refused}");
+    assert!(refused.contains("made otherwise: features.views is 3, not 2"), "{refused}");
     let done = repair(&[]).unwrap();
     assert_eq!((done.restored.as_slice(), done.changed.len()), (damaged.as_slice(), 0));
     assert_whole(&out, &whole);

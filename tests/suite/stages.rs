@@ -359,7 +359,10 @@ fn another_model_or_setting_does_not_silently_reuse_what_is_there() {
     let mut other = Run::new(&["features.views=2"]);
     other.dir = run.dir;
     let error = other.features(&go).unwrap_err().to_string();
-    assert!(error.contains("views.count is 3, not 2") && error.contains("--overwrite"), "{error}");
+    assert!(
+        error.contains("features.views is 3, not 2") && error.contains("--overwrite"),
+        "{error}"
+    );
     other.loaded.pipeline.train.learning_rate = 0.2;
     let error = other.train(false, &Silent, &go).unwrap_err().to_string();
     assert!(error.contains("other training settings"), "{error}");

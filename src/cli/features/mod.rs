@@ -221,7 +221,11 @@ fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
     let pace = if outcome.already_done {
         "already there".into()
     } else {
-        format!("{:.1} s, {:.0} rows a second", outcome.secs, outcome.images_per_sec)
+        let made = match outcome.rows_made < outcome.rows {
+            true => format!("{} rows made now in ", outcome.rows_made),
+            false => String::new(),
+        };
+        format!("{made}{:.1} s, {:.0} rows a second", outcome.secs, outcome.images_per_sec)
     };
     let mut text = format!("{bank}: {} rows, {bytes}, {pace}\n", outcome.rows);
     if let Some(state) = outcome.state {
