@@ -220,6 +220,8 @@ fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
     let (bank, bytes) = (outcome.bank.display(), bytes_text(outcome.bytes));
     let pace = if outcome.already_done {
         "already there".into()
+    } else if outcome.rows_made == 0 {
+        "of shards that were there".into()
     } else {
         let made = match outcome.rows_made < outcome.rows {
             true => format!("{} rows made now in ", outcome.rows_made),
