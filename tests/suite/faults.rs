@@ -1,5 +1,5 @@
-//! Banks whose making is killed, interrupted, cut short by a full disk, or done twice at once: what is
-//! there is whole, and the same command ends with the same bytes.
+//! Banks whose making is killed, interrupted, or done twice at once: what is there is whole, and the same
+//! command ends with the same bytes.
 //!
 //! The process that is killed is this test program itself, which runs [`child`] alone.
 
@@ -26,10 +26,10 @@ const RUN: &str = "FSA_BANK_TEST_RUN";
 const OUT: &str = "FSA_BANK_TEST_OUT";
 const PARTITION: &str = "FSA_BANK_TEST_PARTITION";
 /// More settings, one a line.
-const MORE: &str = "FSA_BANK_TEST_SETTINGS";
+pub const MORE: &str = "FSA_BANK_TEST_SETTINGS";
 
 /// Makes the bank of the run in `run` at `out`.
-fn make(
+pub fn make(
     run: &Path,
     out: &Path,
     more: &[&str],
@@ -97,21 +97,21 @@ fn child() {
     }
 }
 
-fn command(run: &Path, out: &Path) -> Command {
+pub fn command(run: &Path, out: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "faults::child", "--nocapture", "--test-threads=1"]);
     command.env(RUN, run).env(OUT, out).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
-fn trained() -> Run {
+pub fn trained() -> Run {
     let run = Run::new(&[]);
     run.train(false, &Silent, &Interrupt::default()).unwrap();
     run
 }
 
 /// Name and content of every file of a folder.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
     let file = |entry: std::io::Result<std::fs::DirEntry>| {
         let path = entry.unwrap().path();
@@ -122,7 +122,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The bank of a run that nothing disturbed.
-fn undisturbed(run: &Run) -> BTreeMap<String, Vec<u8>> {
+pub fn undisturbed(run: &Run) -> BTreeMap<String, Vec<u8>> {
     let out = run.path().join("undisturbed/shards");
     let made = make(run.path(), &out, &[], |_| {}, &Silent, &Interrupt::default()).unwrap();
     assert!(!made.already_done);
@@ -131,7 +131,7 @@ fn undisturbed(run: &Run) -> BTreeMap<String, Vec<u8>> {
     bank
 }
 
-fn assert_whole(out: &Path, whole: &BTreeMap<String, Vec<u8>>) {
+pub fn assert_whole(out: &Path, whole: &BTreeMap<String, Vec<u8>>) {
     let there = files(out);
     let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&there), names(whole));
@@ -142,7 +142,7 @@ fn assert_whole(out: &Path, whole: &BTreeMap<String, Vec<u8>>) {
 }
 
 /// What a reader finds while the bank may be under way: nothing, or all of it.
-fn assert_nothing_or_whole(out: &Path, whole: &BTreeMap<String, Vec<u8>>) {
+pub fn assert_nothing_or_whole(out: &Path, whole: &BTreeMap<String, Vec<u8>>) {
     match Bank::open(out) {
         Err(BankError::Unfinished { .. } | BankError::NoManifest { .. }) => {
             assert!(!out.exists());
@@ -292,117 +292,6 @@ fn partitions_made_at_once_and_committed_are_the_same_bank() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_whole(&out, &whole);
     assert!(text(&commit().stdout).contains("committed already"));
-}
-
-/// Runs a child whose bank is on a file system of `bytes`, whose content is then copied to `copy`.
-fn on_small_disk(run: &Path, copy: &Path, bytes: usize) -> Output {
-    let disk = tempfile::tempdir().unwrap();
-    let script = "mount -t tmpfs -o size=$1 tmpfs \"$2\" || exit 99; copy=$3; disk=$2; shift 3
-                  \"$@\"; code=$?; cp -a \"$disk/.\" \"$copy\"; exit $code";
-    let inner = command(run, &disk.path().join("shards"));
-    let mut outer = Command::new("unshare");
-    outer.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
-    outer.arg(bytes.to_string()).arg(disk.path()).arg(copy);
-    outer.arg(inner.get_program()).args(inner.get_args());
-    outer.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let output = outer.output().unwrap_or_else(|e| panic!("unshare (util-linux): {e}"));
-    let denied = "this test mounts a file system in a user namespace, which is not allowed here";
-    assert_ne!(output.status.code(), Some(99), "{denied}: {}", text(&output.stderr));
-    output
-}
-
-#[test]
-fn on_a_full_disk_a_bank_stops_and_goes_on_elsewhere() {
-    let run = trained();
-    let whole = undisturbed(&run);
-    // Files take whole pages of the small disk.
-    let pages: usize = whole.values().map(|content| content.len().div_ceil(4096)).sum();
-    let mut full = 0;
-    for share in 1..12 {
-        let folder = tempfile::tempdir().unwrap();
-        let output = on_small_disk(run.path(), folder.path(), 4096 * (3 + pages * share / 5));
-        let out = folder.path().join("shards");
-        assert_nothing_or_whole(&out, &whole);
-        let message = text(&output.stderr);
-        if !output.status.success() {
-            full += 1;
-            assert!(message.contains("No space left on device"), "{message}");
-            assert!(message.contains("cannot be written"), "{message}");
-            let partial = folder.path().join("shards.partial");
-            for (name, content) in files(&partial.join("bank")) {
-                let finished = partial.join(&name).with_extension("json").exists();
-                assert!(!finished || whole[&name] == content, "{name}");
-            }
-            let names = std::fs::read_dir(&partial).unwrap().map(|e| e.unwrap().file_name());
-            let left: Vec<_> = names.filter(|n| n.to_str().unwrap().ends_with(".tmp")).collect();
-            assert!(left.is_empty(), "{left:?}");
-        }
-        make(run.path(), &out, &[], |_| {}, &Silent, &Interrupt::default()).unwrap();
-        assert_whole(&out, &whole);
-    }
-    assert!((3..11).contains(&full), "{full} of 11 disks were full");
-}
-
-/// Runs a child for which opening `image` fails with `errno`, from the `from`-th time on.
-fn with_faulty_disk(command: &mut Command, image: &str, errno: i32, from: u32) -> Output {
-    let folder = tempfile::tempdir().unwrap();
-    let library = folder.path().join("faulty_disk.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/faulty_disk.c");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl");
-    assert!(compiler.status().unwrap().success());
-    command.env("LD_PRELOAD", &library).env("FAULT_PATH", image);
-    command.env("FAULT_ERRNO", errno.to_string()).env("FAULT_FROM", from.to_string());
-    command.output().unwrap()
-}
-
-#[test]
-fn a_disk_that_does_not_give_an_image_stops_the_run_and_changes_nothing() {
-    const EIO: i32 = 5;
-    const EMFILE: i32 = 24;
-    let run = trained();
-    let whole = undisturbed(&run);
-    let image = "train/colour-0/020.png";
-    for errno in [EIO, EMFILE] {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("shards");
-        let output = with_faulty_disk(&mut command(run.path(), &out), image, errno, 1);
-        let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{message}");
-        assert!(message.contains(&format!("{image}: cannot be read: ")), "{message}");
-        assert!(message.contains(&format!("(os error {errno})")), "{message}");
-        assert!(message.contains("the image is not left out"), "{message}");
-        assert!(matches!(Bank::open(&out), Err(BankError::Unfinished { .. })));
-        let finished = files(&folder.path().join("shards.partial/bank"));
-        assert!(finished.len() > 3, "{} files", finished.len());
-        assert!(finished.iter().all(|(name, content)| whole[name] == *content));
-        // Once it gives it, the bank is what it would have been.
-        assert!(command(run.path(), &out).status().unwrap().success());
-        assert_whole(&out, &whole);
-    }
-}
-
-#[test]
-fn an_image_that_goes_between_two_of_its_views_is_in_no_bank() {
-    const ENOENT: i32 = 2;
-    let run = trained();
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("shards");
-    let image = "train/colour-0/020.png";
-    // Images are decoded for each view; maps of 1,024 bytes, so that all views are in one shard.
-    let fails_from = |from| {
-        let mut command = command(run.path(), &out);
-        command.env(MORE, "train.crop=resized\nfeatures.batch_size=15");
-        with_faulty_disk(&mut command, image, ENOENT, from)
-    };
-    let output = fails_from(2);
-    let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(
-        message.contains("020.png: this image could be decoded first and not later"),
-        "{message}"
-    );
-    assert!(matches!(Bank::open(&out), Err(BankError::Unfinished { .. })));
 }
 
 /// Asks to stop after some rows, and keeps what it is told.

@@ -13,6 +13,7 @@ mod evolution;
 mod exported;
 mod fake_engine;
 mod faults;
+mod faulty_disks;
 mod fetch;
 mod finetune;
 mod fixtures;

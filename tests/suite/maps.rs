@@ -246,7 +246,7 @@ fn classes_without_maps_may_have_fewer_views() {
                 FinetuneConfig { iterations: 10, method, ..run.loaded.pipeline.finetune.clone() };
             assert!(try_finetune(&place, config).is_ok());
         }
-        // An image whose rows are others is found.
+        // A shard that is made anew has the same rows.
         let whole = shards(&place);
         let name = whole[1].0.clone();
         std::fs::remove_file(place.join(&name)).unwrap();
