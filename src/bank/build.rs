@@ -127,10 +127,7 @@ impl Build {
             turn.remove(bank)?;
             return Err(BankError::Finished { dir: bank.into() });
         }
-        let there = match turn.is_begun() {
-            true => same_plan(&dir, &plan, overwrite)?,
-            false => None,
-        };
+        let there = Self::begun(bank, &plan, overwrite)?;
         if there.is_none() && turn.is_begun() {
             // Shards of other settings can be of no use any more.
             turn.clear()?;

@@ -173,7 +173,7 @@ fn is_unsupported(error: Option<i32>) -> bool {
     errors.iter().any(|no| error == Some(no.raw_os_error()))
 }
 
-/// Where a bank is, if its place is a link: a link stays, and a bank is made on the disk that it leads to.
+/// Where a bank is: where its place is a link, that stays, and leads to the bank.
 pub fn behind_links(bank: &Path) -> PathBuf {
     match fs::read_link(bank) {
         Ok(target) => {

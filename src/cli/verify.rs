@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use super::args::{FeaturesArgs, RunArgs, VerifyArgs};
 use super::{Context, engine_process, features, print_json, print_text};
-use crate::bank::{MANIFEST_FILE, Manifest};
+use crate::bank::{MANIFEST_FILE, Manifest, behind_links};
 use crate::dataset::Skipped;
 use crate::report::verify_text;
 use crate::verify::{self, VerifyOptions, VerifyReport};
@@ -76,5 +76,5 @@ fn repair(
         worker: false,
         measure_forward: false,
     };
-    features::repair(context, &same, &args.bank, &damaged)
+    features::repair(context, &same, &behind_links(&args.bank), &damaged)
 }

@@ -64,8 +64,8 @@ pub(super) fn run(jobs: &Jobs, rows: u64) -> Result<(), FeaturesError> {
         let follow = |child| scope.spawn(move || follow(screen, child));
         let threads: Vec<_> = children.into_iter().map(follow).collect();
         let ends = threads.into_iter().map(|t| t.join().expect("following does not panic"));
-        let faults = ends.enumerate().filter_map(|(job, end)| Some((job, end.err()?))).map(told);
-        let faults = faults.collect();
+        let failed = ends.enumerate().filter_map(|(job, end)| Some((job, end.err()?)));
+        let faults = failed.map(told).collect();
         ended.store(true, Ordering::Relaxed);
         faults
     });
