@@ -76,6 +76,9 @@ pub(super) fn open_dataset(context: &Context, loaded: &LoadedPipeline) -> anyhow
         dataset.test.len(),
         dataset.class_names.len()
     ));
+    for note in &dataset.account.notes {
+        context.screen.line(&format!("{}: {note}", loaded.name));
+    }
     if dataset.test_held_out {
         context.screen.line(&format!(
             "{}: the data has no test split; {:.0} % of each class are held out as test images",

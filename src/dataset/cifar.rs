@@ -105,7 +105,7 @@ pub(super) fn open(path: &Path, layouts: &[Layout]) -> Result<Parts, DatasetErro
     let class_names = class_names(&files, layout)?;
     let train = read_split(&files, layout.train, layout)?;
     let test = read_split(&files, &[layout.test], layout)?;
-    Ok(Parts { class_names, train, val: None, test: Some(test) })
+    Ok(Parts::whole(class_names, train, None, Some(test)))
 }
 
 fn class_names(files: &Files, layout: &Layout) -> Result<Vec<String>, DatasetError> {

@@ -23,7 +23,7 @@ pub(super) fn keep(parts: Parts, most: usize) -> Parts {
     };
     let class_names = kept.iter().map(|&class| parts.class_names[class].clone()).collect();
     let (train, val, test) = (of(parts.train), parts.val.map(of), parts.test.map(of));
-    Parts { class_names, train, val, test }
+    Parts { class_names, train, val, test, account: parts.account }
 }
 
 /// `most` of the classes, at ranks round(i (C − 1) / (most − 1)), in label order.
@@ -56,12 +56,9 @@ mod tests {
             let pixels = labels.iter().flat_map(|&l| [l as u8; 3]).collect();
             Split::decoded(1, labels.to_vec(), paths, pixels)
         };
-        let parts = Parts {
-            class_names: ["a", "b", "c"].map(String::from).to_vec(),
-            train: split(&[1, 0, 2, 2, 1, 2]),
-            val: None,
-            test: Some(split(&[0, 1, 2])),
-        };
+        let names = ["a", "b", "c"].map(String::from).to_vec();
+        let (train, test) = (split(&[1, 0, 2, 2, 1, 2]), split(&[0, 1, 2]));
+        let parts = Parts::whole(names, train, None, Some(test));
         // By size: c, b, a.
         let Parts { class_names, train, test, .. } = keep(parts, 2);
         assert_eq!(class_names, ["a", "c"]);

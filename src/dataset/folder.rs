@@ -24,7 +24,7 @@ pub(super) fn open(root: &Path, framing: Framing) -> Result<Parts, DatasetError>
     let test = list(root, "test/", &class_names, framing)?;
     let val =
         root.join("val").is_dir().then(|| list(root, "val/", &class_names, framing)).transpose()?;
-    Ok(Parts { class_names, train, val, test: Some(test) })
+    Ok(Parts::whole(class_names, train, val, Some(test)))
 }
 
 /// `CLASS/*` without splits.
@@ -38,7 +38,7 @@ fn open_flat(root: &Path, framing: Framing) -> Result<Parts, DatasetError> {
         });
     }
     let train = list(root, "", &class_names, framing)?;
-    Ok(Parts { class_names, train, val: None, test: None })
+    Ok(Parts::whole(class_names, train, None, None))
 }
 
 /// Whether a file's name is that of an image.

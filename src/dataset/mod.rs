@@ -1,6 +1,7 @@
 //! Images with their labels, as every stage sees them: class names, a training split (cut to a
 //! long tail where the pipeline says so), a test split and, where the data has one, a `val` split.
 
+mod account;
 mod cifar;
 mod cifar_python;
 mod decode;
@@ -30,6 +31,7 @@ use crate::config::{DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::{ClassCounts, FeatureShape};
 use crate::regular_file;
 
+pub use account::{Account, LeftOut, Reason};
 use decode::Framing;
 pub use error::DatasetError;
 pub use examine::{Gallery, ImagePlace};
@@ -68,6 +70,8 @@ pub struct Dataset {
     pub fingerprint: String,
     /// Images that turned out not to be decodable, and how many may.
     pub skipped: Skipped,
+    /// What became of every file that was met.
+    pub account: Account,
 }
 
 impl Dataset {
@@ -105,7 +109,7 @@ impl Dataset {
             0 => parts,
             most => fewer_classes::keep(parts, most),
         };
-        let Parts { class_names, mut train, mut val, test } = parts;
+        let Parts { class_names, mut train, mut val, test, account } = parts;
         if class_names.len() < 2 {
             return Err(DatasetError::TooSmall {
                 path: path.into(),
@@ -174,6 +178,7 @@ impl Dataset {
             image_size: framing.size,
             fingerprint: String::new(),
             skipped: Skipped::default(),
+            account,
         })
     }
 
@@ -271,6 +276,21 @@ struct Parts {
     val: Option<Split>,
     /// `None` where the data has no splits.
     test: Option<Split>,
+    account: Account,
+}
+
+impl Parts {
+    /// Parts of images alone: nothing was left out.
+    fn whole(
+        class_names: Vec<String>,
+        train: Split,
+        val: Option<Split>,
+        test: Option<Split>,
+    ) -> Self {
+        let of = |split: &Option<Split>| split.as_ref().map_or(0, Split::len);
+        let account = Account::of_used(train.len() + of(&val) + of(&test));
+        Self { class_names, train, val, test, account }
+    }
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, DatasetError> {

@@ -291,12 +291,8 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
         layout::locate(split, &listed.root, &folders)?;
     }
     let files = |split: ListedSplit| Split::files(framing, &listed.root, split.labels, split.paths);
-    Ok(Parts {
-        train: files(listed.train),
-        val: listed.val.map(files),
-        test: listed.test.map(files),
-        class_names: listed.class_names,
-    })
+    let (train, val) = (files(listed.train), listed.val.map(files));
+    Ok(Parts::whole(listed.class_names, train, val, listed.test.map(files)))
 }
 
 /// The folder of the images, and the list of those to train on.
