@@ -46,7 +46,8 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
     let joined = |lists| join(path, framing, &classes, lists);
     let present = |lists: Vec<List>| (!lists.is_empty()).then(|| joined(lists)).transpose();
     let (val, test) = (present(val)?, present(test)?);
-    Ok(Parts::whole(classes.names, joined(train)?, val, test))
+    let train = joined(train)?;
+    Ok(Parts::whole(classes.names, train, val, test))
 }
 
 fn join(
