@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     }
     let model = Model::open(&args.model, args.classifier.as_deref())?;
     model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
-    let dataset = open_dataset(context, &loaded)?;
+    let dataset = open_dataset(context, &loaded, None, None)?;
     let options = OnnxOptions {
         device: args.device.clone(),
         threads: context.threads,

@@ -15,11 +15,15 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     use crate::backbone::onnx::OnnxOptions;
     use crate::export::Model;
     use crate::predict::{self, PredictError, PredictRequest};
-    use crate::report::{predictions_csv, predictions_parquet, predictions_text};
+    use crate::progress::Progress;
+    use crate::report::{account_lines, predictions_csv, predictions_parquet, predictions_text};
 
     let model = Model::open(&args.model, args.classifier.as_deref())?;
     model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
-    let images = predict::images(&args.images).map_err(PredictError::from)?;
+    let (images, account) = predict::images(&args.images).map_err(PredictError::from)?;
+    if !account.left_out.is_empty() {
+        account_lines(&account).iter().for_each(|line| context.screen.line(line));
+    }
     let options = OnnxOptions {
         device: args.device.clone(),
         threads: context.threads,

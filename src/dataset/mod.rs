@@ -4,12 +4,14 @@
 mod account;
 mod cifar;
 mod cifar_python;
+mod class_name;
 mod decode;
 mod error;
 mod examine;
 mod fewer_classes;
 mod folder;
 mod hold_out;
+mod image_kind;
 mod jitter;
 pub mod known;
 mod list;
@@ -20,9 +22,12 @@ mod pickle;
 mod random_crop;
 mod skipped;
 mod split;
+mod split_name;
 mod table;
 mod transform;
+mod walk;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -36,6 +41,7 @@ use decode::Framing;
 pub use error::DatasetError;
 pub use examine::{Gallery, ImagePlace};
 pub use hold_out::{HeldOut, held_of};
+pub use image_kind::OtherPicture;
 pub use list::{ListError, Listed, ListedSplit, Place, read as read_lists};
 pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
@@ -44,6 +50,7 @@ pub use skipped::{Skipped, SkippedList, save_skipped};
 use split::Pixels;
 pub use split::Split;
 pub use transform::{Augmentation, Normalisation, Transform};
+pub use walk::images_below;
 
 /// A dataset that was found whole.
 pub struct Dataset {
@@ -91,8 +98,8 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// As [`Dataset::open`], but without a fingerprint and without a look at the files of images: one
-    /// that is missing is found when it is asked for.
+    /// As [`Dataset::open`], but without a fingerprint and with no more than a look at the first bytes of
+    /// the files in a folder: a listed image that is missing is found when it is asked for.
     ///
     /// # Errors
     /// As [`Dataset::open`].
@@ -101,7 +108,7 @@ impl Dataset {
         let parts = match config.kind {
             DatasetKind::Cifar10 => cifar::open(path, &cifar::CIFAR10)?,
             DatasetKind::Cifar100 => cifar::open(path, &cifar::CIFAR100)?,
-            DatasetKind::Folder => folder::open(path, framing)?,
+            DatasetKind::Folder => folder::open(config, framing)?,
             DatasetKind::List => list::open(config, framing)?,
             DatasetKind::Parquet => table::open(config, framing)?,
         };
@@ -109,7 +116,7 @@ impl Dataset {
             0 => parts,
             most => fewer_classes::keep(parts, most),
         };
-        let Parts { class_names, mut train, mut val, test, account } = parts;
+        let Parts { class_names, mut train, mut val, test, mut account } = parts;
         if class_names.len() < 2 {
             return Err(DatasetError::TooSmall {
                 path: path.into(),
@@ -125,6 +132,7 @@ impl Dataset {
                 let (stays, held) = hold_out::divide(train.labels(), classes, TEST_FRACTION);
                 let test = train.subset(&held);
                 train = train.subset(&stays);
+                account.notes.push(no_test_split(config.kind, val.is_some()));
                 test
             }
         };
@@ -195,6 +203,24 @@ impl Dataset {
         Ok(crate::hex(&hash.finalize()[..16]))
     }
 
+    /// Leaves out the images that were seen to be none that can be decoded when they were listed, before
+    /// anything is computed.
+    ///
+    /// # Errors
+    /// They are more than [`Dataset::skipped`] allows, all that a split or a class has, or the disk does not
+    /// give one.
+    pub fn skip_undecodable(&self) -> Result<(), DatasetError> {
+        let left_out = self.account.left_out.iter();
+        let undecodable = left_out.filter(|left| left.reason == Reason::Unreadable);
+        let paths: HashSet<&str> = undecodable.map(|left| left.path.as_str()).collect();
+        let splits =
+            [("train", Some(&self.train)), ("val", self.val.as_ref()), ("test", Some(&self.test))];
+        for (name, split) in splits.into_iter().filter(|_| !paths.is_empty()) {
+            split.map_or(Ok(()), |split| Loader::new(self, name, split).skip_named(&paths))?;
+        }
+        Ok(())
+    }
+
     /// Training images of each class.
     pub fn class_counts(&self) -> ClassCounts {
         ClassCounts::from_labels(self.train.labels(), self.class_names.len())
@@ -217,6 +243,19 @@ impl Dataset {
         let mut hash = Sha256::new();
         self.train.hash_into(&mut hash)?;
         Ok(crate::hex(&hash.finalize()[..8]))
+    }
+}
+
+fn no_test_split(kind: DatasetKind, has_val: bool) -> String {
+    let held = format!(
+        "the data has no test split; {:.0} % of each class's training images are held out as test images",
+        100.0 * TEST_FRACTION
+    );
+    match (kind, has_val) {
+        (DatasetKind::Folder, true) => {
+            held + "; to measure on the images of the val split instead, name its folder test"
+        }
+        _ => held,
     }
 }
 
@@ -255,11 +294,6 @@ impl Preprocessing {
     ) -> Result<Vec<u8>, DatasetError> {
         overlay::picture(path, self.framing, cam, shape)
     }
-}
-
-/// Whether a file's name is that of an image.
-pub fn has_image_extension(path: &Path) -> bool {
-    folder::is_image(path)
 }
 
 /// Whether a folder has Parquet files, itself or below `data/`.

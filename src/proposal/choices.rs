@@ -465,6 +465,7 @@ mod tests {
             test_held_out: false,
             sides: Sides { measured: 10, shorter: [side; 3], median_aspect: 1.3 },
             unreadable: vec![],
+            account: Default::default(),
         }
     }
 

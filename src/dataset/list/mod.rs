@@ -14,44 +14,16 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::account::in_no_list;
 use super::decode::Framing;
 use super::{DatasetError, Parts, Split, table};
 use crate::config::DatasetConfig;
 use crate::domain::ClassCounts;
 
+use super::split_name::SplitName;
 pub(super) use classes::Classes;
 pub(super) use columns::{Columns, find, no_path};
 pub use error::{ListError, Place};
-
-/// The splits that lists and tables name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SplitName {
-    Train,
-    Val,
-    Test,
-}
-
-impl SplitName {
-    const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
-
-    /// The split that a word stands for, as data sets call them.
-    pub(super) fn of(word: &str) -> Option<Self> {
-        match word.to_ascii_lowercase().as_str() {
-            "train" | "training" => Some(Self::Train),
-            "val" | "valid" | "validation" | "dev" => Some(Self::Val),
-            "test" | "testing" => Some(Self::Test),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Val => "val",
-            Self::Test => "test",
-        }
-    }
-}
 
 /// What labels that are numbers mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,7 +264,11 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
     }
     let files = |split: ListedSplit| Split::files(framing, &listed.root, split.labels, split.paths);
     let (train, val) = (files(listed.train), listed.val.map(files));
-    Ok(Parts::whole(listed.class_names, train, val, listed.test.map(files)))
+    let mut parts = Parts::whole(listed.class_names, train, val, listed.test.map(files));
+    let splits = [Some(&parts.train), parts.val.as_ref(), parts.test.as_ref()];
+    let paths = splits.into_iter().flatten().flat_map(|split| &split.paths);
+    parts.account.left_out = in_no_list(&listed.root, paths.map(String::as_str))?;
+    Ok(parts)
 }
 
 /// The folder of the images, and the list of those to train on.
