@@ -1,7 +1,7 @@
 //! What became of every file that a dataset was opened with: used, or left out and why.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
@@ -101,12 +101,16 @@ pub(super) fn in_no_list<'p>(
     root: &Path,
     listed: impl Iterator<Item = &'p str>,
 ) -> Result<Vec<LeftOut>, DatasetError> {
-    let listed: HashSet<&Path> = listed.map(Path::new).collect();
-    let in_folder = |path: &Path| {
-        let folder = path.components().next().filter(|_| path.components().nth(1).is_some());
-        folder.map_or_else(PathBuf::new, |name| PathBuf::from(name.as_os_str()))
+    let plain = |path: &'p str| {
+        let path = Path::new(path).strip_prefix(".").unwrap_or(Path::new(path));
+        matches!(path.components().next(), Some(Component::Normal(_))).then_some(path)
     };
-    let mut folders: Vec<PathBuf> = listed.iter().map(|path| in_folder(path)).collect();
+    let listed: HashSet<&Path> = listed.filter_map(plain).collect();
+    let folder = |path: &&Path| match path.parent()?.components().next() {
+        Some(first) => Some(PathBuf::from(first.as_os_str())),
+        None => Some(PathBuf::new()),
+    };
+    let mut folders: Vec<PathBuf> = listed.iter().filter_map(folder).collect();
     folders.sort_unstable();
     folders.dedup();
     let unlisted = walk::names_below(root, &folders)?

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::account::{Account, LeftOut, Reason};
 use super::decode::Framing;
 use super::image_kind::FileKind;
+pub(super) use super::image_kind::has_picture_extension as is_image;
 use super::split_name::SplitName;
 use super::walk::{self, Found, Walk, What};
 use super::{DatasetError, Parts, Split, class_name};
@@ -155,9 +156,10 @@ impl Layout {
             let name = class_name::nfc(text(root, folder)?).into_owned();
             names.entry(name).or_default().push(folder);
         }
-        for (name, folders) in names.iter().filter(|(_, folders)| folders.len() > 1) {
-            let (name, folders) = (name, folders.len());
-            account.notes.push(format!("`{name}` is spelled in {folders} ways of Unicode, in as many folders: they are one class"));
+        for (name, _) in names.iter().filter(|(_, folders)| folders.len() > 1) {
+            account
+                .notes
+                .push(format!("`{name}` is written in two forms of Unicode, which are one class"));
         }
         let mut class_names: Vec<String> = names.into_keys().collect();
         class_name::sort(&mut class_names, order);
@@ -244,6 +246,22 @@ impl Layout {
             _ => Ok(()),
         }
     }
+}
+
+/// Names in a folder, sorted; hidden ones are left out.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, DatasetError> {
+    let read = |source| DatasetError::Read { path: folder.into(), source };
+    let mut names = vec![];
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let name = entry.map_err(read)?.file_name();
+        let not_utf8 = |name| DatasetError::NotUtf8 { path: folder.join(PathBuf::from(name)) };
+        let name = name.into_string().map_err(not_utf8)?;
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn at_depth(walk: &Walk, depth: usize) -> impl Iterator<Item = &PathBuf> {

@@ -16,8 +16,9 @@ use serde_json::Value;
 use self::columns::{Texts, Wrong};
 pub(super) use self::shards::has_any;
 use super::decode::Framing;
-use super::list::{Classes, Columns, Entry, List, Numbering, Place, find, in_list, no_path};
-use super::split_name::SplitName;
+use super::list::{
+    Classes, Columns, Entry, List, Numbering, Place, SplitName, find, in_list, no_path,
+};
 use super::{DatasetError, Parts, Split};
 use crate::config::DatasetConfig;
 use crate::panics::caught;

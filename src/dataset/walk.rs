@@ -106,6 +106,7 @@ pub(super) fn below(root: &Path) -> Result<Walk, DatasetError> {
 /// A folder that cannot be read.
 pub(super) fn names_below(root: &Path, folders: &[PathBuf]) -> Result<Vec<PathBuf>, DatasetError> {
     let mut walker = Walker::new(root);
+    walker.within.extend(fs::metadata(root).ok().as_ref().map(identity));
     for folder in folders {
         walker.only_files = folder.as_os_str().is_empty();
         if root.join(folder).is_dir() {
@@ -135,22 +136,6 @@ pub fn images_below(folder: &Path) -> Result<(Vec<PathBuf>, Account), DatasetErr
         }
     }
     Ok((images, account))
-}
-
-/// Names in a folder, sorted; hidden ones are left out.
-pub(super) fn names(folder: &Path) -> Result<Vec<String>, DatasetError> {
-    let read = |source| DatasetError::Read { path: folder.into(), source };
-    let mut names = vec![];
-    for entry in fs::read_dir(folder).map_err(read)? {
-        let name = entry.map_err(read)?.file_name();
-        let not_utf8 = |name| DatasetError::NotUtf8 { path: folder.join(PathBuf::from(name)) };
-        let name = name.into_string().map_err(not_utf8)?;
-        if !name.starts_with('.') {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }
 
 /// Device and number: a folder, whatever leads to it.

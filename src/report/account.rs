@@ -11,8 +11,11 @@ const SHOWN: usize = 3;
 /// The account as part of a report, with what was taken for what.
 pub fn account_text(account: &Account) -> String {
     let told = account.notes.iter().chain(&account.warnings).cloned();
-    let lines = told.chain(account_lines(account));
-    lines.map(|line| format!("  {line}\n")).collect()
+    let mut lines: Vec<String> = told.chain(account_lines(account)).collect();
+    if !account.left_out.is_empty() {
+        lines.push("  all of them: --json".into());
+    }
+    lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 
 /// One line where every file is used; else a line for each reason, with the first names.
@@ -48,7 +51,7 @@ pub fn account_lines(account: &Account) -> Vec<String> {
 
 fn words(reason: Reason) -> &'static str {
     match reason {
-        Reason::Unreadable => "not decodable; those in a class count towards --max-skipped",
+        Reason::Unreadable => "not decodable, which count towards --max-skipped in a class",
         Reason::OutsideClasses => "beside the folders of classes",
         Reason::NoSplit => "in a folder that is no split",
         Reason::NotListed => "in no list",

@@ -14,13 +14,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::account::in_no_list;
 use super::decode::Framing;
 use super::{DatasetError, Parts, Split, table};
 use crate::config::DatasetConfig;
 use crate::domain::ClassCounts;
 
-use super::split_name::SplitName;
+pub(super) use super::split_name::SplitName;
 pub(super) use classes::Classes;
 pub(super) use columns::{Columns, find, no_path};
 pub use error::{ListError, Place};
@@ -264,11 +263,7 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
     }
     let files = |split: ListedSplit| Split::files(framing, &listed.root, split.labels, split.paths);
     let (train, val) = (files(listed.train), listed.val.map(files));
-    let mut parts = Parts::whole(listed.class_names, train, val, listed.test.map(files));
-    let splits = [Some(&parts.train), parts.val.as_ref(), parts.test.as_ref()];
-    let paths = splits.into_iter().flatten().flat_map(|split| &split.paths);
-    parts.account.left_out = in_no_list(&listed.root, paths.map(String::as_str))?;
-    Ok(parts)
+    Ok(Parts::whole(listed.class_names, train, val, listed.test.map(files)))
 }
 
 /// The folder of the images, and the list of those to train on.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Entry, List, ListError, Numbering, Place};
-use crate::dataset::{DatasetError, image_kind};
+use crate::dataset::{DatasetError, folder};
 
 /// A tab goes before a comma, and both before a space, which paths may have too.
 const SEPARATORS: [char; 3] = ['\t', ',', ' '];
@@ -27,7 +27,7 @@ pub(super) fn read(file: &Path) -> Result<List, DatasetError> {
 /// Where an image's name ends tells which separator a line uses; of names that end otherwise, the first
 /// kind of separator that it has.
 fn path_and_label(line: &str) -> Result<(&str, &str), ListError> {
-    let is_image = |path: &str| image_kind::has_picture_extension(Path::new(path.trim_end()));
+    let is_image = |path: &str| folder::is_image(Path::new(path.trim_end()));
     let last = |separator| line.rsplit_once(separator).map(|split| (separator, split));
     let splits = || SEPARATORS.into_iter().filter_map(last);
     let begins_with_image =

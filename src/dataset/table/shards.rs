@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::dataset::split_name::SplitName;
-use crate::dataset::{DatasetError, walk};
+use crate::dataset::list::SplitName;
+use crate::dataset::{DatasetError, folder};
 
 /// One file, whose rows say their split, or the files of a folder, in order of their names.
 pub(super) fn of(path: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError> {
@@ -34,18 +34,18 @@ pub(in crate::dataset) fn has_any(folder: &Path) -> bool {
 
 fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError> {
     let mut shards = vec![];
-    for name in walk::names(folder)? {
+    for name in folder::names(folder)? {
         let path = folder.join(&name);
         if path.is_dir() {
             if let Some(split) = SplitName::of(&name) {
-                let files = walk::names(&path)?.into_iter().map(|name| path.join(name));
+                let files = folder::names(&path)?.into_iter().map(|name| path.join(name));
                 shards.extend(files.filter(|file| is_parquet(file)).map(|file| (split, file)));
             }
         } else if is_parquet(&path) {
             shards.push((split_of(&path, &name)?, path));
         }
     }
-    for split in SplitName::ALL {
+    for split in [SplitName::Train, SplitName::Val, SplitName::Test] {
         let files: Vec<&PathBuf> =
             shards.iter().filter(|(of, _)| *of == split).map(|(_, file)| file).collect();
         whole(folder, &files)?;
