@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::decode::{self, Framing};
 use super::random_crop::RandomRectangle;
-use super::{DatasetError, read_image};
+use super::{DatasetError, loader, read_image};
 use crate::config::Interpolation;
 
 /// Images of one split: square 8-bit RGB, in rows of pixels (H, W, 3).
@@ -212,7 +212,7 @@ impl Split {
                     const GONE: u64 = u64::MAX;
                     match std::fs::metadata(&path) {
                         Ok(meta) => Ok(meta.len()),
-                        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(GONE),
+                        Err(e) if loader::is_of_the_file(&e) => Ok(GONE),
                         Err(source) => Err(DatasetError::Read { path, source }),
                     }
                 };
