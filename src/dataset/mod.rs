@@ -4,6 +4,7 @@
 mod account;
 mod cifar;
 mod cifar_python;
+mod class_name;
 mod decode;
 mod error;
 mod examine;
