@@ -264,6 +264,17 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, DatasetError> {
     Ok(names)
 }
 
+/// Whether a folder has folders of images, as classes.
+pub(super) fn has_classes(root: &Path) -> bool {
+    let names = |folder: &Path| names(folder).unwrap_or_default();
+    let has_images = |class: &Path| names(class).iter().any(|name| is_image(Path::new(name)));
+    let splits = names(root).into_iter().filter(|name| SplitName::of(name).is_some());
+    let with_classes = splits.map(|split| root.join(split)).chain([root.to_path_buf()]);
+    with_classes
+        .into_iter()
+        .any(|folder| names(&folder).iter().any(|c| has_images(&folder.join(c))))
+}
+
 fn at_depth(walk: &Walk, depth: usize) -> impl Iterator<Item = &PathBuf> {
     walk.folders.iter().filter(move |folder| folder.components().count() == depth)
 }

@@ -13,6 +13,7 @@ mod folder;
 mod hold_out;
 mod image_kind;
 mod jitter;
+mod kind;
 pub mod known;
 mod list;
 mod loader;
@@ -42,6 +43,7 @@ pub use error::DatasetError;
 pub use examine::{Gallery, ImagePlace};
 pub use hold_out::{HeldOut, held_of};
 pub use image_kind::OtherPicture;
+pub use kind::kind_at;
 pub use list::{ListError, Listed, ListedSplit, Place, read as read_lists};
 pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
@@ -120,6 +122,8 @@ impl Dataset {
             most => fewer_classes::keep(parts, most),
         };
         let Parts { class_names, mut train, mut val, test, mut account } = parts;
+        let list = path.join(&config.train_list);
+        let path = if config.train_list.as_os_str().is_empty() { path } else { list.as_path() };
         if class_names.len() < 2 {
             return Err(DatasetError::TooSmall {
                 path: path.into(),
@@ -312,11 +316,6 @@ impl Preprocessing {
     ) -> Result<Vec<u8>, DatasetError> {
         overlay::picture(path, self.framing, cam, shape)
     }
-}
-
-/// Whether a folder has Parquet files, itself or below `data/`.
-pub fn has_tables(folder: &Path) -> bool {
-    table::has_any(folder)
 }
 
 /// Share of each class's images that becomes the test split of data without splits.

@@ -26,6 +26,7 @@ mod image_folders;
 mod images;
 mod inaturalist;
 mod layouts;
+mod list_forms;
 mod lists;
 mod maps;
 mod methods;

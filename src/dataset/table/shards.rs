@@ -1,6 +1,8 @@
 //! Which Parquet files of a folder hold which split, as Hugging Face names them:
-//! `train-00000-of-00002.parquet`, `test.parquet`, `validation/0000.parquet`, also below `data/`.
+//! `train-00000-of-00002.parquet`, `test.parquet`, `validation/0000.parquet`, also below `data/` or the
+//! folder of a configuration.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::list::SplitName;
@@ -19,31 +21,64 @@ pub(super) fn of(path: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, Datas
             }
         }
     }
-    let expected =
-        "a Parquet file of images, or a folder of train-*.parquet and test-*.parquet".into();
-    Err(DatasetError::Missing { path: path.into(), expected })
+    match configurations(path).as_slice() {
+        [] => {
+            let expected =
+                "a Parquet file of images, or a folder of train-*.parquet and test-*.parquet";
+            Err(DatasetError::Missing { path: path.into(), expected: expected.into() })
+        }
+        [only] => in_folder(only),
+        several => Err(DatasetError::Configurations {
+            path: path.into(),
+            names: several
+                .iter()
+                .filter_map(|folder| Some(folder.file_name()?.to_string_lossy().into()))
+                .collect(),
+        }),
+    }
 }
 
-/// Whether a folder has Parquet files, itself or below `data/`.
+/// The folders of a folder that have shards themselves: one for each of Hugging Face's configurations.
+fn configurations(path: &Path) -> Vec<PathBuf> {
+    let names = if path.is_dir() { folder::names(path).unwrap_or_default() } else { vec![] };
+    let folders = names.into_iter().map(|name| path.join(name)).filter(|folder| folder.is_dir());
+    folders.filter(|folder| has_shards(&in_folder(folder))).collect()
+}
+
+/// Whether a folder has shards of a table, itself, below `data/` or in a configuration's folder.
 pub(in crate::dataset) fn has_any(folder: &Path) -> bool {
-    [folder.to_path_buf(), folder.join("data")].iter().any(|folder| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.into_iter().any(|entry| is_parquet(&entry.path()))
-    })
+    folder.is_dir() && has_shards(&of(folder))
+}
+
+/// Whether there are shards, be it with something wrong about them.
+fn has_shards(found: &Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError>) -> bool {
+    match found {
+        Ok(shards) => !shards.is_empty(),
+        Err(e) => matches!(e, DatasetError::Table { .. } | DatasetError::Configurations { .. }),
+    }
 }
 
 fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError> {
     let mut shards = vec![];
+    let mut stray = None;
     for name in folder::names(folder)? {
         let path = folder.join(&name);
         if path.is_dir() {
-            if let Some(split) = SplitName::of(&name) {
-                let files = folder::names(&path)?.into_iter().map(|name| path.join(name));
-                shards.extend(files.filter(|file| is_parquet(file)).map(|file| (split, file)));
+            let files = folder::names(&path)?.into_iter().map(|name| path.join(name));
+            let files: Vec<PathBuf> = files.filter(|file| is_parquet(file)).collect();
+            match SplitName::of(&name) {
+                Some(split) => shards.extend(files.into_iter().map(|file| (split, file))),
+                None if files.is_empty() => {}
+                None => stray = Some(path),
             }
         } else if is_parquet(&path) {
             shards.push((split_of(&path, &name)?, path));
         }
+    }
+    // Below a folder without shards it may be a configuration's.
+    if let Some(path) = stray.filter(|_| !shards.is_empty()) {
+        let found = "a folder of Parquet files whose name is no split (train, validation, test)";
+        return Err(DatasetError::Table { path, found: found.into() });
     }
     for split in [SplitName::Train, SplitName::Val, SplitName::Test] {
         let files: Vec<&PathBuf> =
@@ -53,12 +88,29 @@ fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, Dataset
     Ok(shards.into_iter().map(|(split, file)| (Some(split), file)).collect())
 }
 
+/// What the names of files or of their folders were taken for.
+pub(super) fn taken(shards: &[(Option<SplitName>, PathBuf)]) -> Option<String> {
+    let word = |(split, file): &'_ (Option<SplitName>, PathBuf)| {
+        let name = file.file_name()?.to_str()?;
+        let word = first_word(name);
+        let folder = || file.parent()?.file_name()?.to_str();
+        let own = SplitName::of(word).is_some();
+        Some((if own { word } else { folder()? }.to_string(), (*split)?))
+    };
+    let words: BTreeSet<(String, SplitName)> = shards.iter().filter_map(word).collect();
+    SplitName::taken(words.iter().map(|(word, split)| (word.as_str(), *split)))
+}
+
+fn first_word(name: &str) -> &str {
+    name.split(['-', '_', '.']).next().unwrap_or_default()
+}
+
 fn is_parquet(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
 }
 
 fn split_of(path: &Path, name: &str) -> Result<SplitName, DatasetError> {
-    let word = name.split(['-', '_', '.']).next().unwrap_or_default();
+    let word = first_word(name);
     SplitName::of(word).ok_or_else(|| DatasetError::Table {
         path: path.into(),
         found: format!(
