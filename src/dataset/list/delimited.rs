@@ -66,14 +66,17 @@ pub(super) fn read(
         if broken(entry.path) || broken(entry.label) {
             return Err(wrong(ListError::LineBreak));
         }
-        several_lines = rows.record.iter().any(broken).then_some(number);
+        several_lines = rows.record.iter().any(broken).then_some((number, rows.at));
         list.push(&entry)?;
     }
     list.notes.extend(comment_note(rows.comments));
     // An open quote takes all rows that follow into one field.
-    let open_quote = !text.matches('"').count().is_multiple_of(2);
-    match several_lines.filter(|_| open_quote) {
-        Some(line) => Err(list.wrong(Place::Line(line), ListError::LineBreak)),
+    let open_quote = |&(_, begin): &_| {
+        let text: &str = &form.text[begin..];
+        !text.matches('"').count().is_multiple_of(2)
+    };
+    match several_lines.filter(open_quote) {
+        Some((line, _)) => Err(list.wrong(Place::Line(line), ListError::LineBreak)),
         None => Ok(list),
     }
 }

@@ -316,11 +316,11 @@ impl Listed {
         mut lists: Lists,
         config: &DatasetConfig,
     ) -> Result<Self, DatasetError> {
-        let mut notes = vec![];
+        let mut taken = layout::Taken::default();
         for list in lists.splits.iter_mut().flatten() {
-            notes.extend(layout::rewrite(list, root, &config.path_rewrites)?);
+            layout::rewrite(list, root, &config.path_rewrites, &mut taken)?;
         }
-        lists.note(notes);
+        lists.note(taken.notes());
         let mut notes = vec![];
         let classes = lists.classes(&mut notes)?;
         let [train, val, test] = lists.splits.map(|lists| joined(lists, &classes));
@@ -332,11 +332,12 @@ impl Listed {
     /// The images, found.
     pub(super) fn parts(mut self, framing: Framing) -> Result<Parts, DatasetError> {
         let folders = layout::class_folders(&self.train, self.class_names.len());
-        let files = OnceCell::new();
+        let (files, mut taken) = (OnceCell::new(), layout::Taken::default());
         let splits = [Some(&mut self.train), self.val.as_mut(), self.test.as_mut()];
         for split in splits.into_iter().flatten() {
-            self.notes.extend(layout::locate(split, &self.root, &folders, &files)?);
+            layout::locate(split, &self.root, &folders, &files, &mut taken)?;
         }
+        self.notes.extend(taken.notes());
         let files =
             |split: ListedSplit| Split::files(framing, &self.root, split.labels, split.paths);
         let (train, val) = (files(self.train), self.val.map(files));
