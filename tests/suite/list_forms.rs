@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fsa_bank::config::{self, DatasetConfig, DatasetKind};
-use fsa_bank::dataset::{Dataset, Split, read_lists};
+use fsa_bank::dataset::{Dataset, Reason, Split, read_lists};
 
 use crate::fixtures::photograph;
 
@@ -441,4 +441,31 @@ fn two_spellings_of_a_name_are_one_class() {
     let dataset = opened(&DatasetConfig { train_list, test_list, ..config(dir.path()) });
     assert_eq!(dataset.test.labels(), dataset.train.labels());
     noted(&dataset, "is written in two forms of Unicode");
+}
+
+#[test]
+fn files_that_no_list_names_are_accounted_for() {
+    let dir = folder();
+    let rows = csv(str::to_string)
+        .lines()
+        .filter(|row| !row.contains("ant, small/2"))
+        .map(|row| format!("{row}\n"))
+        .collect::<String>();
+    photograph(&dir.path().join("other/1.png"), 0);
+    for file in ["img/bee/.DS_Store", "img/bee/Thumbs.db", "img/bee/notes.txt"] {
+        save(dir.path(), file, "");
+    }
+    let dataset = opened(&config(&save(dir.path(), "list.csv", rows)));
+    let account = &dataset.account;
+    assert_eq!(account.used, 5);
+    let left: Vec<(&str, Reason)> =
+        account.left_out.iter().map(|file| (file.path.as_str(), file.reason)).collect();
+    // Of folders with listed images; the list itself is none.
+    let expected = [
+        ("img/ant, small/2.png", Reason::NotListed),
+        ("img/bee/.DS_Store", Reason::Hidden),
+        ("img/bee/Thumbs.db", Reason::Hidden),
+        ("img/bee/notes.txt", Reason::NotListed),
+    ];
+    assert_eq!(left, expected);
 }

@@ -12,8 +12,9 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Int8Type};
-use fsa_bank::config::{DatasetConfig, DatasetKind};
+use fsa_bank::config::{self, DatasetConfig, DatasetKind};
 use fsa_bank::dataset::{Dataset, Split, kind_at};
+use fsa_bank::proposal::{self, ProposalRequest};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
@@ -355,6 +356,12 @@ fn a_configuration_is_found_below_its_folder() {
     assert!(message.contains("has a table for each of default, large; expected one"), "{message}");
     assert_eq!(kind_at(dir.path()), DatasetKind::Parquet);
     assert_eq!(opened(&config(&dir.path().join("large"))).fingerprint, dataset.fingerprint);
+    let pipeline = dir.path().join("p.toml");
+    let (images, out) = (&dir.path().join("large"), Some(pipeline.as_path()));
+    proposal::run(&ProposalRequest { images, out, overwrite: false }).unwrap();
+    let proposed = config::load(&pipeline, &[]).unwrap().pipeline.dataset;
+    assert_eq!(proposed.kind, DatasetKind::Parquet);
+    assert_eq!(opened(&proposed).train.len(), 3);
     // What is no split is said.
     shard(&dir.path().join("large/extra/0000.parquet"), &[60], &[0]);
     let message = error(&config(&dir.path().join("large")));

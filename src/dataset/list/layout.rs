@@ -225,6 +225,7 @@ fn replaced(path: &str, rewrites: &[[String; 2]]) -> Option<String> {
 /// The error of a path that leaves the folder, with the way to use it.
 fn outside(list: &List, i: usize, root: &Path) -> DatasetError {
     let image = list.paths[i].clone();
+    let root = &canonical(root).unwrap_or(root.into());
     let steps = image.split('/').take_while(|part| *part == "..").count();
     let remedy = match () {
         _ if is_absolute(&image) => absolute_remedy(list, &image, root),
@@ -234,7 +235,7 @@ fn outside(list: &List, i: usize, root: &Path) -> DatasetError {
             format!(
                 "Set dataset.path = {}, dataset.train_list = {} and {}.",
                 toml_text(&folder.to_string_lossy()),
-                toml_text(&list.file.to_string_lossy()),
+                toml_text(&canonical(&list.file).unwrap_or(list.file.clone()).to_string_lossy()),
                 rewrites_text(&[up, String::new()])
             )
         }
@@ -251,7 +252,7 @@ fn absolute_remedy(list: &List, image: &str, root: &Path) -> String {
     let shared = shared.reduce(|a, b| common_folder(&a, &b).to_string().into());
     let shared = shared.as_deref().map_or("", |path| &path[..path.rfind('/').unwrap_or(0)]);
     if shared.starts_with('/') && Path::new(shared).is_dir() {
-        let list = std::path::absolute(&list.file).unwrap_or(list.file.clone());
+        let list = canonical(&list.file).unwrap_or(list.file.clone());
         return format!(
             "Set dataset.path = {} and dataset.train_list = {}.",
             toml_text(shared),
@@ -259,7 +260,7 @@ fn absolute_remedy(list: &List, image: &str, root: &Path) -> String {
         );
     }
     let rewrite = [format!("{shared}/"), String::new()];
-    format!("With the images in that folder, set {}.", rewrites_text(&rewrite))
+    format!("Put the images below that folder and set {}.", rewrites_text(&rewrite))
 }
 
 /// What two paths begin with, to a slash.
