@@ -286,8 +286,17 @@ fn images_in_no_list_are_counted_and_words_of_splits_are_told() {
     };
     let dataset = Dataset::open(&config(ClassOrder::Name)).unwrap();
     let left: Vec<&str> = dataset.account.left_out.iter().map(|l| l.path.as_str()).collect();
-    assert_eq!(left, ["pics/class2/e.jpg", "pics/deep/er/g.png", "pics/f.heic"]);
-    assert!(dataset.account.left_out.iter().all(|left| left.reason == Reason::NotListed));
+    let expected = ["class2/e.jpg", "deep/er/g.png", "f.heic", "notes.txt", "up"];
+    let expected = expected.map(|name| format!("pics/{name}"));
+    assert_eq!(
+        (left[0], &left[1..]),
+        ("pics/.thumbs/h.png", &expected.each_ref().map(String::as_str)[..])
+    );
+    let counts = dataset.account.counts();
+    assert_eq!(
+        [Reason::Hidden, Reason::LinkLoop, Reason::NotListed].map(|of| counts[&of]),
+        [1, 1, 4]
+    );
     assert_eq!(dataset.account.used, 4);
     let notes = dataset.account.notes.join("\n");
     for (word, split) in [("Training", "train"), ("valid", "val"), ("TEST", "test")] {
@@ -309,5 +318,5 @@ fn images_in_no_list_are_counted_and_words_of_splits_are_told() {
     let flat = DatasetConfig { path: root.join("flat.csv"), ..config(ClassOrder::Name) };
     let account = Dataset::open(&flat).unwrap().account;
     let left: Vec<&str> = account.left_out.iter().map(|l| l.path.as_str()).collect();
-    assert_eq!((account.used, left), (6, vec!["z.png"]));
+    assert_eq!((account.used, left), (6, vec!["list.csv", "z.png"]));
 }
