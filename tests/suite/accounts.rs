@@ -116,7 +116,7 @@ fn build(root: &Path, splits: &[&str], puts: &[(usize, Put)]) {
                 let place = (place % file_places).checked_sub(places.len());
                 let place = place.map_or_else(|| &places[0], |at| &above[at]);
                 let path = place.join(format!("{}{}", NAMES[*name], EXTENSIONS[*extension]));
-                if !path.exists() {
+                if path.symlink_metadata().is_err() {
                     fs::write(path, content(*kind)).unwrap();
                 }
             }
