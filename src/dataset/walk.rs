@@ -181,19 +181,19 @@ impl<'a> Walker<'a> {
             let name = entry.file_name();
             let (path, hidden) = (relative.join(&name), hidden || is_hidden(&name));
             let kind = entry.file_type().map_err(read)?;
-            if kind.is_dir() {
-                self.enter(path, hidden)?;
-                continue;
-            }
-            let target = kind.is_symlink().then(|| fs::metadata(entry.path()).ok()).flatten();
-            let what = if hidden { What::Hidden } else { What::File(FileKind::NotAnImage) };
-            let what = match target.filter(Metadata::is_dir) {
-                Some(folder) if self.may_follow(identity(&folder)) => {
+            // What is no folder is opened later, and what is wrong with it seen then.
+            let target = match kind.is_dir() || kind.is_symlink() {
+                true => fs::metadata(entry.path()).ok().filter(Metadata::is_dir),
+                false => None,
+            };
+            let what = match target.as_ref().map(identity) {
+                Some(target) if self.may_enter(target, kind.is_symlink()) => {
                     self.enter(path, hidden)?;
                     continue;
                 }
-                Some(_) if !hidden => What::Loop,
-                _ => what,
+                _ if hidden => What::Hidden,
+                Some(_) => What::Loop,
+                None => What::File(FileKind::NotAnImage),
             };
             self.walk.files.push(Found { path, what });
         }
@@ -212,10 +212,14 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    fn may_follow(&mut self, target: Identity) -> bool {
+    /// Whether a folder may be entered: not inside itself, and not too often through links.
+    fn may_enter(&mut self, target: Identity, is_link: bool) -> bool {
+        if self.within.contains(&target) {
+            return false;
+        }
         let visits = self.visits.entry(target).or_default();
-        *visits += 1;
-        *visits <= MOST_VISITS && !self.within.contains(&target)
+        *visits += usize::from(is_link);
+        !is_link || *visits <= MOST_VISITS
     }
 }
 
