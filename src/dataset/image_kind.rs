@@ -37,10 +37,7 @@ pub struct OtherPicture {
 impl fmt::Display for OtherPicture {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { name, convert } = self;
-        write!(
-            f,
-            "it is {name}, which is not decoded here; convert it, for example with `{convert}`"
-        )
+        write!(f, "{name} is not decoded here; convert it, for example with `{convert}`")
     }
 }
 
@@ -151,9 +148,8 @@ const IMAGES: [Signature; 5] = [
 const MAGICK: &str = "magick IN OUT.png";
 const PHOTOGRAPH: &str = "magick IN OUT.jpg";
 const FRAMES: &str = "ffmpeg -i IN -vf fps=1 OUT-%05d.jpg";
-const RAW: OtherPicture =
-    OtherPicture { name: "a camera's RAW file", convert: "darktable-cli IN OUT.jpg" };
-const VIDEO: OtherPicture = OtherPicture { name: "a video", convert: FRAMES };
+const RAW: OtherPicture = OtherPicture { name: "camera RAW", convert: "darktable-cli IN OUT.jpg" };
+const VIDEO: OtherPicture = OtherPicture { name: "video", convert: FRAMES };
 const SVG: OtherPicture = OtherPicture { name: "SVG", convert: "rsvg-convert IN -o OUT.png" };
 
 /// Beginnings of other pictures, with what they are and how to convert them.
@@ -173,9 +169,9 @@ const OTHERS: [(Signature, &str, &str); 36] = [
     (&[(0, b"II\xbc\x01")], "JPEG XR", PHOTOGRAPH),
     (&[(0, b"II+\0\x08\0")], "BigTIFF", MAGICK),
     (&[(0, b"MM\0+\0\x08")], "BigTIFF", MAGICK),
-    (&[(0, b"8BPS")], "a Photoshop file (PSD)", "magick 'IN[0]' OUT.png"),
-    (&[(0, b"gimp xcf")], "a GIMP file (XCF)", "magick 'IN[0]' OUT.png"),
-    (&[(0, b"\0\0\x01\0"), (5, b"\0")], "an icon (ICO)", "magick 'IN[0]' OUT.png"),
+    (&[(0, b"8BPS")], "Photoshop (PSD)", "magick 'IN[0]' OUT.png"),
+    (&[(0, b"gimp xcf")], "GIMP (XCF)", "magick 'IN[0]' OUT.png"),
+    (&[(0, b"\0\0\x01\0"), (5, b"\0")], "icon (ICO)", "magick 'IN[0]' OUT.png"),
     (&[(0, b"qoif")], "QOI", MAGICK),
     (&[(0, b"farbfeld")], "farbfeld", MAGICK),
     (&[(0, b"DDS ")], "DDS", MAGICK),

@@ -42,9 +42,7 @@ pub fn account_lines(account: &Account) -> Vec<String> {
         };
         let (names, count) = (names.join(", "), thousands(count as u64));
         lines.push(format!("  {count} {}{kinds}: {names}{more}", words(reason)));
-        lines.extend(pictures.keys().map(|OtherPicture { name, convert }| {
-            format!("    {name} is not decoded here; convert it, for example with: {convert}")
-        }));
+        lines.extend(pictures.keys().map(|picture| format!("    {picture}")));
     }
     lines
 }

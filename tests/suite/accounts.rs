@@ -193,7 +193,7 @@ proptest! {
         build(&root, splits[layout], &puts);
 
         let mut all = BTreeSet::new();
-        reachable(&root, &[root.clone()], &root, &mut all);
+        reachable(&root, std::slice::from_ref(&root), &root, &mut all);
         let dataset = Dataset::open(&config(&root)).unwrap();
         let account = &dataset.account;
         let of_split = |split: &&Split| (0..split.len()).map(|i| split.path(i).to_string()).collect();
