@@ -19,6 +19,7 @@ pub mod fetch;
 pub mod finetune;
 pub mod inspect;
 mod panics;
+pub mod pickle;
 #[cfg(feature = "onnx")]
 pub mod predict;
 pub mod progress;
