@@ -5,6 +5,7 @@
 mod machine;
 mod names;
 mod numpy;
+mod text;
 mod torch;
 
 use std::borrow::Cow;

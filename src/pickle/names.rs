@@ -138,8 +138,22 @@ const OPAQUE: &[(&str, &[&str])] = &[
     ("pytorch_lightning.callbacks.early_stopping", &["EarlyStopping"]),
     ("pytorch_lightning.callbacks.model_checkpoint", &["ModelCheckpoint"]),
 ];
-const BUILTINS: &[&str] =
-    &["bool", "bytes", "dict", "float", "frozenset", "int", "list", "set", "slice", "str", "tuple"];
+const BUILTINS: &[&str] = &[
+    "bool",
+    "bytes",
+    "complex",
+    "dict",
+    "float",
+    "frozenset",
+    "int",
+    "list",
+    "long",
+    "set",
+    "slice",
+    "str",
+    "tuple",
+    "unicode",
+];
 
 static PLAIN: Known = Known::new("", "", Role::Opaque);
 

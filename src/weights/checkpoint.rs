@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::{NamedTensor, WeightsError, floats, torch_file};
+use super::{NamedTensor, Weights, WeightsError, floats, torch_file};
 use crate::regular_file;
 
 /// A file that holds tensors under names, in one dictionary or several.
@@ -76,6 +76,25 @@ impl Checkpoint {
         &self.path
     }
 
+    /// All tensors of the outermost state dict, integers of 64 bits left out.
+    ///
+    /// # Errors
+    /// Others are no finite floats, or together more than the length of the file justifies.
+    pub fn weights(&self) -> Result<Weights, WeightsError> {
+        let (mut weights, mut left) = (Weights::default(), self.bytes.len());
+        let tensors = &self.state_dicts[0].tensors;
+        for (name, stored) in tensors.iter().filter(|(_, stored)| stored.dtype != Dtype::I64) {
+            left = left.checked_sub(stored.len()).ok_or_else(|| self.repeated(name, stored))?;
+            weights.tensors.insert(name.clone(), self.tensor(name, stored)?);
+        }
+        Ok(weights)
+    }
+
+    fn repeated(&self, name: &str, stored: &StoredTensor) -> WeightsError {
+        let (path, name, shape) = (self.path.clone(), name.into(), stored.shape.clone());
+        WeightsError::Repeated { path, name, shape }
+    }
+
     /// The values of one of its tensors.
     ///
     /// # Errors
@@ -85,9 +104,7 @@ impl Checkpoint {
         let bytes = &self.bytes[stored.range.clone()];
         let values = match stored.is_contiguous() {
             true => stored.contiguous(bytes).and_then(|bytes| floats(stored.dtype, bytes)),
-            false if stored.len() > self.bytes.len() => {
-                return Err(WeightsError::Repeated { path, name, shape: stored.shape.clone() });
-            }
+            false if stored.len() > self.bytes.len() => return Err(self.repeated(&name, stored)),
             false => floats(stored.dtype, &stored.gathered(bytes)),
         };
         let Some(values) = values else {

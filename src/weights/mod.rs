@@ -185,18 +185,21 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
 }
 
 impl Weights {
-    /// Reads a file; tensors must be finite floats (integer counters, as torchvision's
-    /// `num_batches_tracked`, are passed over).
+    /// Reads a file, also one of `torch.save`; tensors must be finite floats (integer counters, as
+    /// torchvision's `num_batches_tracked`, are passed over).
     ///
     /// # Errors
     /// See [`WeightsError`].
     pub fn load(path: &Path) -> Result<Self, WeightsError> {
         let bytes = regular_file::read(path, u64::MAX)
             .map_err(|source| WeightsError::Read { path: path.into(), source })?;
-        Self::from_bytes(&bytes, path)
+        match torch_file::is_one(&bytes) {
+            true => Checkpoint::from_bytes(bytes, path)?.weights(),
+            false => Self::from_bytes(&bytes, path),
+        }
     }
 
-    /// Parses the content of a file; `path` is for messages.
+    /// Parses the content of a safetensors file; `path` is for messages.
     ///
     /// # Errors
     /// See [`WeightsError`].

@@ -83,12 +83,22 @@ type Places = HashMap<String, Range<usize>>;
 
 /// The state dicts of a file, the outermost first; `None` where it is not of `torch.save`.
 pub(super) fn read(bytes: &[u8]) -> Option<Result<Vec<StateDict>, TorchFileError>> {
-    if bytes.starts_with(ZIP) {
-        return Some(of_zip(bytes));
+    match magic_end(bytes) {
+        Some(at) => Some(of_pickles(bytes, at)),
+        None => bytes.starts_with(ZIP).then(|| of_zip(bytes)),
     }
+}
+
+/// Whether a file begins as those of `torch.save` do.
+pub(super) fn is_one(bytes: &[u8]) -> bool {
+    bytes.starts_with(ZIP) || magic_end(bytes).is_some()
+}
+
+/// Where the first pickle of the older form ends.
+fn magic_end(bytes: &[u8]) -> Option<usize> {
     let head = &bytes[..bytes.len().min(32)];
     let magic = head.windows(MAGIC.len()).position(|window| window == MAGIC)?;
-    Some(of_pickles(bytes, magic + MAGIC.len()))
+    Some(magic + MAGIC.len())
 }
 
 fn of_zip(bytes: &[u8]) -> Result<Vec<StateDict>, TorchFileError> {
@@ -102,32 +112,39 @@ fn of_zip(bytes: &[u8]) -> Result<Vec<StateDict>, TorchFileError> {
         {
             return Err(wrong("leads out of the archive"));
         }
-        if member.compression() != CompressionMethod::Stored || member.encrypted() {
-            return Err(wrong("is compressed or encrypted"));
-        }
+        let plain = member.compression() == CompressionMethod::Stored && !member.encrypted();
         let start = member.data_start().and_then(|start| usize::try_from(start).ok());
         let length = usize::try_from(member.size()).ok();
         let range = start.zip(length).and_then(|(start, n)| Some(start..start.checked_add(n)?));
-        let range =
-            range.filter(|r| r.end <= bytes.len() && member.size() == member.compressed_size());
-        let range = range.ok_or_else(|| wrong("is longer than the file"))?;
+        let range = range.filter(|r| r.end <= bytes.len());
         if let Some(folder) = name.strip_suffix("data.pkl") {
             top.get_or_insert(folder.to_owned());
         }
-        members.insert(name, range);
+        members.insert(name, (plain, range));
     }
     let top = top.ok_or(TorchFileError::NoPickle)?;
     if members.contains_key(&format!("{top}constants.pkl")) {
         return Err(TorchFileError::TorchScript);
     }
-    let order = members.get(&format!("{top}byteorder")).map(|range| &bytes[range.clone()]);
-    if order.is_some_and(|order| order != b"little") {
+    // The place of a member's content; `None` where it is not there.
+    let place = |name: &str| {
+        let name = format!("{top}{name}");
+        let wrong = |found| TorchFileError::Member { name: shown(&name), found };
+        match members.get(&name) {
+            None => Ok(None),
+            Some((false, _)) => Err(wrong("is compressed or encrypted")),
+            Some((true, None)) => Err(wrong("is longer than the file")),
+            Some((true, Some(range))) => Ok(Some(range.clone())),
+        }
+    };
+    if place("byteorder")?.is_some_and(|range| &bytes[range] != b"little") {
         return Err(TorchFileError::BigEndian);
     }
-    let pickle = Pickle::read(&bytes[members[&format!("{top}data.pkl")].clone()], Dialect::Torch)?;
+    let pickle = place("data.pkl")?.ok_or(TorchFileError::NoPickle)?;
+    let pickle = Pickle::read(&bytes[pickle], Dialect::Torch)?;
     let mut places = Places::new();
     for (key, storage) in pickle.storages()? {
-        let place = members.get(&format!("{top}data/{key}")).cloned();
+        let place = place(&format!("data/{key}"))?;
         let place = place.ok_or_else(|| TorchFileError::Missing { key: shown(key) })?;
         let bytes_each = storage.dtype.bitsize() as u64 / 8;
         let found = place.len() as u64;
