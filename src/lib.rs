@@ -20,6 +20,7 @@ mod file_lock;
 pub mod finetune;
 pub mod inspect;
 mod panics;
+pub mod pickle;
 #[cfg(feature = "onnx")]
 pub mod predict;
 pub mod progress;

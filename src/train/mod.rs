@@ -25,7 +25,7 @@ use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, S
 use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::{Checkpoint, Weights, WeightsError};
 
 pub use event_file::EVENT_FILE;
 pub use model_file::{
@@ -346,15 +346,10 @@ fn initial_weights(
     if path.as_os_str().is_empty() {
         return Ok(network.initial_weights(pipeline.seed));
     }
-    let pretrained = backbone::adapt(network, &Weights::load(path)?, path, pipeline.seed)?;
-    progress.line(&match pretrained.replaced_classes {
-        None => format!("{}: all weights taken", path.display()),
-        Some(classes) => format!(
-            "{}: weights taken, but for the classifier of {classes} classes; the new one, of {}, starts at random",
-            path.display(),
-            network.classes
-        ),
-    });
+    let pretrained = backbone::adapt(network, &Checkpoint::load(path)?, pipeline.seed)?;
+    for told in pretrained.told(network, "starts at random") {
+        progress.line(&format!("{}: {told}", path.display()));
+    }
     Ok(pretrained.weights)
 }
 
