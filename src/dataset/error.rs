@@ -236,8 +236,16 @@ pub enum DatasetError {
         /// The path.
         path: PathBuf,
     },
+    /// A folder with several of Hugging Face's configurations.
+    #[error("{}: has a table for each of {}; expected one\n  Point `dataset.path` or --data at one of these folders.", path.display(), names.join(", "))]
+    Configurations {
+        /// The folder.
+        path: PathBuf,
+        /// Folders in it.
+        names: Vec<String>,
+    },
     /// A Parquet file of images with other columns or values than expected.
-    #[error("{}: {found}\n  A table of images has a column label and a column image (encoded, such as PNG or JPEG, or a struct of bytes and path); one of paths is read with dataset.kind = \"list\".", path.display())]
+    #[error("{}: {found}\n  A table of images has a column label and a column image (encoded, such as PNG or JPEG, or a struct of bytes and path), or a column of paths.", path.display())]
     Table {
         /// The file.
         path: PathBuf,

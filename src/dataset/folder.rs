@@ -65,6 +65,16 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>, DatasetError> {
     Ok(names)
 }
 
+/// Whether a folder has folders of images, as classes.
+pub(super) fn has_classes(root: &Path) -> bool {
+    let folders = |dir: &Path| class_folders(dir).unwrap_or_default();
+    let has_images =
+        |dir: &Path| names(dir).unwrap_or_default().iter().any(|name| is_image(Path::new(name)));
+    [root.to_path_buf(), root.join("train")]
+        .iter()
+        .any(|dir| folders(dir).iter().any(|class| has_images(&dir.join(class))))
+}
+
 fn class_folders(dir: &Path) -> Result<Vec<String>, DatasetError> {
     Ok(names(dir)?.into_iter().filter(|name| dir.join(name).is_dir()).collect())
 }

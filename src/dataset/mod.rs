@@ -4,6 +4,7 @@
 mod account;
 mod cifar;
 mod cifar_python;
+mod class_name;
 mod decode;
 mod error;
 mod examine;
@@ -11,6 +12,7 @@ mod fewer_classes;
 mod folder;
 mod hold_out;
 mod jitter;
+mod kind;
 pub mod known;
 mod list;
 mod loader;
@@ -35,6 +37,7 @@ use decode::Framing;
 pub use error::DatasetError;
 pub use examine::{Gallery, ImagePlace};
 pub use hold_out::{HeldOut, held_of};
+pub use kind::kind_at;
 pub use list::{ListError, Listed, ListedSplit, Place, read as read_lists};
 pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
@@ -108,6 +111,8 @@ impl Dataset {
             most => fewer_classes::keep(parts, most),
         };
         let Parts { class_names, mut train, mut val, test, account } = parts;
+        let list = path.join(&config.train_list);
+        let path = if config.train_list.as_os_str().is_empty() { path } else { list.as_path() };
         if class_names.len() < 2 {
             return Err(DatasetError::TooSmall {
                 path: path.into(),
@@ -258,11 +263,6 @@ impl Preprocessing {
 /// Whether a file's name is that of an image.
 pub fn has_image_extension(path: &Path) -> bool {
     folder::is_image(path)
-}
-
-/// Whether a folder has Parquet files, itself or below `data/`.
-pub fn has_tables(folder: &Path) -> bool {
-    table::has_any(folder)
 }
 
 /// Share of each class's images that becomes the test split of data without splits.

@@ -212,6 +212,7 @@ fn section(name: &'static str, settings: Vec<Setting>) -> Section {
 fn dataset_section(survey: &Survey, path: &str, fraction: f64, figures: &Figures) -> Section {
     let (kind, what) = match survey.kind {
         DatasetKind::List => ("list", "a list of images and their classes"),
+        DatasetKind::Parquet => ("parquet", "tables of images and their classes"),
         _ => ("folder", "one folder a class"),
     };
     let (median, size) = (survey.sides.shorter[1], figures.image_size);

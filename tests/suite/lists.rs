@@ -224,7 +224,7 @@ fn keys_that_would_be_unused_are_refused() {
         "label_column = \"y\"",
         "`dataset.label_column` is y; expected left out, or",
     );
-    refused("parquet", "path_rewrites = [[\"a\", \"b\"]]", "`dataset.path_rewrites` is [[");
+    refused("folder", "path_rewrites = [[\"a\", \"b\"]]", "`dataset.path_rewrites` is [[");
 }
 
 /// The two layouts of Places365: where an image is, and how the lists call it.
@@ -340,7 +340,7 @@ fn what_is_wrong_with_annotations_is_named_by_id() {
         ),
         (
             &|j| j["annotations"][0]["image_id"] = 993.into(),
-            "image 993 has the annotations 2 and 1; expected one an image",
+            "image 993 (`photos/gull/b,2.png`) has annotations of the classes `Larus canus` and `Ardea cinerea`",
         ),
         (&|j| j["images"][0]["id"] = 993.into(), "two elements of images have the id 993"),
         (&|j| j["categories"][0]["id"] = 12.into(), "two elements of categories have the id 12"),
@@ -413,11 +413,7 @@ fn bad_lists_are_named_with_their_line() {
         ("a.csv", b"path,label\na.jpg,x\nb.jpg\n", "a.csv, line 3: has 1 fields; expected 2"),
         ("a.csv", b"path,label\na.jpg,x,y\n", "a.csv, line 2: has 3 fields; expected 2"),
         ("a.csv", b"a.jpg,0\nb.jpg,1\n", "a.csv, line 1: no column of labels among `a.jpg`, `0`"),
-        (
-            "a.csv",
-            b"id,label\n1,x\n",
-            "a.csv, line 1: no column of image paths among `id`, `label`",
-        ),
+        ("a.csv", b"x,label\n1,x\n", "a.csv, line 1: no column of image paths among `x`, `label`"),
         ("a.csv", b"path,label,Label\na,b,c\n", "a.csv, line 1: two columns are called `label`"),
         ("a.csv", b"path,label\na.jpg,\n", "a.csv, line 2: the label is empty"),
         ("a.csv", b"path,label\n\"\",x\n", "a.csv, line 2: the path is empty"),
@@ -476,8 +472,8 @@ fn bad_parquet_lists_are_named_with_their_row() {
     let bytes = || Arc::new(BinaryArray::from_iter_values([b"x", b"y"])) as ArrayRef;
     let cases: [(&[(&str, ArrayRef)], &str); 5] = [
         (
-            &[("id", two()), ("label", two())],
-            "a.parquet: no column of image paths among `id`, `label`",
+            &[("x", two()), ("label", two())],
+            "a.parquet: no column of image paths among `x`, `label`",
         ),
         (&[("path", two()), ("x", two())], "a.parquet: no column of labels among `path`, `x`"),
         (&[("path", text(&[Some("a"), None])), ("label", two())], "row 2: a null in column `path`"),

@@ -25,6 +25,7 @@ mod hostile_tables;
 mod images;
 mod inaturalist;
 mod layouts;
+mod list_forms;
 mod lists;
 mod maps;
 mod methods;

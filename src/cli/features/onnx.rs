@@ -75,9 +75,7 @@ mod settings {
     use super::FeaturesArgs;
     use crate::backbone::onnx::OnnxFile;
     use crate::cli::train::load;
-    use crate::config::{
-        self, DatasetConfig, DatasetKind, Interpolation, LoadedPipeline, Pipeline,
-    };
+    use crate::config::{self, DatasetConfig, Interpolation, LoadedPipeline, Pipeline};
     use crate::export::Description;
 
     /// What timm's config.json says of preprocessing, at its top or under `pretrained_cfg`.
@@ -103,12 +101,7 @@ mod settings {
             Some(pipeline) => load(pipeline, &args.settings(), &args.common)?,
             None => {
                 let path = args.common.data.clone().unwrap_or_default();
-                let kind = match path.extension() {
-                    Some(extension) if extension == "parquet" => DatasetKind::Parquet,
-                    _ if path.is_file() => DatasetKind::List,
-                    _ if crate::dataset::has_tables(&path) => DatasetKind::Parquet,
-                    _ => DatasetKind::Folder,
-                };
+                let kind = crate::dataset::kind_at(&path);
                 let described = Description::of_onnx(onnx, fixed_side).dataset_config();
                 let mut dataset = DatasetConfig { path, kind, ..described };
                 if let Some(file) = &args.preprocessing {
