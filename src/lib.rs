@@ -18,6 +18,7 @@ pub mod features;
 pub mod fetch;
 pub mod finetune;
 pub mod inspect;
+pub mod labels;
 mod panics;
 #[cfg(feature = "onnx")]
 pub mod predict;
