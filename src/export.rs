@@ -12,6 +12,7 @@ use crate::backbone::{self, BackboneError, Network};
 use crate::classifier_file::{self, ClassifierCard};
 use crate::config::{DatasetConfig, Interpolation, NetworkConfig};
 use crate::domain::{FeatureShape, LinearHead};
+use crate::labels::{Fit, Labels, LabelsError};
 use crate::train::{self, ModelCard, TrainError};
 use crate::weights::{NamedTensor, Weights, WeightsError};
 
@@ -21,6 +22,9 @@ pub const METADATA_KEY: &str = "fsa-bank";
 pub const IMAGENET_SIDE: usize = 224;
 /// The same as a share.
 pub const IMAGENET_CROP: f64 = 0.875;
+
+/// Of an encoded message, as Protocol Buffers bound it.
+const MOST_ONNX_BYTES: usize = i32::MAX as usize;
 
 /// What can go wrong when a model is opened or exported.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +79,17 @@ pub enum ExportError {
         /// What was asked for.
         what: &'static str,
     },
+    /// Names of classes that do not fit.
+    #[error(transparent)]
+    Labels(#[from] LabelsError),
+    /// A model that an ONNX file cannot hold.
+    #[error("{}: {bytes} bytes with all weights in one file; ONNX files have less than 2 GiB", path.display())]
+    TooLarge {
+        /// The model.
+        path: PathBuf,
+        /// How large it would be.
+        bytes: usize,
+    },
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -114,29 +129,28 @@ impl Description {
         }
     }
 
-    /// What an ONNX file says of itself, else what is usual for ImageNet networks; `side` is that of the
-    /// images where the graph fixes it.
+    /// What an ONNX file says of itself, else what its graph and other programs' metadata say, else what is
+    /// usual for ImageNet networks; `side` is that of the images where the graph fixes it.
     pub fn of_onnx(file: &OnnxFile, side: Option<usize>) -> Self {
-        let said = file.metadata(METADATA_KEY).and_then(|text| serde_json::from_str(text).ok());
-        said.unwrap_or_else(|| Self::imagenet(side.unwrap_or(IMAGENET_SIDE)))
+        Self::said(file).unwrap_or_else(|| {
+            let usual = Self::imagenet(side.unwrap_or(IMAGENET_SIDE));
+            let class_names = Labels::of_metadata(file).map_or(vec![], |labels| labels.names);
+            let wanted = file.input().ok().and_then(|input| input.range.mean_and_std());
+            let (mean, std) = wanted.unwrap_or((usual.mean, usual.std));
+            Self { class_names, mean, std, ..usual }
+        })
     }
 
-    /// Refuses images whose classes have other names, or another order, than those of the model, where
-    /// those are known.
-    ///
-    /// # Errors
-    /// The first class that differs.
-    pub fn must_name(&self, classes: &[String], path: &Path) -> Result<(), OnnxError> {
-        let known = self.class_names.iter().zip(classes);
-        match known.enumerate().find(|(_, (found, expected))| found != expected) {
-            None => Ok(()),
-            Some((class, (found, expected))) => Err(OnnxError::ClassName {
-                path: path.into(),
-                class,
-                found: found.clone(),
-                expected: expected.clone(),
-            }),
-        }
+    fn said(file: &OnnxFile) -> Option<Self> {
+        serde_json::from_str(file.metadata(METADATA_KEY)?).ok()
+    }
+
+    /// The names of an ONNX file's classes, where it has any: its own, or those of another program.
+    pub fn labels_of(file: &OnnxFile) -> Option<Labels> {
+        let names = Self::said(file).map(|said| said.class_names).filter(|names| !names.is_empty());
+        let source = file.path().display().to_string();
+        let own = names.map(|names| Labels { names, source, certain: true });
+        own.or_else(|| Labels::of_metadata(file))
     }
 
     fn of(card: &ModelCard) -> Self {
@@ -205,6 +219,8 @@ pub struct Model {
     pub head: LinearHead,
     /// Labels and preprocessing.
     pub description: Description,
+    /// Whether its labels are another program's, which may be of another kind than the images'.
+    foreign_labels: bool,
     /// sha256 that names the network, whatever classifier is in it.
     identity: String,
     /// What of it should be looked at again.
@@ -233,10 +249,11 @@ impl Model {
             // Of a network without classifier the channels are known once it runs.
             found.head().map_or(Ok(()), |old| must_fit(old.channels()))?;
             let description = Description::of_onnx(&file, found.input.side);
+            let foreign_labels = Description::labels_of(&file).is_some_and(|l| !l.certain);
             let of_file = found.head().or(head.as_ref()).cloned().expect("one of them is there");
             let identity = description.identity(file.sha256());
             let (path, kind) = (path.into(), Kind::Onnx(Box::new(file)));
-            Self { path, kind, head: of_file, description, identity, doubt: None }
+            Self { path, kind, head: of_file, description, foreign_labels, identity, doubt: None }
         } else {
             let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
             let (weights, card) = train::read_model(&path)?;
@@ -250,19 +267,57 @@ impl Model {
             let description = Description::of(&card);
             let identity = description.identity(&weights.sha256());
             let kind = Kind::Trained { network, shape, weights };
-            Self { path, kind, head: of_file, description, identity, doubt: None }
+            let (head, foreign_labels) = (of_file, false);
+            Self { path, kind, head, description, foreign_labels, identity, doubt: None }
         };
         if let (Some(head), Some(card), Some(file)) = (head, card, classifier) {
             model.doubt = model.other_network(&card, file);
-            let names = &mut model.description.class_names;
             if card.class_names.len() == head.classes() {
-                *names = card.class_names;
-            } else if names.len() != head.classes() {
-                names.clear();
+                (model.description.class_names, model.foreign_labels) = (card.class_names, false);
             }
             model.head = head;
         }
+        let names = &mut model.description.class_names;
+        if names.len() != model.head.classes() {
+            names.clear();
+        }
         Ok(model)
+    }
+
+    /// Names its classes anew.
+    ///
+    /// # Errors
+    /// There are more or fewer names than classes.
+    pub fn set_labels(&mut self, labels: Labels) -> Result<(), LabelsError> {
+        let (found, expected) = (labels.names.len(), self.head.classes());
+        if found != expected {
+            return Err(LabelsError::Count { source_text: labels.source, found, expected });
+        }
+        (self.description.class_names, self.foreign_labels) = (labels.names, !labels.certain);
+        Ok(())
+    }
+
+    /// Gives the classifier the classes of images, in their order, where the names of both are known; what
+    /// there is to say of it, and whether that is to be looked at.
+    ///
+    /// # Errors
+    /// A class of the images that the model does not have.
+    pub fn take_order_of(
+        &mut self,
+        images: &[String],
+    ) -> Result<Option<(String, bool)>, LabelsError> {
+        let names = self.description.class_names.clone();
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let source = self.path.display().to_string();
+        let labels = Labels { names, source, certain: !self.foreign_labels };
+        let fit = labels.fit(self.head.classes(), images)?;
+        if let Fit::Order(_) | Fit::Part(_) = fit {
+            self.head = fit.head(&self.head);
+            self.description.class_names = images.to_vec();
+        }
+        Ok(labels.told(&fit, images).map(|text| (text, fit.is_doubtful())))
     }
 
     /// Whether a classifier is of another network than this, in words.
@@ -287,14 +342,28 @@ impl Model {
         let network_sha256 = Some(self.identity.clone());
         let description = Description { network_sha256, ..self.description.clone() };
         let text = serde_json::to_string(&description).expect("a description is JSON");
-        let metadata = vec![(METADATA_KEY.to_string(), text)];
-        match &self.kind {
-            Kind::Onnx(file) => Ok(onnx::with_head(file, &file.find_map()?, &self.head, &metadata)),
+        let mut metadata = vec![(METADATA_KEY.to_string(), text)];
+        let bytes = match &self.kind {
+            Kind::Onnx(file) => {
+                let number = |class: usize| class.to_string();
+                let names = match self.description.class_names.as_slice() {
+                    [] => (0..self.head.classes()).map(number).collect(),
+                    names => names.to_vec(),
+                };
+                metadata.extend(Labels::renewed(file, &names));
+                onnx::with_head(file, &file.find_map()?, &self.head, &metadata)
+            }
             Kind::Trained { network, shape, .. } => {
                 let (weights, network) = (self.weights(), self.resized(network));
                 let info = ModelInfo { side: self.description.image_size, shape: *shape, metadata };
-                Ok(onnx::export(&network, &weights, &self.path, &info)?)
+                onnx::export(&network, &weights, &self.path, &info)?
             }
+        };
+        match bytes.len() {
+            bytes if bytes > MOST_ONNX_BYTES => {
+                Err(ExportError::TooLarge { path: self.path.clone(), bytes })
+            }
+            _ => Ok(bytes),
         }
     }
 

@@ -19,6 +19,7 @@ pub mod fetch;
 mod file_lock;
 pub mod finetune;
 pub mod inspect;
+pub mod labels;
 mod panics;
 pub mod pickle;
 #[cfg(feature = "onnx")]

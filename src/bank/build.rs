@@ -25,6 +25,7 @@ use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
 use crate::atomic_file::{self, WriteError};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{LinearHead, SkippedImage};
+use crate::eval::{Confusion, Reordering};
 use crate::progress::{Interrupt, Progress};
 use crate::regular_file;
 use crate::weights::Weights;
@@ -43,6 +44,9 @@ pub struct ShardResult {
     pub right: u64,
     /// Clean views of each class, of the training split.
     pub class_images: BTreeMap<u32, u64>,
+    /// Of each class of the training split, clean views by the other class that is predicted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mistaken: BTreeMap<u32, BTreeMap<u32, u64>>,
     /// Images that could not be decoded.
     pub skipped: Vec<SkippedImage>,
 }
@@ -81,6 +85,8 @@ pub struct Committed {
     pub manifest: Manifest,
     /// Of each split, the share of clean rows whose class is predicted, in percent.
     pub top1: BTreeMap<String, f64>,
+    /// Whether another order of the classifier's outputs would suit the training images.
+    pub reordering: Option<Reordering>,
     /// Images without rows.
     pub skipped: Vec<SkippedImage>,
 }
@@ -384,7 +390,8 @@ impl Build {
         let mut splits: BTreeMap<String, SplitEntry> =
             self.plan.items.keys().map(|name| (name.clone(), SplitEntry::default())).collect();
         let mut right: BTreeMap<String, u64> = BTreeMap::new();
-        let mut counts = vec![0; self.plan.manifest.dataset.classes];
+        let images = vec![0; self.plan.manifest.dataset.classes];
+        let mut training = Confusion { images, ..Confusion::default() };
         let mut skipped = vec![];
         for (shard, result) in self.shards.iter().zip(results) {
             let entry = splits.entry(shard.split.into()).or_default();
@@ -392,26 +399,23 @@ impl Build {
             entry.rows += result.shard.rows;
             entry.shards.push(result.shard);
             *right.entry(shard.split.into()).or_default() += result.right;
-            for (&label, &images) in &result.class_images {
-                if let Some(count) = counts.get_mut(label as usize) {
-                    *count += images;
-                }
-            }
+            training.add(&result.class_images, &result.mistaken);
             skipped.extend(result.skipped);
         }
         // An image that lies in two shards is skipped in both.
         skipped.dedup_by(|a, b| (&a.split, a.sample_id) == (&b.split, b.sample_id));
-        if let Some(class) = counts.iter().position(|&images| images == 0) {
+        if let Some(class) = training.images.iter().position(|&images| images == 0) {
             let class = self.format.class_names.get(class).cloned().unwrap_or_default();
             return Err(BankError::EmptyClass { dir: self.dir, class });
         }
-        let manifest = self.write_rest(splits, &counts)?;
+        let manifest = self.write_rest(splits, &training.images)?;
         turn.take_place(&self.bank)?;
         let top1 = right.into_iter().map(|(split, right)| {
             let all = manifest.splits[&split].images.max(1);
             (split, 100.0 * right as f64 / all as f64)
         });
-        Ok(Committed { top1: top1.collect(), manifest, skipped })
+        let reordering = training.reordering(&self.format.class_names);
+        Ok(Committed { top1: top1.collect(), reordering, manifest, skipped })
     }
 
     /// Writes what is not shards, the manifest last.

@@ -256,6 +256,10 @@ pub struct FeaturesArgs {
     /// timm's config.json of the ONNX network: mean, standard deviation, crop and interpolation
     #[arg(long, value_name = "FILE", requires = "onnx")]
     pub preprocessing: Option<PathBuf>,
+    /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
+    /// line, a JSON list, or a config.json with id2label or label_names
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
     /// Where and how.
     #[command(flatten)]
     pub common: RunArgs,
@@ -404,6 +408,10 @@ pub struct ExportArgs {
     /// The classifier.safetensors of a Phase-II result, to put in place of the model's own
     #[arg(long, value_name = "FILE")]
     pub classifier: Option<PathBuf>,
+    /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
+    /// line, a JSON list, or a config.json with id2label or label_names
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
     /// Write the network with the classifier as ONNX; labels and preprocessing are in its metadata
     #[arg(long, value_name = "FILE", group = "what")]
     pub onnx: Option<PathBuf>,
@@ -427,6 +435,10 @@ pub struct PredictArgs {
     /// The classifier.safetensors of a Phase-II result, in place of the model's own
     #[arg(long, value_name = "FILE")]
     pub classifier: Option<PathBuf>,
+    /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
+    /// line, a JSON list, or a config.json with id2label or label_names
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
     /// Classes to show of each image
     #[arg(long, value_name = "K", default_value = "1")]
     pub top: NonZero<usize>,
@@ -462,6 +474,10 @@ pub struct EvalArgs {
     /// The classifier.safetensors of a Phase-II result, in place of the model's own
     #[arg(long, value_name = "FILE")]
     pub classifier: Option<PathBuf>,
+    /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
+    /// line, a JSON list, or a config.json with id2label or label_names
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
     /// Images, in place of the pipeline's dataset.path
     #[arg(long, visible_alias = "images", value_name = "PATH")]
     pub data: Option<PathBuf>,
@@ -505,6 +521,10 @@ pub struct VerifyArgs {
     /// timm's config.json of the ONNX network
     #[arg(long, value_name = "FILE", requires = "onnx")]
     pub preprocessing: Option<PathBuf>,
+    /// Names of the ONNX network's classes in the order of its outputs, where the file has none or others: one a
+    /// line, a JSON list, or a config.json with id2label or label_names
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    pub labels: Option<PathBuf>,
     /// Images, in place of the pipeline's dataset.path
     #[arg(long, visible_alias = "images", value_name = "PATH", requires = "repair")]
     pub data: Option<PathBuf>,

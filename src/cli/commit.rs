@@ -13,6 +13,7 @@ pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
         &context.screen,
         &context.interrupt,
     )?;
+    outcome.reordering.iter().for_each(|found| context.screen.warning(&found.to_string()));
     if context.json {
         return print_json(&outcome);
     }

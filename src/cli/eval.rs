@@ -15,16 +15,26 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     use crate::backbone::onnx::OnnxOptions;
     use crate::config;
     use crate::export::Model;
+    use crate::labels::Labels;
     use crate::predict;
+    use crate::progress::Progress;
     use crate::report::score_text;
 
     let mut loaded = config::load(&args.pipeline, &args.set)?;
     if let Some(data) = &args.data {
         loaded.pipeline.dataset.path = data.clone();
     }
-    let model = Model::open(&args.model, args.classifier.as_deref())?;
+    let mut model = Model::open(&args.model, args.classifier.as_deref())?;
+    if let Some(file) = &args.labels {
+        model.set_labels(Labels::read(file)?)?;
+    }
     model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
     let dataset = open_dataset(context, &loaded)?;
+    match model.take_order_of(&dataset.class_names)? {
+        Some((text, true)) => context.screen.warning(&text),
+        Some((text, false)) => context.screen.line(&text),
+        None => {}
+    }
     let options = OnnxOptions {
         device: args.device.clone(),
         threads: context.threads,

@@ -8,6 +8,7 @@ use crate::export::ExportError;
 use crate::features::FeaturesError;
 use crate::fetch::FetchError;
 use crate::finetune::FinetuneError;
+use crate::labels::LabelsError;
 use crate::proposal::ProposalError;
 use crate::train::TrainError;
 use crate::verify::VerifyError;
@@ -35,6 +36,9 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<ExportError>() {
         return export(error);
+    }
+    if let Some(error) = error.downcast_ref::<LabelsError>() {
+        return labels(error);
     }
     if let Some(error) = error.downcast_ref::<ProposalError>() {
         return match error {
@@ -113,16 +117,29 @@ fn train(error: &TrainError) -> u8 {
     }
 }
 
+fn labels(error: &LabelsError) -> u8 {
+    match error {
+        LabelsError::Format { .. } => INVALID_DATA,
+        LabelsError::Read { .. } | LabelsError::Count { .. } | LabelsError::Unmatched { .. } => {
+            FAILED
+        }
+    }
+}
+
 fn export(error: &ExportError) -> u8 {
     match error {
         ExportError::Model(e) => train(e),
+        ExportError::Labels(e) => labels(e),
         ExportError::Weights(_)
         | ExportError::ChangedInput { .. }
         | ExportError::Channels { .. } => INVALID_DATA,
         ExportError::OnnxOnly { .. }
         | ExportError::HeadFormat { .. }
         | ExportError::NoClassifier { .. } => USAGE,
-        ExportError::Onnx(_) | ExportError::Backbone(_) | ExportError::Write(_) => FAILED,
+        ExportError::Onnx(_)
+        | ExportError::Backbone(_)
+        | ExportError::Write(_)
+        | ExportError::TooLarge { .. } => FAILED,
     }
 }
 

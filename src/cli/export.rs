@@ -5,9 +5,13 @@ use serde_json::json;
 use super::args::ExportArgs;
 use super::{Context, print_json, print_text};
 use crate::export::Model;
+use crate::labels::Labels;
 
 pub(super) fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
-    let model = Model::open(&args.model, args.classifier.as_deref())?;
+    let mut model = Model::open(&args.model, args.classifier.as_deref())?;
+    if let Some(file) = &args.labels {
+        model.set_labels(Labels::read(file)?)?;
+    }
     model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
     if let Some(path) = &args.onnx {
         model.save_onnx(path)?;

@@ -14,10 +14,14 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     use crate::atomic_file;
     use crate::backbone::onnx::OnnxOptions;
     use crate::export::Model;
+    use crate::labels::Labels;
     use crate::predict::{self, PredictError, PredictRequest};
     use crate::report::{predictions_csv, predictions_parquet, predictions_text};
 
-    let model = Model::open(&args.model, args.classifier.as_deref())?;
+    let mut model = Model::open(&args.model, args.classifier.as_deref())?;
+    if let Some(file) = &args.labels {
+        model.set_labels(Labels::read(file)?)?;
+    }
     model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
     let images = predict::images(&args.images).map_err(PredictError::from)?;
     let options = OnnxOptions {

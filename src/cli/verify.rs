@@ -63,6 +63,7 @@ fn repair(
         head: args.head.clone().or(fitted),
         maps: None,
         preprocessing: args.preprocessing.clone(),
+        labels: args.labels.clone(),
         common: RunArgs {
             out: Some(folder.unwrap_or(Path::new(".")).into()),
             data: args.data.clone(),

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// The name in normal form C.
-pub(super) fn nfc(name: &str) -> Cow<'_, str> {
+pub(crate) fn nfc(name: &str) -> Cow<'_, str> {
     match is_nfc(name) {
         true => Cow::Borrowed(name),
         false => Cow::Owned(name.nfc().collect()),

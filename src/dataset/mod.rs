@@ -33,6 +33,7 @@ use crate::domain::{ClassCounts, FeatureShape};
 use crate::regular_file;
 
 pub use account::{Account, LeftOut, Reason};
+pub(crate) use class_name::nfc;
 use decode::Framing;
 pub use error::DatasetError;
 pub use examine::{Gallery, ImagePlace};

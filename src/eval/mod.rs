@@ -2,6 +2,7 @@
 
 mod classifier;
 mod groups;
+mod reordering;
 mod scores;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use crate::domain::ClassCounts;
 pub use classifier::{Classifier, Input, Prediction};
 pub(crate) use classifier::{SHORTEST, length, normalise};
 pub use groups::{GroupAccuracy, Groups, ShotGroup, shot_group};
+pub use reordering::{Confusion, Reordering};
 pub(crate) use scores::argmax;
 pub use scores::{LogitChunks, logits, logits_into, predict, softmax};
 

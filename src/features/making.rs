@@ -217,6 +217,7 @@ impl Making<'_> {
         skipped.told().iter().for_each(|text| progress.line(text));
         Ok(outcome(FeaturesOutcome {
             top1: committed.top1,
+            reordering: committed.reordering,
             skipped,
             ..super::outcome(self.out, &committed.manifest, false)
         }))

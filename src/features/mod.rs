@@ -32,6 +32,7 @@ use crate::bank::{
 use crate::config::{KeepMaps, LoadedPipeline, RandomCrop};
 use crate::dataset::{Dataset, DatasetError, SkippedList};
 use crate::domain::{FeatureShape, FitOptions, LinearHead};
+use crate::eval::Reordering;
 #[cfg(feature = "onnx")]
 use crate::export::Description;
 use crate::progress::{Interrupt, Progress};
@@ -180,6 +181,9 @@ pub struct FeaturesOutcome {
     /// Share of the rows of each split whose class the classifier finds, in percent: of clean views,
     /// and of the training split the images that Phase-I was fitted to. Empty for a bank that was there.
     pub top1: BTreeMap<String, f64>,
+    /// Whether the classifier is right about the classes and wrong about their order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reordering: Option<Reordering>,
     /// Seconds of the pass, once the network is ready.
     pub secs: f64,
     /// `rows_made` over `secs`.
@@ -391,7 +395,8 @@ pub fn commit(
         Ok(committed) => {
             let skipped = crate::dataset::save_skipped(&committed.skipped, &skipped_file(bank))?;
             let done = outcome(bank, &committed.manifest, false);
-            Ok(FeaturesOutcome { top1: committed.top1, skipped, ..done })
+            let (top1, reordering) = (committed.top1, committed.reordering);
+            Ok(FeaturesOutcome { top1, reordering, skipped, ..done })
         }
         // Committed before, or by another process meanwhile.
         Err(_) if !Build::is_begun(bank) && bank.join(MANIFEST_FILE).exists() => {
@@ -444,6 +449,7 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
         forward_images_per_sec: None,
         skipped: SkippedList::of_earlier_run(&skipped_file(out)),
         top1: BTreeMap::new(),
+        reordering: None,
     }
 }
 

@@ -198,3 +198,20 @@ pub(super) fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
         None => tensor.int64_data.clone(),
     })
 }
+
+/// Shape and values of a tensor of integers of at most 32 bits.
+pub(super) fn small_integers(tensor: &Tensor) -> Option<(Vec<usize>, Vec<i32>)> {
+    let shape: Vec<usize> =
+        tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect::<Option<_>>()?;
+    let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+    let values: Vec<i32> = match (tensor.data_type, &tensor.raw_data) {
+        (data_type::UINT8, Some(raw)) => raw.iter().map(|&v| v.into()).collect(),
+        (data_type::INT8, Some(raw)) => raw.iter().map(|&v| (v as i8).into()).collect(),
+        (data_type::INT32, Some(raw)) => {
+            raw.as_chunks::<4>().0.iter().map(|w| i32::from_le_bytes(*w)).collect()
+        }
+        (data_type::UINT8 | data_type::INT8 | data_type::INT32, None) => tensor.int32_data.clone(),
+        _ => return None,
+    };
+    (values.len() == count).then_some((shape, values))
+}

@@ -5,7 +5,7 @@ mod onnx;
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::bank::behind_links;
 use crate::cli::args::{FeaturesArgs, FeaturesCommand};
@@ -13,11 +13,11 @@ use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
 use crate::config::{LoadedPipeline, Pipeline};
 use crate::dataset::{Dataset, Skipped, known};
-use crate::domain::FitOptions;
-use crate::export::ExportError;
+use crate::domain::{FitOptions, LinearHead};
 use crate::features::{
     self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork, TorchRequest,
 };
+use crate::labels::{Labels, LabelsError};
 use crate::progress::Progress;
 use crate::report::{bytes_text, forecast_text};
 
@@ -64,7 +64,7 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     };
     let mut dataset = open_dataset(context, &loaded)?;
     dataset.skipped = Skipped::at_most(args.common.max_skipped);
-    let head = head_source(args.head.as_deref(), &loaded)?;
+    let head = head_source(context, args, &loaded, &dataset)?;
     let folder = run_folder(&args.common, &loaded);
     let arithmetic = loaded.pipeline.features.arithmetic;
     let options = engine_options(context, &args.common, &loaded, arithmetic);
@@ -112,20 +112,54 @@ fn use_network(
     }
 }
 
-/// What `--head` says.
+/// What `--head` says; the classes of one of a file are put into the order of the images' by their names.
 fn head_source(
-    given: Option<&Path>,
+    context: &Context,
+    args: &FeaturesArgs,
     loaded: &LoadedPipeline,
-) -> Result<Option<HeadSource>, ExportError> {
+    dataset: &Dataset,
+) -> anyhow::Result<Option<HeadSource>> {
     let Pipeline { seed, features, .. } = &loaded.pipeline;
+    let given = args.head.as_deref();
+    let names_it = args.labels.is_none() || given.is_some_and(|path| path != Path::new("fit"));
+    if !names_it && args.onnx.is_none() {
+        bail!("--labels names the classes of an ONNX file or of --head FILE, and none is given");
+    }
     Ok(match given {
         None => None,
         Some(path) if path == Path::new("fit") => {
             let (epochs, weight_decay) = (features.fit_epochs, features.fit_weight_decay);
             Some(HeadSource::Fitted(FitOptions { epochs, weight_decay, seed: *seed }))
         }
-        Some(path) => Some(HeadSource::Given(crate::export::plain_head(path)?.0)),
+        Some(path) => {
+            let (head, card) = crate::export::plain_head(path)?;
+            let source = path.display().to_string();
+            let labels = match &args.labels {
+                Some(file) => Some(Labels::read(file)?),
+                None if card.class_names.len() != head.classes() => None,
+                None => Some(Labels { names: card.class_names, source, certain: true }),
+            };
+            Some(HeadSource::Given(in_order(context, &head, labels.as_ref(), dataset)?))
+        }
     })
+}
+
+/// The classifier with the classes of the images, in their order, as far as its names are known.
+fn in_order(
+    context: &Context,
+    head: &LinearHead,
+    labels: Option<&Labels>,
+    dataset: &Dataset,
+) -> Result<LinearHead, LabelsError> {
+    let Some(labels) = labels else {
+        return Ok(head.clone());
+    };
+    let fit = labels.fit(head.classes(), &dataset.class_names)?;
+    match labels.told(&fit, &dataset.class_names) {
+        Some(text) if fit.is_doubtful() => context.screen.warning(&text),
+        text => text.iter().for_each(|text| context.screen.line(text)),
+    }
+    Ok(fit.head(head))
 }
 
 fn request<'a>(
@@ -205,11 +239,14 @@ fn write_bank(
     } else {
         print_text(&told(&outcome, args));
     }
-    // A classifier whose classes are in another order than the images' guesses.
+    if let Some(found) = &outcome.reordering {
+        context.screen.warning(&found.to_string());
+        return Ok(outcome);
+    }
     let chance = 100.0 / dataset.class_names.len() as f64;
     if outcome.top1.get("train").is_some_and(|&top1| top1 < 2.0 * chance.min(25.0)) {
         context.screen.warning(&format!(
-            "the network finds the classes of {:.1} % of its training images, chance is {chance:.1} %: are these its classes, in its order (by name), and its preprocessing?",
+            "the network finds the classes of {:.1} % of its training images, chance is {chance:.1} %: are these its classes, and its preprocessing?",
             outcome.top1["train"]
         ));
     }

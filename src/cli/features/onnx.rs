@@ -23,7 +23,8 @@ pub(super) fn run(
     use crate::cli::train::open_dataset;
     use crate::dataset::Skipped;
     use crate::export::Description;
-    use crate::features::FrozenModel;
+    use crate::features::{FrozenModel, HeadSource};
+    use crate::labels::Labels;
     use crate::progress::Progress;
 
     let in_backbone = BackboneError::from;
@@ -48,12 +49,19 @@ pub(super) fn run(
         }
     ));
     let loaded = settings::loaded(args, &file, found.input.side)?;
+    settings::check_range(context, path, &found.input, &loaded.pipeline.dataset)?;
     let mut dataset = open_dataset(context, &loaded)?;
     dataset.skipped = Skipped::at_most(args.common.max_skipped);
-    let head = super::head_source(args.head.as_deref(), &loaded)?;
-    if head.is_none() {
-        let described = Description::of_onnx(&file, found.input.side);
-        described.must_name(&dataset.class_names, path).map_err(in_backbone)?;
+    let mut head = super::head_source(context, args, &loaded, &dataset)?;
+    if let (None, Some(own)) = (&head, found.head()) {
+        let labels = match (&args.labels, &args.preprocessing) {
+            (Some(labels), _) => Some(Labels::read(labels)?),
+            (None, Some(config)) => Labels::read(config).ok(),
+            (None, None) => None,
+        };
+        let labels = labels.or_else(|| Description::labels_of(&file));
+        let own = super::in_order(context, own, labels.as_ref(), &dataset)?;
+        head = Some(HeadSource::Given(own));
     }
     let options = OnnxOptions {
         device: args.common.device.clone(),
@@ -72,11 +80,12 @@ mod settings {
     use anyhow::{Context as _, bail};
     use serde::Deserialize;
 
-    use super::FeaturesArgs;
-    use crate::backbone::onnx::OnnxFile;
+    use super::{Context, FeaturesArgs};
+    use crate::backbone::onnx::{Element, ImageInput, OnnxFile};
     use crate::cli::train::load;
     use crate::config::{self, DatasetConfig, Interpolation, LoadedPipeline, Pipeline};
     use crate::export::Description;
+    use crate::progress::Progress;
 
     /// What timm's config.json says of preprocessing, at its top or under `pretrained_cfg`.
     #[derive(Debug, Default, Deserialize)]
@@ -126,6 +135,34 @@ mod settings {
             );
         }
         Ok(loaded)
+    }
+
+    /// Tells what a graph that normalises pixels itself wants, and refuses or doubts other values.
+    pub(super) fn check_range(
+        context: &Context,
+        path: &Path,
+        input: &ImageInput,
+        dataset: &DatasetConfig,
+    ) -> anyhow::Result<()> {
+        let Some(told) = input.range.told() else { return Ok(()) };
+        let path = path.display();
+        if !input.range.contradicts(&dataset.mean, &dataset.std) {
+            context.screen.line(&format!(
+                "{path}: the network {told}: no mean and standard deviation are applied"
+            ));
+            return Ok(());
+        }
+        let (mean, std) = input.range.mean_and_std().unwrap_or_default();
+        let other = format!(
+            "{path}: the network {told}; with dataset.mean = {:?} and dataset.std = {:?} it gets other values\n  \
+             Set dataset.mean = {mean:?} and dataset.std = {std:?}.",
+            dataset.mean, dataset.std
+        );
+        match input.element {
+            Element::Byte => bail!("{other}"),
+            Element::Float | Element::Half => context.screen.warning(&other),
+        }
+        Ok(())
     }
 
     fn timm(
