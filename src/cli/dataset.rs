@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::account::WithAccount;
 use super::args::{CheckArgs, DatasetCommand, FetchArgs, ImagesArgs, StatsArgs};
 use super::{Context, print_json, print_text};
 use crate::check::{self, CheckError};
@@ -12,7 +13,9 @@ use crate::dataset::Dataset;
 use crate::dataset::known::{self, Source};
 use crate::fetch::{self, FetchRequest, Patience};
 use crate::progress::Progress;
-use crate::report::{by_hand_text, check_text, class_sizes_svg, fetched_text, statistics_text};
+use crate::report::{
+    account_text, by_hand_text, check_text, class_sizes_svg, fetched_text, statistics_text,
+};
 use crate::{atomic_file, statistics};
 
 pub(super) fn run(context: &Context, command: &DatasetCommand) -> anyhow::Result<()> {
@@ -43,9 +46,10 @@ fn stats(context: &Context, args: &StatsArgs) -> anyhow::Result<()> {
         context.screen.line(&format!("picture: {}", path.display()));
     }
     if context.json {
-        return print_json(&statistics);
+        return print_json(&WithAccount { result: &statistics, account: &dataset.account });
     }
     print_text(&statistics_text(&statistics, args.per_class));
+    print_text(&format!("\n{}", account_text(&dataset.account)));
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
         model.set_labels(Labels::read(file)?)?;
     }
     model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
-    let dataset = open_dataset(context, &loaded)?;
+    let dataset = open_dataset(context, &loaded, None, None)?;
     match model.take_order_of(&dataset.class_names)? {
         Some((text, true)) => context.screen.warning(&text),
         Some((text, false)) => context.screen.line(&text),

@@ -16,6 +16,7 @@ pub(super) fn run(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
         return print_json(&json!({
             "file": file,
             "survey": survey,
+            "account": survey.account,
             "pipeline": pipeline,
             "warnings": warnings,
             "next": trained,

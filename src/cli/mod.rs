@@ -2,6 +2,7 @@
 //!
 //! 0 done, 1 failed, 2 usage or settings, 3 dataset or bank invalid, 130 interrupted.
 
+mod account;
 mod args;
 mod commit;
 mod compare;

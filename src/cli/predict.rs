@@ -16,14 +16,18 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     use crate::export::Model;
     use crate::labels::Labels;
     use crate::predict::{self, PredictError, PredictRequest};
-    use crate::report::{predictions_csv, predictions_parquet, predictions_text};
+    use crate::progress::Progress;
+    use crate::report::{account_lines, predictions_csv, predictions_parquet, predictions_text};
 
     let mut model = Model::open(&args.model, args.classifier.as_deref())?;
     if let Some(file) = &args.labels {
         model.set_labels(Labels::read(file)?)?;
     }
     model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
-    let images = predict::images(&args.images).map_err(PredictError::from)?;
+    let (images, account) = predict::images(&args.images).map_err(PredictError::from)?;
+    if !account.left_out.is_empty() {
+        account_lines(&account).iter().for_each(|line| context.screen.line(line));
+    }
     let options = OnnxOptions {
         device: args.device.clone(),
         threads: context.threads,

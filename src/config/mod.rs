@@ -84,6 +84,16 @@ pub enum Selection {
     Random,
 }
 
+/// In which order classes that have names are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassOrder {
+    /// By name, character by character: 0, 1, 10, 2.
+    Name,
+    /// Numbers in names as numbers, letters of either case alike, as timm does: 0, 1, 2, 10.
+    Natural,
+}
+
 /// How images are scaled; both are antialiased, as PIL's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -117,6 +127,8 @@ pub struct DatasetConfig {
     pub split_column: String,
     /// Beginnings of listed paths with what replaces them; the first that a path has is used.
     pub path_rewrites: Vec<[String; 2]>,
+    /// Order of classes that have names: of folders, and of labels that are not all numbers.
+    pub class_order: ClassOrder,
     /// At most so many classes, evenly spaced from the largest to the smallest; 0 takes all.
     pub max_classes: usize,
     /// Largest over smallest class to cut the training set to; 1 keeps all images. A class that has fewer
@@ -156,6 +168,7 @@ impl Default for DatasetConfig {
             label_column: String::new(),
             split_column: String::new(),
             path_rewrites: vec![],
+            class_order: ClassOrder::Name,
             max_classes: 0,
             imbalance_ratio: 1.0,
             imbalance: Imbalance::Exponential,

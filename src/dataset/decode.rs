@@ -9,8 +9,8 @@ use fast_image_resize::{
 };
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::DatasetError;
 use super::random_crop::Rectangle;
+use super::{DatasetError, image_kind};
 use crate::config::{DatasetConfig, Interpolation};
 
 /// Images of more pixels are refused before memory is taken for them; PIL refuses the same ones.
@@ -42,6 +42,7 @@ pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetErro
 
 /// Width and height of an image as it is stored, from its header alone.
 pub(super) fn stored_size(encoded: &[u8], path: &Path) -> Result<[u32; 2], DatasetError> {
+    must_be_image(encoded, path)?;
     let reader = ImageReader::new(Cursor::new(encoded)).with_guessed_format();
     let (width, height) =
         reader
@@ -51,9 +52,18 @@ pub(super) fn stored_size(encoded: &[u8], path: &Path) -> Result<[u32; 2], Datas
     Ok([width, height])
 }
 
+/// Refuses a picture of a kind that is known and not decoded, by its name.
+fn must_be_image(encoded: &[u8], path: &Path) -> Result<(), DatasetError> {
+    match image_kind::other_picture(encoded, path) {
+        Some(other) => Err(DatasetError::Image { path: path.into(), message: other.to_string() }),
+        None => Ok(()),
+    }
+}
+
 /// Decodes an image, upright by its orientation tag. The content decides the format. Of an animation it
 /// is the first frame; alpha is dropped, whatever colour lies under it; of 16 bits the higher 8 stay.
 pub(super) fn upright(encoded: &[u8], path: &Path) -> Result<RgbImage, DatasetError> {
+    must_be_image(encoded, path)?;
     let wrong = |message: String| DatasetError::Image { path: path.into(), message };
     let refused = |e: ImageError| wrong(e.to_string());
     let mut reader = ImageReader::new(Cursor::new(encoded))

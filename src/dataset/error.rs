@@ -132,6 +132,42 @@ pub enum DatasetError {
         /// The dataset.
         path: PathBuf,
     },
+    /// Two folders of one split.
+    #[error("{}: `{first}` and `{second}` are both the {split} split; expected one folder\n  Join them, or give one of them another name.", path.display())]
+    TwoFolders {
+        /// The dataset.
+        path: PathBuf,
+        /// The split.
+        split: &'static str,
+        /// A folder.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// Folders of other splits, and none to train on.
+    #[error("{}: {found}, and no train/; expected train/ with one folder of images a class\n  Name the folder of the training images train. If {found} is a class, put all folders of classes into a folder train.", path.display())]
+    NoTrainFolder {
+        /// The dataset.
+        path: PathBuf,
+        /// The folders that are splits.
+        found: String,
+    },
+    /// A folder of training images without classes.
+    #[error("{}: no folder in it; expected one folder of images a class\n  If this folder is a class itself, put it and all others into a folder train.", path.display())]
+    NoClassFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Images of a split that are in no folder of a class.
+    #[error("{}: all {images} images lie beside folders of classes; expected one folder a class, as in train/\n  Images without classes cannot be measured on: give the folder `{folder}` a name that is no split, such as unlabelled.", path.display())]
+    NoLabels {
+        /// The folder.
+        path: PathBuf,
+        /// Its name.
+        folder: String,
+        /// Images in it.
+        images: usize,
+    },
     /// A class of the test or val split that training does not have.
     #[error("{}: class `{class}` is not in the training split\n  Add {class} to train/, or remove it here.", path.display())]
     UnknownClass {

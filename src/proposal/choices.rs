@@ -390,9 +390,8 @@ fn warnings(survey: &Survey, train: &ClassCounts) -> Vec<String> {
 fn unreadable(survey: &Survey) -> Option<String> {
     let first = survey.unreadable.first()?;
     let (n, of) = (survey.unreadable.len(), survey.unreadable.len() + survey.sides.measured);
-    let them = if n == 1 { "is" } else { "are" };
     Some(format!(
-        "{n} of {of} files looked at {them} no readable JPEG or PNG image, such as {}; training stops at them",
+        "{n} of {of} files looked at cannot be decoded, such as {}; training stops where --max-skipped allows fewer",
         first.escape_debug()
     ))
 }
@@ -466,6 +465,7 @@ mod tests {
             test_held_out: false,
             sides: Sides { measured: 10, shorter: [side; 3], median_aspect: 1.3 },
             unreadable: vec![],
+            account: Default::default(),
         }
     }
 
@@ -542,7 +542,7 @@ mod tests {
         poor.unreadable = vec!["train/x.png".into()];
         let said = warned(&poor);
         for part in [
-            "1 of 11 files looked at is no readable JPEG or PNG image, such as train/x.png",
+            "1 of 11 files looked at cannot be decoded, such as train/x.png",
             "training images of 4 classes are few",
             "2 classes (class 2, a\\nb) have one training image only",
             "class a\\nb has no test image",

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::config::{DatasetConfig, DatasetKind};
-use crate::dataset::{Dataset, DatasetError, Split};
+use crate::dataset::{Account, Dataset, DatasetError, Split};
 use crate::domain::ClassCounts;
 
 /// Images whose headers are read.
@@ -29,6 +29,9 @@ pub struct Survey {
     pub sides: Sides,
     /// Files among those measured that are no readable image.
     pub unreadable: Vec<String>,
+    /// What became of every file that was met.
+    #[serde(skip)]
+    pub account: Account,
 }
 
 /// Sides of images in pixels.
@@ -57,6 +60,7 @@ pub(super) fn look(config: &DatasetConfig) -> Result<Survey, DatasetError> {
         class_names: dataset.class_names,
         sides,
         unreadable,
+        account: dataset.account,
     })
 }
 

@@ -1,5 +1,6 @@
 //! All integration tests, as one executable.
 
+mod accounts;
 mod bad_input;
 mod bank_format;
 mod checkpoints;
@@ -22,6 +23,7 @@ mod fixtures;
 mod hostile;
 mod hostile_banks;
 mod hostile_tables;
+mod image_folders;
 mod images;
 mod inaturalist;
 mod layouts;

@@ -8,11 +8,12 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use crate::bank::behind_links;
+use crate::cli::account::WithAccount;
 use crate::cli::args::{FeaturesArgs, FeaturesCommand};
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
 use crate::config::{LoadedPipeline, Pipeline};
-use crate::dataset::{Dataset, Skipped, known};
+use crate::dataset::{Dataset, known};
 use crate::domain::{FitOptions, LinearHead};
 use crate::features::{
     self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork, TorchRequest,
@@ -52,6 +53,12 @@ enum Purpose<'a> {
     Repair { bank: &'a Path, damaged: &'a [String] },
 }
 
+impl Purpose<'_> {
+    fn makes_bank(self) -> bool {
+        matches!(self, Self::Bank)
+    }
+}
+
 fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Result<()> {
     if let Some(file) = &args.onnx {
         return onnx::run(context, args, file, purpose);
@@ -62,10 +69,10 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
     };
-    let mut dataset = open_dataset(context, &loaded)?;
-    dataset.skipped = Skipped::at_most(args.common.max_skipped);
-    let head = head_source(context, args, &loaded, &dataset)?;
     let folder = run_folder(&args.common, &loaded);
+    let listed_in = purpose.makes_bank().then_some(folder.as_path());
+    let dataset = open_dataset(context, &loaded, Some(args.common.max_skipped), listed_in)?;
+    let head = head_source(context, args, &loaded, &dataset)?;
     let arithmetic = loaded.pipeline.features.arithmetic;
     let options = engine_options(context, &args.common, &loaded, arithmetic);
     let request = TorchRequest {
@@ -74,7 +81,7 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
         folder: &folder,
         other_head: head.is_some(),
         options: &options,
-        dry: !matches!(purpose, Purpose::Bank),
+        dry: !purpose.makes_bank(),
     };
     let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)?;
     context.screen.line(&format!("network: {}", network.path.display()));
@@ -196,7 +203,7 @@ fn show_plan(
     let request = request(args, loaded, dataset, &out);
     let forecast = features::plan(&request, model, &context.screen, &context.interrupt)?;
     if context.json {
-        print_json(&forecast)?;
+        print_json(&WithAccount { result: &forecast, account: &dataset.account })?;
     } else {
         print_text(&forecast_text(&forecast));
         if args.jobs.is_some_and(|jobs| jobs.get() > 1) {
@@ -235,7 +242,7 @@ fn write_bank(
         return Ok(outcome);
     }
     if context.json {
-        print_json(&outcome)?;
+        print_json(&WithAccount { result: &outcome, account: &dataset.account })?;
     } else {
         print_text(&told(&outcome, args));
     }

@@ -20,8 +20,7 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
-    use crate::cli::train::open_dataset;
-    use crate::dataset::Skipped;
+    use crate::cli::train::{open_dataset, run_folder};
     use crate::export::Description;
     use crate::features::{FrozenModel, HeadSource};
     use crate::labels::Labels;
@@ -50,8 +49,9 @@ pub(super) fn run(
     ));
     let loaded = settings::loaded(args, &file, found.input.side)?;
     settings::check_range(context, path, &found.input, &loaded.pipeline.dataset)?;
-    let mut dataset = open_dataset(context, &loaded)?;
-    dataset.skipped = Skipped::at_most(args.common.max_skipped);
+    let folder = run_folder(&args.common, &loaded);
+    let listed_in = purpose.makes_bank().then_some(folder.as_path());
+    let dataset = open_dataset(context, &loaded, Some(args.common.max_skipped), listed_in)?;
     let mut head = super::head_source(context, args, &loaded, &dataset)?;
     if let (None, Some(own)) = (&head, found.head()) {
         let labels = match (&args.labels, &args.preprocessing) {

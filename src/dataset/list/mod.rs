@@ -24,40 +24,11 @@ use super::{DatasetError, Parts, Split, table};
 use crate::config::DatasetConfig;
 use crate::domain::ClassCounts;
 
+pub(super) use super::split_name::SplitName;
 pub(super) use classes::Classes;
 pub(super) use columns::{Columns, Labels, find, no_path};
 pub use error::{ListError, Place};
 pub(super) use one_hot::{Indicators, class_of};
-
-/// The splits that lists and tables name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SplitName {
-    Train,
-    Val,
-    Test,
-}
-
-impl SplitName {
-    const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
-
-    /// The split that a word stands for, as data sets call them.
-    pub(super) fn of(word: &str) -> Option<Self> {
-        match word.to_ascii_lowercase().as_str() {
-            "train" | "training" => Some(Self::Train),
-            "val" | "valid" | "validation" | "dev" => Some(Self::Val),
-            "test" | "testing" => Some(Self::Test),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Val => "val",
-            Self::Test => "test",
-        }
-    }
-}
 
 /// What labels that are numbers mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
