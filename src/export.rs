@@ -10,17 +10,15 @@ use crate::atomic_file::{self, WriteError};
 use crate::backbone::onnx::{self, ModelInfo, OnnxError, OnnxFile};
 use crate::backbone::{self, BackboneError, Network};
 use crate::classifier_file::{self, ClassifierCard};
-use crate::config::{DatasetConfig, Interpolation, NetworkConfig};
+use crate::config::{self, ConfigError, InputSpec, NetworkConfig, Source, Statement};
 use crate::domain::{FeatureShape, LinearHead};
 use crate::train::{self, ModelCard, TrainError};
 use crate::weights::{NamedTensor, Weights, WeightsError};
 
 /// Key of an ONNX file's metadata entry, a JSON [`Description`].
 pub const METADATA_KEY: &str = "fsa-bank";
-/// Of ONNX files that say nothing: scaled to 256 pixels, cut to 224.
-pub const IMAGENET_SIDE: usize = 224;
-/// The same as a share.
-pub const IMAGENET_CROP: f64 = 0.875;
+/// Of ONNX files that say nothing, and fix no size.
+const IMAGENET_SIDE: usize = 224;
 
 /// What can go wrong when a model is opened or exported.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +29,9 @@ pub enum ExportError {
     /// The network cannot be made.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
+    /// What is said of the preprocessing is out of range, or a contradiction.
+    #[error(transparent)]
+    Preprocessing(#[from] ConfigError),
     /// The model was not written by `fsa-bank train`.
     #[error(transparent)]
     Model(#[from] TrainError),
@@ -85,40 +86,40 @@ pub enum ExportError {
 pub struct Description {
     /// Name of each class, in the order of the logits; empty where not known.
     pub class_names: Vec<String>,
-    /// Side of the images.
-    pub image_size: usize,
-    /// Middle square kept, as a share of the shorter side.
-    pub crop_fraction: f64,
-    /// How it is scaled.
-    pub interpolation: Interpolation,
-    /// Subtracted from R, G, B in [0, 1].
-    pub mean: [f32; 3],
-    /// Divided by.
-    pub std: [f32; 3],
+    /// How images become inputs.
+    #[serde(flatten)]
+    pub input: InputSpec,
+    /// Whether that is only what is usual for ImageNet networks, because nothing said how.
+    #[serde(rename = "preprocessing_assumed", default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
     /// sha256 of the network before another classifier was put in, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_sha256: Option<String>,
 }
 
 impl Description {
-    /// Of a network that says nothing of itself.
-    fn imagenet(image_size: usize) -> Self {
-        Self {
-            class_names: vec![],
-            image_size,
-            crop_fraction: IMAGENET_CROP,
-            interpolation: Interpolation::Bilinear,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            network_sha256: None,
-        }
-    }
-
     /// What an ONNX file says of itself, else what is usual for ImageNet networks; `side` is that of the
     /// images where the graph fixes it.
-    pub fn of_onnx(file: &OnnxFile, side: Option<usize>) -> Self {
-        let said = file.metadata(METADATA_KEY).and_then(|text| serde_json::from_str(text).ok());
-        said.unwrap_or_else(|| Self::imagenet(side.unwrap_or(IMAGENET_SIDE)))
+    ///
+    /// # Errors
+    /// Its metadata cannot be read.
+    pub fn of_onnx(file: &OnnxFile, side: Option<usize>) -> Result<Self, OnnxError> {
+        if let Some(text) = file.metadata(METADATA_KEY) {
+            return serde_json::from_str(text).map_err(|e| OnnxError::Metadata {
+                path: file.path().into(),
+                key: METADATA_KEY,
+                found: e.to_string(),
+            });
+        }
+        let input = InputSpec::imagenet(side.unwrap_or(IMAGENET_SIDE));
+        Ok(Self { class_names: vec![], input, assumed: true, network_sha256: None })
+    }
+
+    /// What an ONNX file says of its inputs: the graph by its shapes, and the metadata, where it has any.
+    pub fn statements(&self, file: &Path, side: Option<usize>) -> Vec<Statement> {
+        let of_graph = side.map(|side| Statement::of_side(Source::Graph, file, side));
+        let own = (!self.assumed).then(|| Statement::whole(Source::Metadata, file, &self.input));
+        of_graph.into_iter().chain(own).collect()
     }
 
     /// Refuses images whose classes have other names, or another order, than those of the model, where
@@ -142,11 +143,8 @@ impl Description {
     fn of(card: &ModelCard) -> Self {
         Self {
             class_names: card.class_names.clone(),
-            image_size: card.image_size,
-            crop_fraction: card.crop_fraction,
-            interpolation: card.interpolation,
-            mean: card.mean,
-            std: card.std,
+            input: card.input.clone(),
+            assumed: false,
             network_sha256: card.network_sha256.clone(),
         }
     }
@@ -154,18 +152,6 @@ impl Description {
     /// What names a network whose file has this hash.
     pub fn identity(&self, sha256: &str) -> String {
         self.network_sha256.clone().unwrap_or_else(|| sha256.into())
-    }
-
-    /// The same as settings of a dataset.
-    pub fn dataset_config(&self) -> DatasetConfig {
-        DatasetConfig {
-            image_size: self.image_size,
-            crop_fraction: self.crop_fraction,
-            interpolation: self.interpolation,
-            mean: self.mean.to_vec(),
-            std: self.std.to_vec(),
-            ..DatasetConfig::default()
-        }
     }
 }
 
@@ -205,24 +191,39 @@ pub struct Model {
     pub head: LinearHead,
     /// Labels and preprocessing.
     pub description: Description,
+    /// What its files and `--preprocessing` say of its inputs.
+    pub said: Vec<Statement>,
     /// sha256 that names the network, whatever classifier is in it.
     identity: String,
     /// What of it should be looked at again.
     pub doubt: Option<String>,
 }
 
+/// What is given besides a model.
+#[derive(Debug, Default)]
+pub struct Given<'a> {
+    /// The classifier of a Phase-II result, to put in place of the model's own.
+    pub classifier: Option<&'a Path>,
+    /// What `--preprocessing` says.
+    pub preprocessing: Option<Statement>,
+    /// Whether that goes before the metadata of an ONNX file, in place of having to agree with it.
+    pub mends_metadata: bool,
+}
+
 impl Model {
-    /// Opens `*.onnx`, or the `model.safetensors` of a run (also by the run's folder), and puts the
-    /// `classifier` of a Phase-II result in place of its own.
+    /// Opens `*.onnx`, or the `model.safetensors` of a run (also by the run's folder), with its own
+    /// classifier or the one that is given.
     ///
     /// # Errors
     /// See [`ExportError`].
-    pub fn open(path: &Path, classifier: Option<&Path>) -> Result<Self, ExportError> {
+    pub fn open(path: &Path, given: Given) -> Result<Self, ExportError> {
+        let Given { classifier, preprocessing, mends_metadata } = given;
         let (head, card) = classifier.map(plain_head).transpose()?.unzip();
         let must_fit = |channels: usize| match (&head, classifier) {
             (Some(head), Some(file)) => must_take(head, channels, file),
             _ => Ok(()),
         };
+        let mut said = vec![];
         let mut model = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
             let file = OnnxFile::load(path)?;
             let found = file.find().or_else(|refusal| match (file.find_map(), &head) {
@@ -232,26 +233,44 @@ impl Model {
             })?;
             // Of a network without classifier the channels are known once it runs.
             found.head().map_or(Ok(()), |old| must_fit(old.channels()))?;
-            let description = Description::of_onnx(&file, found.input.side);
+            let description = Description::of_onnx(&file, found.input.side)?;
+            said = description.statements(path, found.input.side);
             let of_file = found.head().or(head.as_ref()).cloned().expect("one of them is there");
             let identity = description.identity(file.sha256());
             let (path, kind) = (path.into(), Kind::Onnx(Box::new(file)));
-            Self { path, kind, head: of_file, description, identity, doubt: None }
+            Self { path, kind, head: of_file, description, said: vec![], identity, doubt: None }
         } else {
             let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
             let (weights, card) = train::read_model(&path)?;
             let ModelCard { arch, width, stem, .. } = card;
             let config = NetworkConfig { arch, width, stem, ..NetworkConfig::default() };
             let classes = card.class_names.len();
-            let (network, shape) = backbone::network(&config, classes, card.image_size)?;
+            let (network, shape) = backbone::network(&config, classes, card.input.image_size)?;
             must_fit(shape.channels)?;
             let of_file =
                 weights.named_head(&network.classifier, classes, shape.channels, &path)?;
             let description = Description::of(&card);
+            said.push(Statement::whole(Source::Trained, &path, &description.input));
             let identity = description.identity(&weights.sha256());
             let kind = Kind::Trained { network, shape, weights };
-            Self { path, kind, head: of_file, description, identity, doubt: None }
+            Self { path, kind, head: of_file, description, said: vec![], identity, doubt: None }
         };
+        if let (Some(given), true) = (&preprocessing, mends_metadata) {
+            for own in said.iter_mut().filter(|own| own.source == Source::Metadata) {
+                own.keys.retain(|key| !given.keys.contains(key));
+            }
+        }
+        if let Some((spec, file)) =
+            card.as_ref().and_then(|c| c.preprocessing.as_ref()).zip(classifier)
+        {
+            // The graph knows best, where it says anything.
+            let place = said.iter().take_while(|one| one.source == Source::Graph).count();
+            said.insert(place, Statement::whole(Source::Classifier, file, spec));
+        }
+        said.extend(preprocessing);
+        model.description.input = config::settled(&said, &model.description.input)?;
+        model.description.assumed = said.iter().all(|one| one.source == Source::Graph);
+        model.said = said;
         if let (Some(head), Some(card), Some(file)) = (head, card, classifier) {
             model.doubt = model.other_network(&card, file);
             let names = &mut model.description.class_names;
@@ -279,6 +298,19 @@ impl Model {
         })
     }
 
+    /// How images become its inputs, where that is known.
+    fn preprocessing(&self) -> Option<&InputSpec> {
+        (!self.description.assumed).then_some(&self.description.input)
+    }
+
+    /// That nothing says how images become its inputs, in words.
+    pub fn unknown_preprocessing(&self) -> String {
+        format!(
+            "{}: neither the network nor its classifier says how images are prepared",
+            self.path.display()
+        )
+    }
+
     /// The whole model as an ONNX file; see [`onnx::export`] for its inputs and outputs.
     ///
     /// # Errors
@@ -292,7 +324,8 @@ impl Model {
             Kind::Onnx(file) => Ok(onnx::with_head(file, &file.find_map()?, &self.head, &metadata)),
             Kind::Trained { network, shape, .. } => {
                 let (weights, network) = (self.weights(), self.resized(network));
-                let info = ModelInfo { side: self.description.image_size, shape: *shape, metadata };
+                let info =
+                    ModelInfo { side: self.description.input.image_size, shape: *shape, metadata };
                 Ok(onnx::export(&network, &weights, &self.path, &info)?)
             }
         }
@@ -360,6 +393,7 @@ impl Model {
                 let card = ClassifierCard {
                     class_names: self.description.class_names.clone(),
                     network_sha256: self.identity.clone(),
+                    preprocessing: self.preprocessing().cloned(),
                     input: None,
                 };
                 card.weights(&self.head, []).to_bytes()

@@ -11,19 +11,32 @@ pub(super) fn run(_: &Context, _: &EvalArgs) -> anyhow::Result<()> {
 #[cfg(feature = "onnx")]
 pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     use super::train::open_dataset;
-    use super::{print_json, print_text};
+    use super::{model, print_json, print_text};
     use crate::backbone::onnx::OnnxOptions;
-    use crate::config;
-    use crate::export::Model;
+    use crate::config::{self, InputSpec};
     use crate::predict;
+    use crate::progress::Progress;
     use crate::report::score_text;
 
     let mut loaded = config::load(&args.pipeline, &args.set)?;
     if let Some(data) = &args.data {
         loaded.pipeline.dataset.path = data.clone();
     }
-    let model = Model::open(&args.model, args.classifier.as_deref())?;
-    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
+    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
+    let model = model::open(context, &args.model, given)?;
+    // The pipeline's settings hold for what the network does not say.
+    let said = [&model.said[..], &loaded.statements()].concat();
+    let dataset = &mut loaded.pipeline.dataset;
+    let spec = config::settled(&said, &InputSpec::of(dataset))?;
+    match model.description.assumed {
+        true => context.screen.warning(&format!(
+            "{}; taken from {}: {spec}",
+            model.unknown_preprocessing(),
+            args.pipeline.display()
+        )),
+        false => context.screen.line(&format!("images: {spec}")),
+    }
+    spec.put_into(dataset);
     let dataset = open_dataset(context, &loaded)?;
     let options = OnnxOptions {
         device: args.device.clone(),

@@ -119,7 +119,8 @@ fn export(error: &ExportError) -> u8 {
         ExportError::Weights(_)
         | ExportError::ChangedInput { .. }
         | ExportError::Channels { .. } => INVALID_DATA,
-        ExportError::OnnxOnly { .. }
+        ExportError::Preprocessing(_)
+        | ExportError::OnnxOnly { .. }
         | ExportError::HeadFormat { .. }
         | ExportError::NoClassifier { .. } => USAGE,
         ExportError::Onnx(_) | ExportError::Backbone(_) | ExportError::Write(_) => FAILED,

@@ -3,12 +3,13 @@
 use serde_json::json;
 
 use super::args::ExportArgs;
-use super::{Context, print_json, print_text};
-use crate::export::Model;
+use super::{Context, model, print_json, print_text};
+use crate::export::Given;
 
 pub(super) fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
-    let model = Model::open(&args.model, args.classifier.as_deref())?;
-    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
+    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
+    let model = model::open(context, &args.model, Given { mends_metadata: true, ..given })?;
+    model::tell_preprocessing(context, &model);
     if let Some(path) = &args.onnx {
         model.save_onnx(path)?;
     }

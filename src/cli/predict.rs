@@ -10,20 +10,20 @@ pub(super) fn run(_: &Context, _: &PredictArgs) -> anyhow::Result<()> {
 
 #[cfg(feature = "onnx")]
 pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
-    use super::{print_json, print_text};
+    use super::{model, print_json, print_text};
     use crate::atomic_file;
     use crate::backbone::onnx::OnnxOptions;
-    use crate::export::Model;
     use crate::predict::{self, PredictError, PredictRequest};
     use crate::report::{predictions_csv, predictions_parquet, predictions_text};
 
-    let model = Model::open(&args.model, args.classifier.as_deref())?;
-    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
+    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
+    let model = model::open(context, &args.model, given)?;
+    model::tell_preprocessing(context, &model);
     let images = predict::images(&args.images).map_err(PredictError::from)?;
     let options = OnnxOptions {
         device: args.device.clone(),
         threads: context.threads,
-        side: model.description.image_size,
+        side: model.description.input.image_size,
     };
     let (top, cam) = (args.top.get(), args.cam.as_deref());
     let request = PredictRequest { images: &images, top, cam, options: &options };

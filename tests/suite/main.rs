@@ -31,6 +31,8 @@ mod methods;
 mod onnx;
 mod parquet_file;
 mod plan;
+#[cfg(feature = "onnx")]
+mod preprocessing_round_trip;
 mod project;
 mod proposal;
 #[cfg(feature = "onnx")]
@@ -38,4 +40,6 @@ mod references;
 mod stages;
 mod studies;
 mod tables;
+#[cfg(feature = "onnx")]
+mod tiny_onnx;
 mod verify;

@@ -11,7 +11,7 @@ use crate::bank::behind_links;
 use crate::cli::args::{FeaturesArgs, FeaturesCommand};
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
-use crate::config::{LoadedPipeline, Pipeline};
+use crate::config::{self, InputSpec, LoadedPipeline, Pipeline, Source, Statement};
 use crate::dataset::{Dataset, Skipped, known};
 use crate::domain::FitOptions;
 use crate::export::ExportError;
@@ -64,6 +64,10 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     };
     let mut dataset = open_dataset(context, &loaded)?;
     dataset.skipped = Skipped::at_most(args.common.max_skipped);
+    let input = InputSpec::of(&loaded.pipeline.dataset);
+    let said = head_statement(args.head.as_deref())?.into_iter();
+    let own = Statement::whole(Source::Pipeline, &loaded.file, &input);
+    config::settled(&said.chain([own]).collect::<Vec<_>>(), &input)?;
     let head = head_source(args.head.as_deref(), &loaded)?;
     let folder = run_folder(&args.common, &loaded);
     let arithmetic = loaded.pipeline.features.arithmetic;
@@ -78,6 +82,7 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     };
     let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)?;
     context.screen.line(&format!("network: {}", network.path.display()));
+    context.screen.line(&format!("images: {input}"));
     let model = FrozenModel::torch(&network, &loaded, &dataset, head, engine, options.clone())?;
     match use_network(context, args, &loaded, &dataset, model, purpose)? {
         Some(outcome) => Ok(network.save_with_head(&folder, &outcome.bank)?),
@@ -109,6 +114,17 @@ fn use_network(
             }
             Ok(None)
         }
+    }
+}
+
+/// What the file of `--head` says of the images.
+fn head_statement(given: Option<&Path>) -> Result<Option<Statement>, ExportError> {
+    match given {
+        Some(path) if path != Path::new("fit") => {
+            let spec = crate::export::plain_head(path)?.1.preprocessing;
+            Ok(spec.map(|spec| Statement::whole(Source::Classifier, path, &spec)))
+        }
+        _ => Ok(None),
     }
 }
 

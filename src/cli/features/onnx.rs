@@ -5,6 +5,15 @@ use std::path::Path;
 use super::Purpose;
 use crate::cli::Context;
 use crate::cli::args::FeaturesArgs;
+#[cfg(feature = "onnx")]
+use crate::{
+    cli::train::load,
+    config::{
+        self, DatasetConfig, DatasetKind, InputSpec, LoadedPipeline, Pipeline, Source, Statement,
+    },
+    export::Description,
+    progress::Progress,
+};
 
 #[cfg(not(feature = "onnx"))]
 pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path, _: Purpose) -> anyhow::Result<()> {
@@ -22,9 +31,7 @@ pub(super) fn run(
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
     use crate::cli::train::open_dataset;
     use crate::dataset::Skipped;
-    use crate::export::Description;
     use crate::features::FrozenModel;
-    use crate::progress::Progress;
 
     let in_backbone = BackboneError::from;
     let file = OnnxFile::load(path).map_err(in_backbone)?;
@@ -47,12 +54,13 @@ pub(super) fn run(
             None => "no classifier".into(),
         }
     ));
-    let loaded = settings::loaded(args, &file, found.input.side)?;
+    let described = Description::of_onnx(&file, found.input.side).map_err(in_backbone)?;
+    let said = described.statements(path, found.input.side);
+    let loaded = settled(context, args, &described, said)?;
     let mut dataset = open_dataset(context, &loaded)?;
     dataset.skipped = Skipped::at_most(args.common.max_skipped);
     let head = super::head_source(args.head.as_deref(), &loaded)?;
     if head.is_none() {
-        let described = Description::of_onnx(&file, found.input.side);
         described.must_name(&dataset.class_names, path).map_err(in_backbone)?;
     }
     let options = OnnxOptions {
@@ -65,122 +73,54 @@ pub(super) fn run(
     Ok(())
 }
 
+/// The pipeline of the command line, or one that follows from the network and the images; how images are
+/// prepared is what network, `--preprocessing` and pipeline say together.
 #[cfg(feature = "onnx")]
-mod settings {
-    use std::path::Path;
-
-    use anyhow::{Context as _, bail};
-    use serde::Deserialize;
-
-    use super::FeaturesArgs;
-    use crate::backbone::onnx::OnnxFile;
-    use crate::cli::train::load;
-    use crate::config::{
-        self, DatasetConfig, DatasetKind, Interpolation, LoadedPipeline, Pipeline,
+fn settled(
+    context: &Context,
+    args: &FeaturesArgs,
+    described: &Description,
+    said: Vec<Statement>,
+) -> anyhow::Result<LoadedPipeline> {
+    let path = args.onnx.as_deref().unwrap_or(Path::new(""));
+    let mut loaded = match &args.pipeline {
+        Some(pipeline) => load(pipeline, &args.settings(), &args.common)?,
+        None => {
+            let images = args.common.data.clone().unwrap_or_default();
+            let kind = match images.extension() {
+                Some(extension) if extension == "parquet" => DatasetKind::Parquet,
+                _ if images.is_file() => DatasetKind::List,
+                _ if crate::dataset::has_tables(&images) => DatasetKind::Parquet,
+                _ => DatasetKind::Folder,
+            };
+            let mut dataset = DatasetConfig { path: images, kind, ..DatasetConfig::default() };
+            described.input.put_into(&mut dataset);
+            if described.assumed {
+                // Those that go with the range of values.
+                (dataset.mean, dataset.std) = Default::default();
+            }
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let pipeline = Pipeline { dataset, ..Pipeline::default() };
+            config::with_overrides(name, path, pipeline, &args.settings())?
+        }
     };
-    use crate::export::Description;
-
-    /// What timm's config.json says of preprocessing, at its top or under `pretrained_cfg`.
-    #[derive(Debug, Default, Deserialize)]
-    #[serde(default)]
-    struct Timm {
-        mean: Option<Vec<f32>>,
-        std: Option<Vec<f32>>,
-        crop_pct: Option<f64>,
-        interpolation: Option<String>,
-        input_size: Option<[usize; 3]>,
-        pretrained_cfg: Option<Box<Timm>>,
+    let mut said = said;
+    said.extend(args.preprocessing.as_ref().map(|file| config::read_timm(file)).transpose()?);
+    // A classifier knows what images its vectors are of; the graph knows better.
+    let place = said.iter().take_while(|one| one.source == Source::Graph).count();
+    said.splice(place..place, super::head_statement(args.head.as_deref())?);
+    let nothing_said = said.iter().all(|one| one.source == Source::Graph);
+    said.extend(loaded.statements());
+    let dataset = &mut loaded.pipeline.dataset;
+    let spec = config::settled(&said, &InputSpec::of(dataset))?;
+    spec.put_into(dataset);
+    let screen = &context.screen;
+    match nothing_said && args.pipeline.is_none() {
+        true => screen.warning(&format!(
+            "{}: nothing says how this network's images are prepared; taken as is usual for ImageNet networks: {spec}\n  --preprocessing takes its config.json of timm, --set dataset.mean=... any.",
+            path.display()
+        )),
+        false => screen.line(&format!("images: {spec}")),
     }
-
-    /// The pipeline of the command line, or one that follows from the network and the images: what
-    /// the file says of its preprocessing, else what is usual for ImageNet networks.
-    pub(super) fn loaded(
-        args: &FeaturesArgs,
-        onnx: &OnnxFile,
-        fixed_side: Option<usize>,
-    ) -> anyhow::Result<LoadedPipeline> {
-        let mut loaded = match &args.pipeline {
-            Some(pipeline) => load(pipeline, &args.settings(), &args.common)?,
-            None => {
-                let path = args.common.data.clone().unwrap_or_default();
-                let kind = match path.extension() {
-                    Some(extension) if extension == "parquet" => DatasetKind::Parquet,
-                    _ if path.is_file() => DatasetKind::List,
-                    _ if crate::dataset::has_tables(&path) => DatasetKind::Parquet,
-                    _ => DatasetKind::Folder,
-                };
-                let described = Description::of_onnx(onnx, fixed_side).dataset_config();
-                let mut dataset = DatasetConfig { path, kind, ..described };
-                if let Some(file) = &args.preprocessing {
-                    timm(file, &mut dataset, fixed_side)?;
-                }
-                let file = onnx.path();
-                let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                let pipeline = Pipeline { dataset, ..Pipeline::default() };
-                config::with_overrides(name, file, pipeline, &args.settings())?
-            }
-        };
-        let dataset = &mut loaded.pipeline.dataset;
-        if let (Some(file), true) = (&args.preprocessing, args.pipeline.is_some()) {
-            timm(file, dataset, fixed_side)?;
-        }
-        if let Some(side) = fixed_side.filter(|&side| side != dataset.image_size) {
-            bail!(
-                "dataset.image_size is {}; {} takes images of {side} pixels only\n  \
-                 Set dataset.image_size = {side}.",
-                dataset.image_size,
-                onnx.path().display()
-            );
-        }
-        Ok(loaded)
-    }
-
-    fn timm(
-        file: &Path,
-        dataset: &mut config::DatasetConfig,
-        fixed_side: Option<usize>,
-    ) -> anyhow::Result<()> {
-        let text = std::fs::read(file).with_context(|| format!("{}", file.display()))?;
-        let mut top: Timm = serde_json::from_slice(&text)
-            .with_context(|| format!("{}: not a timm config.json", file.display()))?;
-        let read = top.pretrained_cfg.take().map_or(Timm::default(), |inner| *inner).or(top);
-        let triple = |values: &Option<Vec<f32>>| values.clone().filter(|v| v.len() == 3);
-        let (Some(mean), Some(std)) = (triple(&read.mean), triple(&read.std)) else {
-            bail!("{}: no `mean` and `std` of three numbers", file.display());
-        };
-        if !std.iter().all(|v| *v > 0.0) {
-            bail!("{}: std is {std:?}; expected positive numbers", file.display());
-        }
-        (dataset.mean, dataset.std) = (mean, std);
-        if let Some(crop) = read.crop_pct.filter(|crop| *crop > 0.0 && *crop <= 1.0) {
-            dataset.crop_fraction = crop;
-        }
-        dataset.interpolation = match read.interpolation.as_deref() {
-            None | Some("bilinear") => Interpolation::Bilinear,
-            Some("bicubic") => Interpolation::Bicubic,
-            Some(other) => {
-                bail!("{}: interpolation `{other}`; expected bilinear or bicubic", file.display())
-            }
-        };
-        if let Some([_, side, _]) = read.input_size
-            && fixed_side.is_none()
-        {
-            dataset.image_size = side;
-        }
-        Ok(())
-    }
-
-    impl Timm {
-        /// Its own values, and the other's where it has none.
-        fn or(self, other: Self) -> Self {
-            Self {
-                mean: self.mean.or(other.mean),
-                std: self.std.or(other.std),
-                crop_pct: self.crop_pct.or(other.crop_pct),
-                interpolation: self.interpolation.or(other.interpolation),
-                input_size: self.input_size.or(other.input_size),
-                pretrained_cfg: None,
-            }
-        }
-    }
+    Ok(loaded)
 }
