@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, WriteError};
-use crate::backbone::onnx::{self, ModelInfo, OnnxError, OnnxFile};
+use crate::backbone::onnx::{self, ImageInput, ModelInfo, OnnxError, OnnxFile};
 use crate::backbone::{self, BackboneError, Network};
 use crate::classifier_file::{self, ClassifierCard};
-use crate::config::{DatasetConfig, Interpolation, NetworkConfig};
+use crate::config::{self, ConfigError, InputSpec, NetworkConfig, Source, Statement};
 use crate::domain::{FeatureShape, LinearHead};
 use crate::labels::{Fit, Labels, LabelsError};
 use crate::train::{self, ModelCard, TrainError};
@@ -18,10 +18,8 @@ use crate::weights::{NamedTensor, Weights, WeightsError};
 
 /// Key of an ONNX file's metadata entry, a JSON [`Description`].
 pub const METADATA_KEY: &str = "fsa-bank";
-/// Of ONNX files that say nothing: scaled to 256 pixels, cut to 224.
-pub const IMAGENET_SIDE: usize = 224;
-/// The same as a share.
-pub const IMAGENET_CROP: f64 = 0.875;
+/// Of ONNX files that say nothing, and fix no size.
+const IMAGENET_SIDE: usize = 224;
 
 /// Of an encoded message, as Protocol Buffers bound it.
 const MOST_ONNX_BYTES: usize = i32::MAX as usize;
@@ -35,6 +33,9 @@ pub enum ExportError {
     /// The network cannot be made.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
+    /// What is said of the preprocessing is out of range, or a contradiction.
+    #[error(transparent)]
+    Preprocessing(#[from] ConfigError),
     /// The model was not written by `fsa-bank train`.
     #[error(transparent)]
     Model(#[from] TrainError),
@@ -100,54 +101,56 @@ pub enum ExportError {
 pub struct Description {
     /// Name of each class, in the order of the logits; empty where not known.
     pub class_names: Vec<String>,
-    /// Side of the images.
-    pub image_size: usize,
-    /// Middle square kept, as a share of the shorter side.
-    pub crop_fraction: f64,
-    /// How it is scaled.
-    pub interpolation: Interpolation,
-    /// Subtracted from R, G, B in [0, 1].
-    pub mean: [f32; 3],
-    /// Divided by.
-    pub std: [f32; 3],
+    /// How images become inputs.
+    #[serde(flatten)]
+    pub input: InputSpec,
+    /// Whether that is only what is usual for ImageNet networks, because nothing said how.
+    #[serde(rename = "preprocessing_assumed", default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
     /// sha256 of the network before another classifier was put in, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_sha256: Option<String>,
 }
 
 impl Description {
-    /// Of a network that says nothing of itself.
-    fn imagenet(image_size: usize) -> Self {
-        Self {
-            class_names: vec![],
-            image_size,
-            crop_fraction: IMAGENET_CROP,
-            interpolation: Interpolation::Bilinear,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            network_sha256: None,
-        }
-    }
-
     /// What an ONNX file says of itself, else what its graph and other programs' metadata say, else what is
     /// usual for ImageNet networks; `side` is that of the images where the graph fixes it.
-    pub fn of_onnx(file: &OnnxFile, side: Option<usize>) -> Self {
-        Self::said(file).unwrap_or_else(|| {
-            let usual = Self::imagenet(side.unwrap_or(IMAGENET_SIDE));
-            let class_names = Labels::of_metadata(file).map_or(vec![], |labels| labels.names);
-            let wanted = file.input().ok().and_then(|input| input.range.mean_and_std());
-            let (mean, std) = wanted.unwrap_or((usual.mean, usual.std));
-            Self { class_names, mean, std, ..usual }
-        })
+    ///
+    /// # Errors
+    /// Its metadata cannot be read.
+    pub fn of_onnx(file: &OnnxFile, side: Option<usize>) -> Result<Self, OnnxError> {
+        if let Some(said) = Self::said(file)? {
+            return Ok(said);
+        }
+        let class_names = Labels::of_metadata(file).map_or(vec![], |labels| labels.names);
+        let usual = InputSpec::imagenet(side.unwrap_or(IMAGENET_SIDE));
+        let input = file.input()?.range.applied_to(usual);
+        Ok(Self { class_names, input, assumed: true, network_sha256: None })
     }
 
-    fn said(file: &OnnxFile) -> Option<Self> {
-        serde_json::from_str(file.metadata(METADATA_KEY)?).ok()
+    /// What an ONNX file says of its inputs: the graph by its shapes, and the metadata, where it has any.
+    pub fn statements(&self, file: &Path, side: Option<usize>) -> Vec<Statement> {
+        let of_graph = side.map(|side| Statement::of_side(Source::Graph, file, side));
+        let own = (!self.assumed).then(|| Statement::whole(Source::Metadata, file, &self.input));
+        of_graph.into_iter().chain(own).collect()
+    }
+
+    fn said(file: &OnnxFile) -> Result<Option<Self>, OnnxError> {
+        let Some(text) = file.metadata(METADATA_KEY) else { return Ok(None) };
+        serde_json::from_str(text).map(Some).map_err(|e| OnnxError::Metadata {
+            path: file.path().into(),
+            key: METADATA_KEY,
+            found: e.to_string(),
+        })
     }
 
     /// The names of an ONNX file's classes, where it has any: its own, or those of another program.
     pub fn labels_of(file: &OnnxFile) -> Option<Labels> {
-        let names = Self::said(file).map(|said| said.class_names).filter(|names| !names.is_empty());
+        let names = Self::said(file)
+            .ok()
+            .flatten()
+            .map(|said| said.class_names)
+            .filter(|names| !names.is_empty());
         let source = file.path().display().to_string();
         let own = names.map(|names| Labels { names, source, certain: true });
         own.or_else(|| Labels::of_metadata(file))
@@ -156,11 +159,8 @@ impl Description {
     fn of(card: &ModelCard) -> Self {
         Self {
             class_names: card.class_names.clone(),
-            image_size: card.image_size,
-            crop_fraction: card.crop_fraction,
-            interpolation: card.interpolation,
-            mean: card.mean,
-            std: card.std,
+            input: card.input.clone(),
+            assumed: false,
             network_sha256: card.network_sha256.clone(),
         }
     }
@@ -168,18 +168,6 @@ impl Description {
     /// What names a network whose file has this hash.
     pub fn identity(&self, sha256: &str) -> String {
         self.network_sha256.clone().unwrap_or_else(|| sha256.into())
-    }
-
-    /// The same as settings of a dataset.
-    pub fn dataset_config(&self) -> DatasetConfig {
-        DatasetConfig {
-            image_size: self.image_size,
-            crop_fraction: self.crop_fraction,
-            interpolation: self.interpolation,
-            mean: self.mean.to_vec(),
-            std: self.std.to_vec(),
-            ..DatasetConfig::default()
-        }
     }
 }
 
@@ -221,24 +209,39 @@ pub struct Model {
     pub description: Description,
     /// Whether its labels are another program's, which may be of another kind than the images'.
     foreign_labels: bool,
+    /// What its files and `--preprocessing` say of its inputs.
+    pub said: Vec<Statement>,
     /// sha256 that names the network, whatever classifier is in it.
     identity: String,
     /// What of it should be looked at again.
     pub doubt: Option<String>,
 }
 
+/// What is given besides a model.
+#[derive(Debug, Default)]
+pub struct Given<'a> {
+    /// The classifier of a Phase-II result, to put in place of the model's own.
+    pub classifier: Option<&'a Path>,
+    /// What `--preprocessing` says.
+    pub preprocessing: Option<Statement>,
+    /// Whether that goes before the metadata of an ONNX file, in place of having to agree with it.
+    pub mends_metadata: bool,
+}
+
 impl Model {
-    /// Opens `*.onnx`, or the `model.safetensors` of a run (also by the run's folder), and puts the
-    /// `classifier` of a Phase-II result in place of its own.
+    /// Opens `*.onnx`, or the `model.safetensors` of a run (also by the run's folder), with its own
+    /// classifier or the one that is given.
     ///
     /// # Errors
     /// See [`ExportError`].
-    pub fn open(path: &Path, classifier: Option<&Path>) -> Result<Self, ExportError> {
+    pub fn open(path: &Path, given: Given) -> Result<Self, ExportError> {
+        let Given { classifier, preprocessing, mends_metadata } = given;
         let (head, card) = classifier.map(plain_head).transpose()?.unzip();
         let must_fit = |channels: usize| match (&head, classifier) {
             (Some(head), Some(file)) => must_take(head, channels, file),
             _ => Ok(()),
         };
+        let mut said = vec![];
         let mut model = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
             let file = OnnxFile::load(path)?;
             let found = file.find().or_else(|refusal| match (file.find_map(), &head) {
@@ -248,28 +251,47 @@ impl Model {
             })?;
             // Of a network without classifier the channels are known once it runs.
             found.head().map_or(Ok(()), |old| must_fit(old.channels()))?;
-            let description = Description::of_onnx(&file, found.input.side);
+            let description = Description::of_onnx(&file, found.input.side)?;
+            said = description.statements(path, found.input.side);
             let foreign_labels = Description::labels_of(&file).is_some_and(|l| !l.certain);
             let of_file = found.head().or(head.as_ref()).cloned().expect("one of them is there");
             let identity = description.identity(file.sha256());
-            let (path, kind) = (path.into(), Kind::Onnx(Box::new(file)));
-            Self { path, kind, head: of_file, description, foreign_labels, identity, doubt: None }
+            let (path, kind, said) = (path.into(), Kind::Onnx(Box::new(file)), vec![]);
+            let (head, doubt) = (of_file, None);
+            Self { path, kind, head, description, foreign_labels, said, identity, doubt }
         } else {
             let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
             let (weights, card) = train::read_model(&path)?;
             let ModelCard { arch, width, stem, .. } = card;
             let config = NetworkConfig { arch, width, stem, ..NetworkConfig::default() };
             let classes = card.class_names.len();
-            let (network, shape) = backbone::network(&config, classes, card.image_size)?;
+            let (network, shape) = backbone::network(&config, classes, card.input.image_size)?;
             must_fit(shape.channels)?;
             let of_file =
                 weights.named_head(&network.classifier, classes, shape.channels, &path)?;
             let description = Description::of(&card);
+            said.push(Statement::whole(Source::Trained, &path, &description.input));
             let identity = description.identity(&weights.sha256());
             let kind = Kind::Trained { network, shape, weights };
-            let (head, foreign_labels) = (of_file, false);
-            Self { path, kind, head, description, foreign_labels, identity, doubt: None }
+            let (head, foreign_labels, said, doubt) = (of_file, false, vec![], None);
+            Self { path, kind, head, description, foreign_labels, said, identity, doubt }
         };
+        if let (Some(given), true) = (&preprocessing, mends_metadata) {
+            for own in said.iter_mut().filter(|own| own.source == Source::Metadata) {
+                own.keys.retain(|key| !given.keys.contains(key));
+            }
+        }
+        if let Some((spec, file)) =
+            card.as_ref().and_then(|c| c.preprocessing.as_ref()).zip(classifier)
+        {
+            // The graph knows best, where it says anything.
+            let place = said.iter().take_while(|one| one.source == Source::Graph).count();
+            said.insert(place, Statement::whole(Source::Classifier, file, spec));
+        }
+        said.extend(preprocessing);
+        model.description.input = config::settled(&said, &model.description.input)?;
+        model.description.assumed = said.iter().all(|one| one.source == Source::Graph);
+        model.said = said;
         if let (Some(head), Some(card), Some(file)) = (head, card, classifier) {
             model.doubt = model.other_network(&card, file);
             if card.class_names.len() == head.classes() {
@@ -334,6 +356,32 @@ impl Model {
         })
     }
 
+    /// How images become its inputs, where that is known.
+    fn preprocessing(&self) -> Option<&InputSpec> {
+        (!self.description.assumed).then_some(&self.description.input)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the graph of an ONNX file takes.
+    pub fn image_input(&self) -> Option<ImageInput> {
+        match &self.kind {
+            Kind::Trained { .. } => None,
+            Kind::Onnx(file) => file.input().ok(),
+        }
+    }
+
+    /// That nothing says how images become its inputs, in words.
+    pub fn unknown_preprocessing(&self) -> String {
+        format!(
+            "{}: neither the network nor its classifier says how images are prepared",
+            self.path.display()
+        )
+    }
+
     /// The whole model as an ONNX file; see [`onnx::export`] for its inputs and outputs.
     ///
     /// # Errors
@@ -355,7 +403,8 @@ impl Model {
             }
             Kind::Trained { network, shape, .. } => {
                 let (weights, network) = (self.weights(), self.resized(network));
-                let info = ModelInfo { side: self.description.image_size, shape: *shape, metadata };
+                let info =
+                    ModelInfo { side: self.description.input.image_size, shape: *shape, metadata };
                 onnx::export(&network, &weights, &self.path, &info)?
             }
         };
@@ -429,6 +478,7 @@ impl Model {
                 let card = ClassifierCard {
                     class_names: self.description.class_names.clone(),
                     network_sha256: self.identity.clone(),
+                    preprocessing: self.preprocessing().cloned(),
                     input: None,
                 };
                 card.weights(&self.head, []).to_bytes()

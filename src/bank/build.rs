@@ -142,7 +142,11 @@ impl Build {
         atomic_file::create_dir(&dir.join(FILES))?;
         match there {
             // Whoever makes shards of it keeps the maps of the same classes.
-            Some(there) => plan.manifest.maps = there.manifest.maps,
+            Some(there) => {
+                plan.manifest.maps = there.manifest.maps;
+                // None, where an earlier version began it.
+                plan.manifest.preprocessing = there.manifest.preprocessing;
+            }
             None => {
                 let text = serde_json::to_string_pretty(&plan).expect("a plan is JSON") + "\n";
                 atomic_file::write(&dir.join(PLAN_FILE), text.as_bytes())?;

@@ -253,7 +253,7 @@ pub struct FeaturesArgs {
     /// pipeline's head_ratio and num_confusing) or none (for other methods) [default: all]
     #[arg(long, value_name = "WHICH", value_parser = super::settings::word::<KeepMaps>)]
     pub maps: Option<KeepMaps>,
-    /// timm's config.json of the ONNX network: mean, standard deviation, crop and interpolation
+    /// timm's config.json of the ONNX network: mean, standard deviation, size, crop and interpolation
     #[arg(long, value_name = "FILE", requires = "onnx")]
     pub preprocessing: Option<PathBuf>,
     /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
@@ -412,6 +412,10 @@ pub struct ExportArgs {
     /// line, a JSON list, or a config.json with id2label or label_names
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
+    /// timm's config.json of the network: how images are prepared, for the metadata; it takes the place of
+    /// what an ONNX file's own metadata says
+    #[arg(long, value_name = "FILE")]
+    pub preprocessing: Option<PathBuf>,
     /// Write the network with the classifier as ONNX; labels and preprocessing are in its metadata
     #[arg(long, value_name = "FILE", group = "what")]
     pub onnx: Option<PathBuf>,
@@ -439,6 +443,9 @@ pub struct PredictArgs {
     /// line, a JSON list, or a config.json with id2label or label_names
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
+    /// timm's config.json of the network, where its file does not say how images are prepared
+    #[arg(long, value_name = "FILE")]
+    pub preprocessing: Option<PathBuf>,
     /// Classes to show of each image
     #[arg(long, value_name = "K", default_value = "1")]
     pub top: NonZero<usize>,
@@ -478,6 +485,9 @@ pub struct EvalArgs {
     /// line, a JSON list, or a config.json with id2label or label_names
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
+    /// timm's config.json of the network, where its file does not say how images are prepared
+    #[arg(long, value_name = "FILE")]
+    pub preprocessing: Option<PathBuf>,
     /// Images, in place of the pipeline's dataset.path
     #[arg(long, visible_alias = "images", value_name = "PATH")]
     pub data: Option<PathBuf>,

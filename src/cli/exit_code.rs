@@ -133,7 +133,8 @@ fn export(error: &ExportError) -> u8 {
         ExportError::Weights(_)
         | ExportError::ChangedInput { .. }
         | ExportError::Channels { .. } => INVALID_DATA,
-        ExportError::OnnxOnly { .. }
+        ExportError::Preprocessing(_)
+        | ExportError::OnnxOnly { .. }
         | ExportError::HeadFormat { .. }
         | ExportError::NoClassifier { .. } => USAGE,
         ExportError::Onnx(_)

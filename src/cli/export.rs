@@ -3,16 +3,14 @@
 use serde_json::json;
 
 use super::args::ExportArgs;
-use super::{Context, print_json, print_text};
-use crate::export::Model;
-use crate::labels::Labels;
+use super::{Context, model, print_json, print_text};
+use crate::export::Given;
 
 pub(super) fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
-    let mut model = Model::open(&args.model, args.classifier.as_deref())?;
-    if let Some(file) = &args.labels {
-        model.set_labels(Labels::read(file)?)?;
-    }
-    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
+    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
+    let given = Given { mends_metadata: true, ..given };
+    let model = model::open(context, &args.model, given, args.labels.as_deref())?;
+    model::tell_preprocessing(context, &model)?;
     if let Some(path) = &args.onnx {
         model.save_onnx(path)?;
     }

@@ -16,6 +16,7 @@ mod features;
 mod finetune;
 mod init;
 mod inspect;
+mod model;
 mod predict;
 mod screen;
 mod settings;

@@ -10,20 +10,16 @@ pub(super) fn run(_: &Context, _: &PredictArgs) -> anyhow::Result<()> {
 
 #[cfg(feature = "onnx")]
 pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
-    use super::{print_json, print_text};
+    use super::{model, print_json, print_text};
     use crate::atomic_file;
     use crate::backbone::onnx::OnnxOptions;
-    use crate::export::Model;
-    use crate::labels::Labels;
     use crate::predict::{self, PredictError, PredictRequest};
     use crate::progress::Progress;
     use crate::report::{account_lines, predictions_csv, predictions_parquet, predictions_text};
 
-    let mut model = Model::open(&args.model, args.classifier.as_deref())?;
-    if let Some(file) = &args.labels {
-        model.set_labels(Labels::read(file)?)?;
-    }
-    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
+    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
+    let model = model::open(context, &args.model, given, args.labels.as_deref())?;
+    model::tell_preprocessing(context, &model)?;
     let (images, account) = predict::images(&args.images).map_err(PredictError::from)?;
     if !account.left_out.is_empty() {
         account_lines(&account).iter().for_each(|line| context.screen.line(line));
@@ -31,7 +27,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     let options = OnnxOptions {
         device: args.device.clone(),
         threads: context.threads,
-        side: model.description.image_size,
+        side: model.description.input.image_size,
     };
     let (top, cam) = (args.top.get(), args.cam.as_deref());
     let request = PredictRequest { images: &images, top, cam, options: &options };

@@ -11,7 +11,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 
 use super::random_crop::Rectangle;
 use super::{DatasetError, image_kind};
-use crate::config::{DatasetConfig, Interpolation};
+use crate::config::{CropMode, DatasetConfig, InputSpec, Interpolation};
 
 /// Images of more pixels are refused before memory is taken for them; PIL refuses the same ones.
 const MOST_PIXELS: u64 = 178_956_970;
@@ -25,14 +25,44 @@ pub(super) struct Framing {
     pub(super) size: usize,
     /// Side of the middle square that is kept, as a share of the shorter side.
     pub(super) crop_fraction: f64,
+    pub(super) crop_mode: CropMode,
     pub(super) interpolation: Interpolation,
+    /// R, G, B of borders.
+    pub(super) border: [u8; 3],
 }
 
 impl Framing {
     pub(super) fn of(config: &DatasetConfig) -> Self {
-        let DatasetConfig { image_size: size, crop_fraction, interpolation, .. } = *config;
-        Self { size, crop_fraction, interpolation }
+        let spec = InputSpec::of(config);
+        let InputSpec { image_size: size, crop_fraction, crop_mode, interpolation, .. } = spec;
+        let white = 255.0 / spec.value_range as f32;
+        let border = match crop_mode {
+            CropMode::Border => spec.mean.map(|v| (v * white).round_ties_even() as u8),
+            CropMode::Center | CropMode::Squash => [0; 3],
+        };
+        Self { size, crop_fraction, crop_mode, interpolation, border }
     }
+
+    /// The part of an image that becomes the input; borders lie outside the image.
+    pub(super) fn window(&self, width: u32, height: u32) -> Window {
+        let (width, height) = (f64::from(width), f64::from(height));
+        let [w, h] = match self.crop_mode {
+            CropMode::Center => [width.min(height); 2],
+            CropMode::Squash => [width, height],
+            CropMode::Border => [width.max(height); 2],
+        };
+        let (w, h) = (w * self.crop_fraction, h * self.crop_fraction);
+        Window { left: (width - w) / 2.0, top: (height - h) / 2.0, width: w, height: h }
+    }
+}
+
+/// A part of an image, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Window {
+    pub(super) left: f64,
+    pub(super) top: f64,
+    pub(super) width: f64,
+    pub(super) height: f64,
 }
 
 /// Decodes a file: see [`bytes`].
@@ -123,13 +153,13 @@ fn rgb8(image: DynamicImage) -> RgbImage {
     RgbImage::from_raw(image.width(), image.height(), bytes).expect("three bytes a pixel")
 }
 
-/// Decodes an image, upright, and scales its middle square (antialiased): (size, size, 3) bytes.
+/// Decodes an image, upright, and scales what `framing` keeps of it (antialiased): (size, size, 3) bytes.
 pub(super) fn bytes(
     encoded: &[u8],
     path: &Path,
     framing: Framing,
 ) -> Result<Vec<u8>, DatasetError> {
-    let Framing { size, crop_fraction, interpolation } = framing;
+    let Framing { size, crop_fraction, interpolation, border, .. } = framing;
     let image = upright(encoded, path)?;
     let (width, height) = image.dimensions();
     if (width as usize, height as usize) == (size, size) && crop_fraction == 1.0 {
@@ -137,11 +167,28 @@ pub(super) fn bytes(
     }
     let source = Image::from_vec_u8(width, height, image.into_raw(), PixelType::U8x3)
         .expect("a decoded image is whole");
-    let (width, height) = (f64::from(width), f64::from(height));
-    let side = width.min(height) * crop_fraction;
-    let options =
-        convolution(interpolation).crop((width - side) / 2.0, (height - side) / 2.0, side, side);
-    scaled(&source, size, &options).map_err(|e| unscaled(&e, path))
+    let window = framing.window(width, height);
+    // What of the window is there, and how many pixels of the square that is.
+    let (left, top) = (window.left.max(0.0), window.top.max(0.0));
+    let (w, h) = (window.width.min(f64::from(width)), window.height.min(f64::from(height)));
+    let pixels = |part: f64, of: f64| match part < of {
+        true => ((size as f64 * part / of).round_ties_even() as usize).max(1),
+        false => size,
+    };
+    let there = [pixels(w, window.width), pixels(h, window.height)];
+    let options = convolution(interpolation).crop(left, top, w, h);
+    let part = scaled(&source, there, &options).map_err(|e| unscaled(&e, path))?;
+    Ok(if there == [size; 2] { part } else { bordered(&part, there, size, border) })
+}
+
+/// A part in the middle of a square of one colour.
+fn bordered(part: &[u8], [width, height]: [usize; 2], size: usize, colour: [u8; 3]) -> Vec<u8> {
+    let mut square = colour.repeat(size * size);
+    let (left, top) = ((size - width) / 2, (size - height) / 2);
+    for (y, row) in part.chunks_exact(3 * width).enumerate() {
+        square[3 * ((top + y) * size + left)..][..3 * width].copy_from_slice(row);
+    }
+    square
 }
 
 /// Decodes an image, upright, and scales a rectangle of it that `choose` takes of its width and height:
@@ -171,7 +218,7 @@ pub(super) fn rectangle_of(
     let Rectangle { left, top, width: w, height: h } = rectangle;
     let whole = ImageRef::new(width, height, pixels, PixelType::U8x3).map_err(|e| e.to_string())?;
     let part = CroppedImage::new(&whole, left, top, w, h).map_err(|e| e.to_string())?;
-    scaled(&part, size, &convolution(interpolation)).map_err(|e| e.to_string())
+    scaled(&part, [size; 2], &convolution(interpolation)).map_err(|e| e.to_string())
 }
 
 fn convolution(interpolation: Interpolation) -> ResizeOptions {
@@ -184,12 +231,12 @@ fn convolution(interpolation: Interpolation) -> ResizeOptions {
 
 fn scaled(
     source: &impl IntoImageView,
-    size: usize,
+    [width, height]: [usize; 2],
     options: &ResizeOptions,
 ) -> Result<Vec<u8>, ResizeError> {
-    let mut square = Image::new(size as u32, size as u32, PixelType::U8x3);
-    Resizer::new().resize(source, &mut square, options)?;
-    Ok(square.into_vec())
+    let mut image = Image::new(width as u32, height as u32, PixelType::U8x3);
+    Resizer::new().resize(source, &mut image, options)?;
+    Ok(image.into_vec())
 }
 
 fn unscaled(error: &ResizeError, path: &Path) -> DatasetError {
@@ -227,8 +274,7 @@ mod tests {
     fn a_part_is_what_pil_cuts_out_and_scales() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/images");
         let rectangle = Rectangle { left: 5, top: 7, width: 33, height: 28 };
-        let framing =
-            Framing { size: 20, crop_fraction: 1.0, interpolation: Interpolation::Bilinear };
+        let framing = Framing::of(&DatasetConfig { image_size: 20, ..DatasetConfig::default() });
         for name in ["png-rgb.png", "webp-lossless.webp", "tiff-lzw.tif", "gif.gif"] {
             let path = corpus.join(name);
             let found = part(&std::fs::read(&path).unwrap(), &path, framing, |width, height| {

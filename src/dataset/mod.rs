@@ -32,7 +32,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{DatasetConfig, DatasetKind, Interpolation};
+use crate::config::{CropMode, DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::{ClassCounts, FeatureShape};
 use crate::regular_file;
 
@@ -179,7 +179,7 @@ impl Dataset {
                 expected: "test images, to measure accuracy on",
             });
         }
-        let normalisation = Normalisation::new(config);
+        let (normalisation, image_size) = (Normalisation::new(config), train.size);
         Ok(Self {
             class_names,
             train,
@@ -189,7 +189,7 @@ impl Dataset {
             test,
             test_held_out,
             normalisation,
-            image_size: framing.size,
+            image_size,
             fingerprint: String::new(),
             skipped: Skipped::default(),
             account,
@@ -201,6 +201,9 @@ impl Dataset {
         self.class_names.iter().for_each(|name| hash.update(format!("{name}\n")));
         if (framing.crop_fraction, framing.interpolation) != (1.0, Interpolation::Bilinear) {
             hash.update(format!("{} {:?}\n", framing.crop_fraction, framing.interpolation));
+        }
+        if framing.crop_mode != CropMode::Center {
+            hash.update(format!("{:?} {:?}\n", framing.crop_mode, framing.border));
         }
         for split in [Some(&self.train), self.val.as_ref(), Some(&self.test)].into_iter().flatten()
         {

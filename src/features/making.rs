@@ -129,6 +129,7 @@ impl Making<'_> {
         let card = ClassifierCard {
             class_names: dataset.class_names.clone(),
             network_sha256: self.identity.into(),
+            preprocessing: manifest.preprocessing.clone(),
             input: None,
         };
         let classifier = card.weights(head, []).to_bytes();

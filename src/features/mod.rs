@@ -29,7 +29,7 @@ use crate::bank::{
     Bank, BankError, Build, BuildState, DatasetCard, FORMAT_VERSION, MANIFEST_FILE, Manifest,
     MapsKept, ModelRef, Partition, ViewSettings,
 };
-use crate::config::{KeepMaps, LoadedPipeline, RandomCrop};
+use crate::config::{InputSpec, KeepMaps, LoadedPipeline, RandomCrop};
 use crate::dataset::{Dataset, DatasetError, SkippedList};
 use crate::domain::{FeatureShape, FitOptions, LinearHead};
 use crate::eval::Reordering;
@@ -292,7 +292,8 @@ impl<'a> FrozenModel<'a> {
         };
         let (device, shape) = (opened.device.clone(), opened.shape());
         let start = move || Ok(Box::new(opened) as Box<dyn Backbone>);
-        let identity = Description::of_onnx(file, None).identity(file.sha256());
+        let identity =
+            Description::of_onnx(file, None).map_err(BackboneError::from)?.identity(file.sha256());
         Ok(Self { shape, head, reference, identity, device, start: Box::new(start) })
     }
 }
@@ -477,6 +478,7 @@ fn describe(
             classes: request.dataset.class_names.len(),
         },
         model,
+        preprocessing: Some(InputSpec::of(&pipeline.dataset)),
         feature_shape: shape,
         precision: pipeline.features.precision,
         views: ViewSettings {

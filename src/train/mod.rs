@@ -20,7 +20,7 @@ use crate::backbone::{
     self, BackboneError, Batch, Engine, EngineOptions, HeldImage, HeldImages, Network, Recipe,
     Trainable,
 };
-use crate::config::{Pipeline, TrainConfig};
+use crate::config::{ChannelOrder, Pipeline, TrainConfig};
 use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, Split, Transform};
 use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
@@ -319,9 +319,12 @@ fn hold(
         // What cannot be decoded is left out and listed, batch by batch.
         return Ok(false);
     };
-    let pixels = squares.concat();
-    let normalised = dataset.normalisation.table();
-    model.hold(&HeldImages { pixels: &pixels, side, padding, normalised })?;
+    let (mut pixels, mut table) = (squares.concat(), *dataset.normalisation.table());
+    if dataset.normalisation.channel_order == ChannelOrder::Bgr {
+        pixels.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.reverse());
+        table.reverse();
+    }
+    model.hold(&HeldImages { pixels: &pixels, side, padding, normalised: &table })?;
     progress.line(&format!(
         "training images are on the device ({:.0} MB); cropped and mirrored there",
         bytes as f64 / 1e6

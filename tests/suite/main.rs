@@ -35,6 +35,8 @@ mod methods;
 mod onnx;
 mod parquet_file;
 mod plan;
+#[cfg(feature = "onnx")]
+mod preprocessing_round_trip;
 mod project;
 mod proposal;
 #[cfg(feature = "onnx")]
@@ -42,4 +44,6 @@ mod references;
 mod stages;
 mod studies;
 mod tables;
+#[cfg(feature = "onnx")]
+mod tiny_onnx;
 mod verify;

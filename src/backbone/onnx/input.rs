@@ -5,6 +5,7 @@ use super::OnnxError;
 use super::file::OnnxFile;
 use super::find::{Search, describe, two};
 use super::proto::{Dimension, Node, ValueInfo, data_type};
+use crate::config::InputSpec;
 
 /// The graph's images.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,13 +48,14 @@ pub enum InputRange {
 }
 
 impl InputRange {
-    /// Mean and standard deviation that give these values of pixels in 0 to 1.
-    pub fn mean_and_std(&self) -> Option<([f32; 3], [f32; 3])> {
-        match self {
-            Self::Unknown => None,
-            Self::Unit(_) => Some(([0.0; 3], [1.0; 3])),
-            Self::Bytes(_) => Some(([0.0; 3], [1.0 / 255.0; 3])),
-        }
+    /// How images are prepared for it, where that is `usual` but for the values of a pixel.
+    pub fn applied_to(&self, usual: InputSpec) -> InputSpec {
+        let value_range = match self {
+            Self::Unknown => return usual,
+            Self::Unit(_) => 1,
+            Self::Bytes(_) => 255,
+        };
+        InputSpec { mean: [0.0; 3], std: [1.0; 3], value_range, ..usual }
     }
 
     /// What it wants, and how that is known.
@@ -67,15 +69,17 @@ impl InputRange {
         }
     }
 
-    /// Whether pixels that are normalised so have other values than the graph wants.
-    pub fn contradicts(&self, mean: &[f32], std: &[f32]) -> bool {
+    /// Whether pixels that are prepared so have other values than the graph wants.
+    pub fn contradicts(&self, spec: &InputSpec) -> bool {
         let white = match self {
             Self::Unknown => return false,
             Self::Unit(_) => 1.0,
             Self::Bytes(_) => 255.0,
         };
         let near = |value: f32, wanted: f32| (value - wanted).abs() <= 0.02 * white;
-        !mean.iter().zip(std).all(|(m, s)| near(-m / s, 0.0) && near((1.0 - m) / s, white))
+        let range = spec.value_range as f32;
+        let fits = |(m, s): (&f32, &f32)| near(-m / s, 0.0) && near((range - m) / s, white);
+        !spec.mean.iter().zip(&spec.std).all(fits)
     }
 }
 
@@ -227,14 +231,14 @@ mod tests {
     #[test]
     fn a_mean_and_standard_deviation_that_normalise_twice_contradict() {
         let (unit, bytes) = (InputRange::Unit(String::new()), InputRange::Bytes(String::new()));
-        let imagenet = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+        let imagenet = InputSpec::imagenet(224);
         for range in [&unit, &bytes] {
-            let (mean, std) = range.mean_and_std().unwrap();
-            assert!(!range.contradicts(&mean, &std));
-            assert!(range.contradicts(&imagenet.0, &imagenet.1));
+            assert!(!range.contradicts(&range.applied_to(imagenet.clone())));
+            assert!(range.contradicts(&imagenet));
         }
-        assert!(unit.contradicts(&[0.0; 3], &[1.0 / 255.0; 3]));
-        assert!(bytes.contradicts(&[0.0; 3], &[1.0; 3]));
-        assert!(!InputRange::Unknown.contradicts(&imagenet.0, &imagenet.1));
+        let scaled = |std: f32| InputSpec { mean: [0.0; 3], std: [std; 3], ..imagenet.clone() };
+        assert!(unit.contradicts(&scaled(1.0 / 255.0)) && !bytes.contradicts(&scaled(1.0 / 255.0)));
+        assert!(bytes.contradicts(&scaled(1.0)) && !unit.contradicts(&scaled(1.0)));
+        assert!(!InputRange::Unknown.contradicts(&imagenet));
     }
 }

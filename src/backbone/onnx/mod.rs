@@ -105,6 +105,16 @@ pub enum OnnxError {
         /// Largest difference.
         difference: f32,
     },
+    /// What this program once wrote into the file's metadata does not read.
+    #[error("{}: its metadata entry `{key}` does not read: {found}\n  Export it again, with a version of fsa-bank that is not newer than this one.", path.display())]
+    Metadata {
+        /// The model.
+        path: PathBuf,
+        /// The entry.
+        key: &'static str,
+        /// What is wrong.
+        found: String,
+    },
     /// onnxruntime is not there.
     #[error(
         "onnxruntime: {found}\n  Install it (pip install onnxruntime, into .venv or the active environment), or set ORT_DYLIB_PATH to libonnxruntime.so."

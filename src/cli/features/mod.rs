@@ -12,9 +12,10 @@ use crate::cli::account::WithAccount;
 use crate::cli::args::{FeaturesArgs, FeaturesCommand};
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
-use crate::config::{LoadedPipeline, Pipeline};
+use crate::config::{self, InputSpec, LoadedPipeline, Pipeline, Source, Statement};
 use crate::dataset::{Dataset, known};
 use crate::domain::{FitOptions, LinearHead};
+use crate::export::ExportError;
 use crate::features::{
     self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork, TorchRequest,
 };
@@ -69,6 +70,10 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
     };
+    let input = InputSpec::of(&loaded.pipeline.dataset);
+    let said = head_statement(args.head.as_deref())?.into_iter();
+    let own = Statement::whole(Source::Pipeline, &loaded.file, &input);
+    config::settled(&said.chain([own]).collect::<Vec<_>>(), &input)?;
     let folder = run_folder(&args.common, &loaded);
     let listed_in = purpose.makes_bank().then_some(folder.as_path());
     let dataset = open_dataset(context, &loaded, Some(args.common.max_skipped), listed_in)?;
@@ -85,6 +90,7 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     };
     let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)?;
     context.screen.line(&format!("network: {}", network.path.display()));
+    context.screen.line(&format!("images: {input}"));
     let model = FrozenModel::torch(&network, &loaded, &dataset, head, engine, options.clone())?;
     match use_network(context, args, &loaded, &dataset, model, purpose)? {
         Some(outcome) => Ok(network.save_with_head(&folder, &outcome.bank)?),
@@ -116,6 +122,17 @@ fn use_network(
             }
             Ok(None)
         }
+    }
+}
+
+/// What the file of `--head` says of the images.
+fn head_statement(given: Option<&Path>) -> Result<Option<Statement>, ExportError> {
+    match given {
+        Some(path) if path != Path::new("fit") => {
+            let spec = crate::export::plain_head(path)?.1.preprocessing;
+            Ok(spec.map(|spec| Statement::whole(Source::Classifier, path, &spec)))
+        }
+        _ => Ok(None),
     }
 }
 
