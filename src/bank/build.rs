@@ -63,9 +63,9 @@ pub struct BuildState {
     /// All.
     pub shards: usize,
     /// (sample, view) pairs of the shards that are done, those without a row included.
-    pub rows_done: u64,
+    pub items_done: u64,
     /// All.
-    pub rows: u64,
+    pub items: u64,
 }
 
 impl std::fmt::Display for BuildState {
@@ -325,8 +325,8 @@ impl Build {
         BuildState {
             shards_done: done().count(),
             shards: self.shards.len(),
-            rows_done: done().map(|(shard, _)| shard.len()).sum(),
-            rows: self.shards.iter().map(PlannedShard::len).sum(),
+            items_done: done().map(|(shard, _)| shard.len()).sum(),
+            items: self.shards.iter().map(PlannedShard::len).sum(),
         }
     }
 

@@ -22,6 +22,12 @@ use crate::classifier_file::ClassifierCard;
 use crate::domain::{ClassCounts, FeatureShape, LinearHead};
 use crate::weights::Weights;
 
+/// What the program takes besides what it plans: code, stacks, buffers of decoders, and what the
+/// allocator keeps for later.
+const PROCESS_BYTES: u64 = 128 << 20;
+/// What is known of a row's page of maps: its place and checksum, in the manifest and twice in readers.
+const PAGE_BYTES: u64 = 256;
+
 /// A split of a bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SplitName {
@@ -120,6 +126,13 @@ impl Bank {
         let images = |&class: &u32| self.class_counts.0.get(class as usize).copied().unwrap_or(0);
         let images = classes.iter().map(images).fold(0u64, u64::saturating_add);
         images.saturating_mul(self.manifest.views.count as u64).min(rows)
+    }
+
+    /// Bytes of memory that the program takes with the index of the training rows read, whatever is done with
+    /// them.
+    pub fn open_bytes(&self) -> u64 {
+        let rows = self.manifest.splits.get("train").map_or(0, |split| split.rows);
+        PROCESS_BYTES + self.map_rows() * PAGE_BYTES + RowIndex::bytes(rows)
     }
 
     fn split(&self, split: SplitName) -> Result<&SplitEntry, BankError> {

@@ -9,6 +9,7 @@ use crate::config::{FinetuneConfig, KeepMaps};
 use crate::dataset::Skipped;
 use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
+use crate::shell::quoted;
 use crate::verify::Sample;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -201,9 +202,9 @@ impl RunArgs {
     /// What the user's next command must have besides the pipeline.
     pub(super) fn same_flags(&self) -> String {
         let path = |flag: &str, path: &Option<PathBuf>| {
-            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", p.display()))
+            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", quoted(p)))
         };
-        let set: String = self.set.iter().map(|s| format!(" --set {s}")).collect();
+        let set: String = self.set.iter().map(|s| format!(" --set {}", quoted(s))).collect();
         let skipped = match self.max_skipped {
             Skipped::USUAL_SHARE => String::new(),
             share => format!(" --max-skipped {share}"),
@@ -327,7 +328,7 @@ pub struct FinetuneArgs {
     pub settings: SettingArgs,
 }
 
-/// What `finetune`, `compare` and `sweep` share.
+/// What `finetune`, `compare`, `sweep` and `inspect` share.
 #[derive(Debug, Args)]
 pub struct EngineArgs {
     /// Memory that the program may take, such as 512MiB or 4GiB; it changes no result
@@ -478,6 +479,9 @@ pub struct EvalArgs {
 pub struct InspectArgs {
     /// Folder of the bank, such as runs/demo/shards
     pub bank: PathBuf,
+    /// How memory is limited.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Thresholds, head ratio and number of confusing classes.
     #[command(flatten)]
     pub settings: InspectSettings,
@@ -496,6 +500,9 @@ pub struct VerifyArgs {
     /// others stay. With --onnx and --images no pipeline is needed
     #[arg(long, value_name = "PIPELINE", num_args = 0..=1)]
     pub repair: Option<Option<PathBuf>>,
+    /// Folder of the run, where the trained model is [default: the folder that the bank is in]
+    #[arg(long, value_name = "DIR", requires = "repair")]
+    pub out: Option<PathBuf>,
     /// The network, where the bank was made of an ONNX file
     #[arg(long, value_name = "FILE", requires = "repair")]
     pub onnx: Option<PathBuf>,

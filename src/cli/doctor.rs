@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::bail;
 use serde_json::{Map, Value};
 
 use super::args::DoctorArgs;
+use super::error::CliError;
 use super::{Context, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::Arithmetic;
@@ -45,11 +45,11 @@ pub(super) fn run(context: &Context, args: &DoctorArgs) -> anyhow::Result<()> {
         let width = facts.iter().map(|f| f.name.len()).max().unwrap_or(0);
         for Fact { name, found, missing } in &facts {
             let mark = if *missing { "MISSING: " } else { "" };
-            print_text(&format!("{name:<width$}  {mark}{found}\n"));
+            print_text(&format!("{name:<width$}  {mark}{found}\n"))?;
         }
     }
     if !missing.is_empty() {
-        bail!("missing: {}; each says above what to do", missing.join(", "));
+        return Err(CliError::MissingParts(missing.join(", ")).into());
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod compare;
 mod dataset;
 mod doctor;
 mod engine_process;
+mod error;
 mod eval;
 mod exit_code;
 mod export;
@@ -22,6 +23,7 @@ mod sweep;
 mod train;
 mod verify;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -30,7 +32,8 @@ use crate::backbone::Engine;
 use crate::progress::Interrupt;
 
 pub use args::{Cli, Command};
-use screen::Screen;
+use error::CliError;
+use screen::{Screen, say};
 
 /// What every command gets.
 struct Context<'a> {
@@ -43,11 +46,16 @@ struct Context<'a> {
 
 /// Runs the program; `engine` is what this executable can compute networks with.
 pub fn main(engine: Option<&dyn Engine>) -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli, engine) {
+    let done = match Cli::try_parse() {
+        Ok(cli) => run(cli, engine),
+        // Help and version, which are asked for, are output.
+        Err(help) if !help.use_stderr() => written(help.print()).map_err(Into::into),
+        Err(usage) => usage.exit(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(&format!("error: {}", error::told(&error)));
             ExitCode::from(exit_code::of(&error))
         }
     }
@@ -104,12 +112,18 @@ fn catch_interrupts() -> Interrupt {
 
 /// A result for machines, on one line.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print_text(&format!("{}\n", serde_json::to_string(value)?));
-    Ok(())
+    print_text(&format!("{}\n", serde_json::to_string(value)?))
 }
 
-/// Writes to standard output; a reader that has gone (`| head`) is no error.
-fn print_text(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Writes to standard output; a reader that has gone (`| head`) is no error, any other failure is one.
+fn print_text(text: &str) -> anyhow::Result<()> {
+    Ok(written(io::stdout().write_all(text.as_bytes()))?)
+}
+
+/// Whether what was written to standard output has reached it.
+fn written(result: io::Result<()>) -> Result<(), CliError> {
+    match result.and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
+        _ => Ok(()),
+    }
 }

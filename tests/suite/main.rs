@@ -29,6 +29,7 @@ mod maps;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod output;
 mod parquet_file;
 mod plan;
 mod project;

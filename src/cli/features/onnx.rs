@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::Purpose;
+use super::{Made, Purpose};
 use crate::cli::Context;
 use crate::cli::args::FeaturesArgs;
 
 #[cfg(not(feature = "onnx"))]
-pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path, _: Purpose) -> anyhow::Result<()> {
-    anyhow::bail!("--onnx: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
+pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path, _: Purpose) -> anyhow::Result<Made> {
+    Err(crate::cli::error::CliError::without_onnx("--onnx").into())
 }
 
 #[cfg(feature = "onnx")]
@@ -17,7 +17,7 @@ pub(super) fn run(
     args: &FeaturesArgs,
     path: &Path,
     purpose: Purpose,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Made> {
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
     use crate::cli::train::open_dataset;
@@ -61,19 +61,18 @@ pub(super) fn run(
         side: loaded.pipeline.dataset.image_size,
     };
     let model = FrozenModel::onnx(&file, head, &options)?;
-    super::use_network(context, args, &loaded, &dataset, model, purpose)?;
-    Ok(())
+    super::use_network(context, args, &loaded, &dataset, model, purpose)
 }
 
 #[cfg(feature = "onnx")]
 mod settings {
     use std::path::Path;
 
-    use anyhow::{Context as _, bail};
     use serde::Deserialize;
 
     use super::FeaturesArgs;
     use crate::backbone::onnx::OnnxFile;
+    use crate::cli::error::CliError;
     use crate::cli::train::load;
     use crate::config::{
         self, DatasetConfig, DatasetKind, Interpolation, LoadedPipeline, Pipeline,
@@ -125,12 +124,13 @@ mod settings {
             timm(file, dataset, fixed_side)?;
         }
         if let Some(side) = fixed_side.filter(|&side| side != dataset.image_size) {
-            bail!(
+            return Err(CliError::Usage(format!(
                 "dataset.image_size is {}; {} takes images of {side} pixels only\n  \
-                 Set dataset.image_size = {side}.",
+                 Give --set dataset.image_size={side}.",
                 dataset.image_size,
                 onnx.path().display()
-            );
+            ))
+            .into());
         }
         Ok(loaded)
     }
@@ -139,17 +139,18 @@ mod settings {
         file: &Path,
         dataset: &mut config::DatasetConfig,
         fixed_side: Option<usize>,
-    ) -> anyhow::Result<()> {
-        let text = std::fs::read(file).with_context(|| format!("{}", file.display()))?;
+    ) -> Result<(), CliError> {
+        let wrong = |found: String| CliError::Given { path: file.into(), found };
+        let text = std::fs::read(file).map_err(|e| wrong(format!("cannot be read: {e}")))?;
         let mut top: Timm = serde_json::from_slice(&text)
-            .with_context(|| format!("{}: not a timm config.json", file.display()))?;
+            .map_err(|e| wrong(format!("not a timm config.json: {e}")))?;
         let read = top.pretrained_cfg.take().map_or(Timm::default(), |inner| *inner).or(top);
         let triple = |values: &Option<Vec<f32>>| values.clone().filter(|v| v.len() == 3);
         let (Some(mean), Some(std)) = (triple(&read.mean), triple(&read.std)) else {
-            bail!("{}: no `mean` and `std` of three numbers", file.display());
+            return Err(wrong("no `mean` and `std` of three numbers".into()));
         };
         if !std.iter().all(|v| *v > 0.0) {
-            bail!("{}: std is {std:?}; expected positive numbers", file.display());
+            return Err(wrong(format!("std is {std:?}; expected positive numbers")));
         }
         (dataset.mean, dataset.std) = (mean, std);
         if let Some(crop) = read.crop_pct.filter(|crop| *crop > 0.0 && *crop <= 1.0) {
@@ -159,7 +160,8 @@ mod settings {
             None | Some("bilinear") => Interpolation::Bilinear,
             Some("bicubic") => Interpolation::Bicubic,
             Some(other) => {
-                bail!("{}: interpolation `{other}`; expected bilinear or bicubic", file.display())
+                let found = format!("interpolation `{other}`; expected bilinear or bicubic");
+                return Err(wrong(found));
             }
         };
         if let Some([_, side, _]) = read.input_size
