@@ -244,7 +244,12 @@ impl Build {
         let path = self.marker_path(shard);
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // A folder that is a file is found when it is written to.
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
             Err(source) => return Err(BankError::Read { path, source }),
         };
         // A marker that is no marker marks nothing.

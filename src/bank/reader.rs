@@ -83,7 +83,10 @@ impl Bank {
         };
         let path = dir.join(CLASSIFIER_FILE);
         // A classifier that was put in place of the bank's is whole, so its own hash goes first.
-        let weights = Weights::load(&path)?;
+        let weights = match Weights::load(&path) {
+            Ok(weights) => weights,
+            Err(e) => return Err(content(CLASSIFIER_FILE).err().unwrap_or(e.into())),
+        };
         let found = weights.sha256();
         if found != manifest.classifier_sha256 {
             let expected = manifest.classifier_sha256;

@@ -92,6 +92,29 @@ pub enum Command {
     Dataset(DatasetCommand),
 }
 
+impl Command {
+    /// Whether it computes the scores of a classifier.
+    pub(super) fn multiplies_matrices(&self) -> bool {
+        match self {
+            Self::Features(_)
+            | Self::Plan(_)
+            | Self::Finetune(_)
+            | Self::Compare(_)
+            | Self::Sweep(_)
+            | Self::Predict(_)
+            | Self::Eval(_)
+            | Self::Inspect(_)
+            | Self::Verify(_) => true,
+            Self::Init(_)
+            | Self::Train(_)
+            | Self::Commit(_)
+            | Self::Export(_)
+            | Self::Doctor(_)
+            | Self::Dataset(_) => false,
+        }
+    }
+}
+
 /// `dataset`
 #[derive(Debug, Subcommand)]
 pub enum DatasetCommand {
@@ -154,6 +177,15 @@ pub struct FetchArgs {
     pub server: Option<String>,
 }
 
+/// A device's name; whether it is there, its engine says.
+fn device(name: &str) -> Result<String, String> {
+    let number = name.strip_prefix("cuda:").is_some_and(|n| n.parse::<u16>().is_ok());
+    match number || ["auto", "cpu", "cuda"].contains(&name) {
+        true => Ok(name.into()),
+        false => Err("expected auto, cpu, cuda or cuda:N".into()),
+    }
+}
+
 fn known(name: &str) -> Result<&'static Known, String> {
     let names = || known::ALL.map(|known| known.name).join(", ");
     Known::named(name).ok_or_else(|| format!("no known dataset; known are {}", names()))
@@ -184,7 +216,7 @@ pub struct RunArgs {
     #[arg(long, visible_alias = "images", value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Where to compute: auto (the first GPU, else the CPU), cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE", overrides_with = "device")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device, overrides_with = "device")]
     pub device: String,
     /// Change a setting of the pipeline, such as train.epochs=40; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
@@ -441,7 +473,7 @@ pub struct PredictArgs {
     #[arg(long, value_name = "DIR")]
     pub cam: Option<PathBuf>,
     /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 
@@ -449,7 +481,7 @@ pub struct PredictArgs {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// A device that must be there: cuda or cuda:N; exit code 1 where an engine cannot use it
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 
@@ -470,7 +502,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
     /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 
@@ -519,7 +551,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE", requires = "repair")]
     pub set: Vec<String>,
     /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 

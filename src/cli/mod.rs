@@ -2,6 +2,7 @@
 //!
 //! 0 done, 1 failed, 2 usage or settings, 3 dataset or bank invalid, 130 interrupted.
 
+mod address_space;
 mod args;
 mod commit;
 mod compare;
@@ -24,7 +25,9 @@ mod train;
 mod verify;
 
 use std::io::{self, Write};
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use clap::Parser;
 
@@ -62,8 +65,18 @@ pub fn main(engine: Option<&dyn Engine>) -> ExitCode {
 }
 
 fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
-    if let Some(threads) = cli.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+    let wanted = cli.threads.map(NonZero::get);
+    let threads = match address_space::most_threads() {
+        Some(most) => Some(
+            wanted.unwrap_or_else(|| available_parallelism().map_or(1, NonZero::get)).min(most),
+        ),
+        None => wanted,
+    };
+    if let Some(threads) = threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    if address_space::limit_bytes().is_some() && cli.command.multiplies_matrices() {
+        address_space::reserve();
     }
     let context = Context {
         engine,
@@ -72,7 +85,7 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
             _ => Screen::new(cli.quiet),
         },
         interrupt: catch_interrupts(),
-        threads: cli.threads.map(std::num::NonZero::get),
+        threads,
         json: cli.json,
     };
     match cli.command {

@@ -11,17 +11,22 @@ use crate::eval::predict;
 
 /// Rows whose figures are in memory together.
 const BLOCK_ROWS: usize = 1 << 14;
-/// Rows that a thread has in hand; see [`RowIndex::plan`].
+/// Rows whose values a thread has in hand; see [`RowIndex::plan`].
 const ROWS_IN_HAND: usize = 512;
 
 /// The least memory that this takes, in bytes; what is left of more holds vectors of the tail.
 pub(super) fn least_bytes(bank: &Bank) -> u64 {
     let (shape, classes) = (bank.manifest.feature_shape, bank.class_names.len());
-    let row_bytes = 8 * shape.channels + 5 * shape.locations() + 4 * classes;
-    let in_hand = (rayon::current_num_threads() * ROWS_IN_HAND * row_bytes) as u64;
-    let most_rows = bank.manifest.splits.values().map(|split| split.rows).max().unwrap_or(0);
+    let row_bytes = (4 * shape.channels + 5 * shape.locations()) as u64;
+    let splits = || bank.manifest.splits.values();
+    let groups = splits().flat_map(|split| &split.shards).flat_map(|shard| &shard.row_groups);
+    // A row group as it is on disk and as it is read, and what is made of some of its rows.
+    let group = 2 * row_bytes * groups.map(|group| group.rows).max().unwrap_or(0);
+    let made = ROWS_IN_HAND as u64 * (2 * row_bytes + 4 * classes as u64);
+    let in_hand = rayon::current_num_threads() as u64 * (group + made);
+    let rows = splits().map(|split| split.rows).max().unwrap_or(0);
     let head = 4 * bank.head.weight.len() as u64;
-    bank.open_bytes() + RowIndex::bytes(most_rows) + head + in_hand + 2 * CONFUSING_BYTES as u64
+    bank.open_bytes() + RowIndex::bytes(rows) + head + in_hand + 2 * CONFUSING_BYTES as u64
 }
 
 /// A split's rows, and how to read them.

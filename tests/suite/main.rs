@@ -9,6 +9,7 @@ mod datasets;
 #[cfg(feature = "torch")]
 mod engine;
 mod evolution;
+mod exit_codes;
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod exported;
 mod fake_engine;
@@ -24,6 +25,7 @@ mod hostile_tables;
 mod images;
 mod inaturalist;
 mod layouts;
+mod limits;
 mod lists;
 mod maps;
 mod methods;
@@ -36,6 +38,7 @@ mod project;
 mod proposal;
 #[cfg(feature = "onnx")]
 mod references;
+mod remedies;
 mod stages;
 mod studies;
 mod tables;

@@ -179,12 +179,12 @@ fn links_pipes_and_devices_that_are_named_stay_and_are_written_through() {
             assert_eq!(full.status.code(), Some(1), "{command}");
             // To a pipe, and to a file: first what was asked for by its name, then what is printed.
             let output = done("/dev/stdout");
-            // A pipeline names its images from where it is.
-            let same = |line: &&[u8]| !line.starts_with(b"path = ");
-            let lines = |bytes: &[u8]| {
-                bytes.split(|b| *b == b'\n').filter(same).flatten().copied().collect::<Vec<u8>>()
-            };
-            assert!(lines(&output).starts_with(&lines(&wanted)), "{command}");
+            if command.starts_with("init") {
+                // A pipeline names its images from where it is.
+                assert!(text(&output).contains("[dataset]\nkind = \"folder\""));
+            } else {
+                assert!(output.starts_with(&wanted), "{command}");
+            }
             let status = place
                 .command(&format!("{command} /dev/stdout"))
                 .stdout(std::fs::File::create(place.path("all")).unwrap())
