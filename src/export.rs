@@ -456,7 +456,7 @@ impl Model {
         }
         let mut weights = self.weights();
         train::set_network(&mut weights, &self.identity, &self.description.class_names);
-        Ok(weights.save(path)?)
+        Ok(atomic_file::write_named(path, &weights.to_bytes())?)
     }
 
     /// Writes the ONNX file.
@@ -464,7 +464,7 @@ impl Model {
     /// # Errors
     /// See [`Model::to_onnx`]; the file cannot be written.
     pub fn save_onnx(&self, path: &Path) -> Result<(), ExportError> {
-        Ok(atomic_file::write(path, &self.to_onnx()?)?)
+        Ok(atomic_file::write_named(path, &self.to_onnx()?)?)
     }
 
     /// Writes the classifier alone: as safetensors (`fc.weight` [C, K], `fc.bias` [C]), or for numpy as
@@ -486,7 +486,7 @@ impl Model {
             Some("npz") => npz(&self.head),
             _ => return Err(ExportError::HeadFormat { path: path.into() }),
         };
-        Ok(atomic_file::write(path, &bytes)?)
+        Ok(atomic_file::write_named(path, &bytes)?)
     }
 
     /// The model in onnxruntime; a trained one is exported in memory.

@@ -30,6 +30,7 @@ pub mod regular_file;
 pub mod report;
 pub mod rng;
 pub mod sampler;
+pub mod shell;
 pub mod statistics;
 pub mod sweep;
 mod thrift;

@@ -152,7 +152,7 @@ pub fn run(
                 let picture = preprocessing.picture(&image.path, &cam, shape)?;
                 let place = place(folder, &image.path);
                 atomic_file::create_dir(place.parent().unwrap_or(folder))?;
-                Ok::<_, PredictError>(atomic_file::write(&place, &picture)?)
+                Ok::<_, PredictError>(atomic_file::write_named(&place, &picture)?)
             })?;
         }
         found.extend(batch);

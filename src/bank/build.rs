@@ -67,9 +67,9 @@ pub struct BuildState {
     /// All.
     pub shards: usize,
     /// (sample, view) pairs of the shards that are done, those without a row included.
-    pub rows_done: u64,
+    pub items_done: u64,
     /// All.
-    pub rows: u64,
+    pub items: u64,
 }
 
 impl std::fmt::Display for BuildState {
@@ -254,7 +254,12 @@ impl Build {
         let path = self.marker_path(shard);
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // A folder that is a file is found when it is written to.
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
             Err(source) => return Err(BankError::Read { path, source }),
         };
         // A marker that is no marker marks nothing.
@@ -335,8 +340,8 @@ impl Build {
         BuildState {
             shards_done: done().count(),
             shards: self.shards.len(),
-            rows_done: done().map(|(shard, _)| shard.len()).sum(),
-            rows: self.shards.iter().map(PlannedShard::len).sum(),
+            items_done: done().map(|(shard, _)| shard.len()).sum(),
+            items: self.shards.iter().map(PlannedShard::len).sum(),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::config::{FinetuneConfig, KeepMaps};
 use crate::dataset::Skipped;
 use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
+use crate::shell::quoted;
 use crate::verify::Sample;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -91,6 +92,29 @@ pub enum Command {
     Dataset(DatasetCommand),
 }
 
+impl Command {
+    /// Whether it computes the scores of a classifier.
+    pub(super) fn multiplies_matrices(&self) -> bool {
+        match self {
+            Self::Features(_)
+            | Self::Plan(_)
+            | Self::Finetune(_)
+            | Self::Compare(_)
+            | Self::Sweep(_)
+            | Self::Predict(_)
+            | Self::Eval(_)
+            | Self::Inspect(_)
+            | Self::Verify(_) => true,
+            Self::Init(_)
+            | Self::Train(_)
+            | Self::Commit(_)
+            | Self::Export(_)
+            | Self::Doctor(_)
+            | Self::Dataset(_) => false,
+        }
+    }
+}
+
 /// `dataset`
 #[derive(Debug, Subcommand)]
 pub enum DatasetCommand {
@@ -153,6 +177,15 @@ pub struct FetchArgs {
     pub server: Option<String>,
 }
 
+/// A device's name; whether it is there, its engine says.
+fn device(name: &str) -> Result<String, String> {
+    let number = name.strip_prefix("cuda:").is_some_and(|n| n.parse::<u16>().is_ok());
+    match number || ["auto", "cpu", "cuda"].contains(&name) {
+        true => Ok(name.into()),
+        false => Err("expected auto, cpu, cuda or cuda:N".into()),
+    }
+}
+
 fn known(name: &str) -> Result<&'static Known, String> {
     let names = || known::ALL.map(|known| known.name).join(", ");
     Known::named(name).ok_or_else(|| format!("no known dataset; known are {}", names()))
@@ -183,7 +216,7 @@ pub struct RunArgs {
     #[arg(long, visible_alias = "images", value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Where to compute: auto (the first GPU, else the CPU), cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE", overrides_with = "device")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device, overrides_with = "device")]
     pub device: String,
     /// Change a setting of the pipeline, such as train.epochs=40; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
@@ -201,9 +234,9 @@ impl RunArgs {
     /// What the user's next command must have besides the pipeline.
     pub(super) fn same_flags(&self) -> String {
         let path = |flag: &str, path: &Option<PathBuf>| {
-            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", p.display()))
+            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", quoted(p)))
         };
-        let set: String = self.set.iter().map(|s| format!(" --set {s}")).collect();
+        let set: String = self.set.iter().map(|s| format!(" --set {}", quoted(s))).collect();
         let skipped = match self.max_skipped {
             Skipped::USUAL_SHARE => String::new(),
             share => format!(" --max-skipped {share}"),
@@ -331,7 +364,7 @@ pub struct FinetuneArgs {
     pub settings: SettingArgs,
 }
 
-/// What `finetune`, `compare` and `sweep` share.
+/// What `finetune`, `compare`, `sweep` and `inspect` share.
 #[derive(Debug, Args)]
 pub struct EngineArgs {
     /// Memory that the program may take, such as 512MiB or 4GiB; it changes no result
@@ -459,7 +492,7 @@ pub struct PredictArgs {
     #[arg(long, value_name = "DIR")]
     pub cam: Option<PathBuf>,
     /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 
@@ -467,7 +500,7 @@ pub struct PredictArgs {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// A device that must be there: cuda or cuda:N; exit code 1 where an engine cannot use it
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 
@@ -495,7 +528,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
     /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 
@@ -504,6 +537,9 @@ pub struct EvalArgs {
 pub struct InspectArgs {
     /// Folder of the bank, such as runs/demo/shards
     pub bank: PathBuf,
+    /// How memory is limited.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Thresholds, head ratio and number of confusing classes.
     #[command(flatten)]
     pub settings: InspectSettings,
@@ -522,6 +558,9 @@ pub struct VerifyArgs {
     /// others stay. With --onnx and --images no pipeline is needed
     #[arg(long, value_name = "PIPELINE", num_args = 0..=1)]
     pub repair: Option<Option<PathBuf>>,
+    /// Folder of the run, where the trained model is [default: the folder that the bank is in]
+    #[arg(long, value_name = "DIR", requires = "repair")]
+    pub out: Option<PathBuf>,
     /// The network, where the bank was made of an ONNX file
     #[arg(long, value_name = "FILE", requires = "repair")]
     pub onnx: Option<PathBuf>,
@@ -542,7 +581,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE", requires = "repair")]
     pub set: Vec<String>,
     /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 

@@ -5,7 +5,7 @@ use super::args::EvalArgs;
 
 #[cfg(not(feature = "onnx"))]
 pub(super) fn run(_: &Context, _: &EvalArgs) -> anyhow::Result<()> {
-    anyhow::bail!("eval: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
+    Err(super::error::CliError::without_onnx("eval").into())
 }
 
 #[cfg(feature = "onnx")]
@@ -64,6 +64,6 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
         return print_json(&score);
     }
     let title = format!("{} on {}", args.model.display(), loaded.name);
-    print_text(&score_text(&title, &score));
+    print_text(&score_text(&title, &score))?;
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
     }
     for path in written {
         let path = path.display();
-        print_text(&format!("{path}: {classes} classes, {channels} channels\n"));
+        print_text(&format!("{path}: {classes} classes, {channels} channels\n"))?;
     }
     Ok(())
 }

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
-
 use super::Context;
+use super::error::CliError;
 use crate::backbone::onnx::{Element, ImageInput};
 use crate::config::{self, ConfigError, InputSpec};
 use crate::export::{ExportError, Given, Model};
@@ -36,7 +35,7 @@ pub(super) fn open(
 }
 
 /// Says how images are prepared, where no pipeline says it.
-pub(super) fn tell_preprocessing(context: &Context, model: &Model) -> anyhow::Result<()> {
+pub(super) fn tell_preprocessing(context: &Context, model: &Model) -> Result<(), CliError> {
     let spec = &model.description.input;
     if model.description.assumed {
         context.screen.warning(&format!(
@@ -58,7 +57,7 @@ pub(super) fn check_range(
     path: &Path,
     input: &ImageInput,
     spec: &InputSpec,
-) -> anyhow::Result<()> {
+) -> Result<(), CliError> {
     let Some(told) = input.range.told() else { return Ok(()) };
     let path = path.display();
     if !input.range.contradicts(spec) {
@@ -72,8 +71,10 @@ pub(super) fn check_range(
         spec.mean, spec.std, spec.value_range, wanted.mean, wanted.std, wanted.value_range
     );
     match input.element {
-        Element::Byte => bail!("{other}"),
-        Element::Float | Element::Half => context.screen.warning(&other),
+        Element::Byte => Err(CliError::Usage(other)),
+        Element::Float | Element::Half => {
+            context.screen.warning(&other);
+            Ok(())
+        }
     }
-    Ok(())
 }

@@ -5,7 +5,7 @@ use super::args::PredictArgs;
 
 #[cfg(not(feature = "onnx"))]
 pub(super) fn run(_: &Context, _: &PredictArgs) -> anyhow::Result<()> {
-    anyhow::bail!("predict: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
+    Err(super::error::CliError::without_onnx("predict").into())
 }
 
 #[cfg(feature = "onnx")]
@@ -33,14 +33,14 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     let request = PredictRequest { images: &images, top, cam, options: &options };
     let found = predict::run(&model, &request, &context.screen, &context.interrupt)?;
     if let Some(file) = &args.parquet {
-        atomic_file::write(file, &predictions_parquet(&found)?)?;
+        atomic_file::write_named(file, &predictions_parquet(&found)?)?;
     }
     if context.json {
         print_json(&found)?;
     } else if args.csv {
-        print_text(&predictions_csv(&found));
+        print_text(&predictions_csv(&found))?;
     } else if args.parquet.is_none() {
-        print_text(&predictions_text(&found));
+        print_text(&predictions_text(&found))?;
     }
     let failed: Vec<&String> = found.iter().filter_map(|image| image.error.as_ref()).collect();
     failed.iter().for_each(|error| context.screen.warning(error));

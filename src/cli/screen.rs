@@ -1,6 +1,6 @@
 //! Progress on standard error: bars on a terminal, plain lines elsewhere, nothing when quiet.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +12,11 @@ use crate::progress::Progress;
 
 /// Time between two plain lines of the same piece of work.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A line on standard error, where that can be written: nothing is left to tell it to where not.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
 
 /// Where progress goes.
 pub(super) enum Screen {
@@ -65,7 +70,7 @@ impl Screen {
 
     /// A line on standard error that `--quiet` does not silence.
     pub(super) fn warning(&self, text: &str) {
-        eprintln!("warning: {text}");
+        say(&format!("warning: {text}"));
     }
 }
 
@@ -144,7 +149,8 @@ impl Progress for Screen {
             Self::Quiet => {}
             Self::Counts(counted) => {
                 if counted.load(Ordering::Relaxed) {
-                    super::print_text(&format!("{units}\n"));
+                    // The process that reads this is the one that stops this one, and not for want of a count.
+                    let _ = super::print_text(&format!("{units}\n"));
                 }
             }
             Self::Plain(plain) => {
@@ -152,7 +158,7 @@ impl Progress for Screen {
                 plain.done += units;
                 if plain.last.elapsed() >= PLAIN_INTERVAL {
                     plain.last = Instant::now();
-                    eprintln!("{}", plain.describe(plain.begin.elapsed()));
+                    say(&plain.describe(plain.begin.elapsed()));
                 }
             }
             Self::Bars(bar) => bar.lock().expect("no panic while held").inc(units),
@@ -178,11 +184,9 @@ impl Progress for Screen {
     fn line(&self, text: &str) {
         match self {
             Self::Quiet | Self::Counts(_) => {}
-            Self::Plain(_) => eprintln!("{text}"),
+            Self::Plain(_) => say(text),
             // Above the bar, if one is drawn.
-            Self::Bars(bar) => {
-                bar.lock().expect("no panic while held").suspend(|| eprintln!("{text}"))
-            }
+            Self::Bars(bar) => bar.lock().expect("no panic while held").suspend(|| say(text)),
         }
     }
 }

@@ -13,8 +13,8 @@ pub use classifier::{Classifier, Input, Prediction};
 pub(crate) use classifier::{SHORTEST, length, normalise};
 pub use groups::{GroupAccuracy, Groups, ShotGroup, shot_group};
 pub use reordering::{Confusion, Reordering};
-pub(crate) use scores::argmax;
 pub use scores::{LogitChunks, logits, logits_into, predict, softmax};
+pub(crate) use scores::{argmax, in_pool, reserve};
 
 /// How often a classifier is right, and how sure it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

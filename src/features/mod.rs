@@ -58,7 +58,7 @@ pub enum FeaturesError {
     #[error(transparent)]
     Backbone(#[from] BackboneError),
     /// A bank that is to be repaired was made with other settings, images or weights.
-    #[error("{}: made otherwise: {what}\n  Give the pipeline, the images and, with --set, the settings that this bank was made with.", bank.display())]
+    #[error("{}: made otherwise: {what}\n  Give the pipeline, the images and, with --set, the settings that this bank was made with; where these are no more, make the bank again with the same `fsa-bank features` and --overwrite.", bank.display())]
     OtherSettings {
         /// The bank.
         bank: PathBuf,
@@ -77,6 +77,9 @@ pub enum FeaturesError {
     /// A file cannot be removed or written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// A file cannot be written in the middle of a bank.
+    #[error("{0}\n  What is done of the bank is kept; the same command goes on from there.")]
+    Stopped(WriteError),
     /// A classifier of other classes than the images.
     #[error(
         "the classifier has {found} classes; the images have {expected}\n  Give the images of the classes it was trained on, or fit a classifier for these: --head fit."
@@ -140,6 +143,16 @@ pub enum FeaturesError {
     },
 }
 
+impl FeaturesError {
+    /// The same, where a part of the bank is there.
+    fn with_a_bank_begun(self) -> Self {
+        match self {
+            Self::Write(e) | Self::Bank(BankError::Write(e)) => Self::Stopped(e),
+            other => other,
+        }
+    }
+}
+
 /// A run of the stage.
 pub struct FeaturesRequest<'a> {
     /// The settings and their name.
@@ -186,10 +199,10 @@ pub struct FeaturesOutcome {
     pub reordering: Option<Reordering>,
     /// Seconds of the pass, once the network is ready.
     pub secs: f64,
-    /// `rows_made` over `secs`.
-    pub images_per_sec: f64,
-    /// Of the bare forward pass over the same inputs, where it was measured.
-    pub forward_images_per_sec: Option<f64>,
+    /// `rows_made` over `secs`: views, not images.
+    pub rows_per_sec: f64,
+    /// Views a second of the bare forward pass over the same inputs, where it was measured.
+    pub forward_rows_per_sec: Option<f64>,
     /// Images that have no rows because they cannot be decoded.
     pub skipped: SkippedList,
 }
@@ -367,9 +380,9 @@ pub fn run(
     let made = making(request.out, None).run(manifest, &head, Source::Maps(&bank))?;
     std::fs::remove_dir_all(&unfitted).map_err(WriteError::at(&unfitted))?;
     let secs = maps.secs + begin.elapsed().as_secs_f64();
-    let images_per_sec = made.rows as f64 / secs;
-    let forward_images_per_sec = maps.forward_images_per_sec;
-    Ok(FeaturesOutcome { forward_images_per_sec, secs, images_per_sec, ..made })
+    let rows_per_sec = made.rows as f64 / secs;
+    let forward_rows_per_sec = maps.forward_rows_per_sec;
+    Ok(FeaturesOutcome { forward_rows_per_sec, secs, rows_per_sec, ..made })
 }
 
 /// Makes a bank of shards that were made in partitions, once all are there; each is read and compared
@@ -446,8 +459,8 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
         rows_made: 0,
         bytes: manifest.total_bytes(),
         secs: 0.0,
-        images_per_sec: 0.0,
-        forward_images_per_sec: None,
+        rows_per_sec: 0.0,
+        forward_rows_per_sec: None,
         skipped: SkippedList::of_earlier_run(&skipped_file(out)),
         top1: BTreeMap::new(),
         reordering: None,

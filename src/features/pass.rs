@@ -433,7 +433,7 @@ impl Forward {
         Ok(())
     }
 
-    pub(super) fn images_per_sec(&self) -> Option<f64> {
+    pub(super) fn rows_per_sec(&self) -> Option<f64> {
         (self.images > 0).then(|| self.images as f64 / self.secs)
     }
 }

@@ -25,6 +25,7 @@ use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, S
 use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
+use crate::shell::quoted;
 use crate::weights::{Checkpoint, Weights, WeightsError};
 
 pub use event_file::EVENT_FILE;
@@ -62,7 +63,7 @@ pub enum TrainError {
         found: String,
     },
     /// There is no model to load.
-    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}", path.display(), pipeline.display())]
+    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}", path.display(), quoted(pipeline))]
     NoModel {
         /// Where it should be.
         path: PathBuf,

@@ -38,7 +38,7 @@ fn a_bank_made_by_libtorch_opens_in_duckdb_and_pandas() {
     let made = done(&["features", str(&pipeline), "--out", str(&out), "--measure-forward"]);
     assert_eq!(plan["to_do"]["rows"], made["rows"]);
     assert_eq!(made["rows"], 43 * 3 + 24);
-    assert!(made["forward_images_per_sec"].as_f64().unwrap() > 0.0);
+    assert!(made["forward_rows_per_sec"].as_f64().unwrap() > 0.0);
     let shards = out.join("shards");
     // The same in two processes.
     let jobs = dir.path().join("jobs");

@@ -11,6 +11,7 @@ mod datasets;
 #[cfg(feature = "torch")]
 mod engine;
 mod evolution;
+mod exit_codes;
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod exported;
 mod fake_engine;
@@ -27,12 +28,14 @@ mod image_folders;
 mod images;
 mod inaturalist;
 mod layouts;
+mod limits;
 mod list_forms;
 mod lists;
 mod maps;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod output;
 mod parquet_file;
 mod plan;
 #[cfg(feature = "onnx")]
@@ -41,6 +44,7 @@ mod project;
 mod proposal;
 #[cfg(feature = "onnx")]
 mod references;
+mod remedies;
 mod stages;
 mod studies;
 mod tables;

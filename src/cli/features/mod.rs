@@ -5,11 +5,10 @@ mod onnx;
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
-
 use crate::bank::behind_links;
 use crate::cli::account::WithAccount;
 use crate::cli::args::{FeaturesArgs, FeaturesCommand};
+use crate::cli::error::CliError;
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
 use crate::config::{self, InputSpec, LoadedPipeline, Pipeline, Source, Statement};
@@ -17,20 +16,22 @@ use crate::dataset::{Dataset, known};
 use crate::domain::{FitOptions, LinearHead};
 use crate::export::ExportError;
 use crate::features::{
-    self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork, TorchRequest,
+    self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, RepairOutcome, TorchNetwork,
+    TorchRequest,
 };
 use crate::labels::{Labels, LabelsError};
 use crate::progress::Progress;
 use crate::report::{bytes_text, forecast_text};
+use crate::shell::quoted;
 
 pub(super) fn run(context: &Context, command: &FeaturesCommand) -> anyhow::Result<()> {
     let purpose = if command.dry_run { Purpose::Plan } else { Purpose::Bank };
-    make(context, &command.shared, purpose)
+    make(context, &command.shared, purpose).map(drop)
 }
 
 /// `fsa-bank plan`
 pub(super) fn plan(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> {
-    make(context, args, Purpose::Plan)
+    make(context, args, Purpose::Plan).map(drop)
 }
 
 /// `fsa-bank verify --repair`: makes the files `damaged` of `bank` anew.
@@ -39,8 +40,18 @@ pub(super) fn repair(
     args: &FeaturesArgs,
     bank: &Path,
     damaged: &[String],
-) -> anyhow::Result<()> {
-    make(context, args, Purpose::Repair { bank, damaged })
+) -> anyhow::Result<Option<RepairOutcome>> {
+    Ok(match make(context, args, Purpose::Repair { bank, damaged })? {
+        Made::Repair(outcome) => Some(outcome),
+        Made::Bank(_) | Made::Plan => None,
+    })
+}
+
+/// What came of it.
+enum Made {
+    Bank(FeaturesOutcome),
+    Plan,
+    Repair(RepairOutcome),
 }
 
 /// What images and network are wanted for.
@@ -60,11 +71,12 @@ impl Purpose<'_> {
     }
 }
 
-fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Result<()> {
+fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Result<Made> {
     if let Some(file) = &args.onnx {
         return onnx::run(context, args, file, purpose);
     }
-    let pipeline = args.pipeline.as_deref().context("a pipeline, or --onnx and --images")?;
+    let needed = || CliError::Usage("a pipeline, or --onnx and --images, must be given".into());
+    let pipeline = args.pipeline.as_deref().ok_or_else(needed)?;
     let loaded = load(pipeline, &args.settings(), &args.common)?;
     known::require(&loaded.name, &loaded.pipeline.dataset)?;
     let Some(engine) = context.engine else {
@@ -92,13 +104,14 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     context.screen.line(&format!("network: {}", network.path.display()));
     context.screen.line(&format!("images: {input}"));
     let model = FrozenModel::torch(&network, &loaded, &dataset, head, engine, options.clone())?;
-    match use_network(context, args, &loaded, &dataset, model, purpose)? {
-        Some(outcome) => Ok(network.save_with_head(&folder, &outcome.bank)?),
-        None => Ok(()),
+    let made = use_network(context, args, &loaded, &dataset, model, purpose)?;
+    if let Made::Bank(outcome) = &made {
+        network.save_with_head(&folder, &outcome.bank)?;
     }
+    Ok(made)
 }
 
-/// Does with images and network what they are wanted for; the outcome where that is the bank.
+/// Does with images and network what they are wanted for.
 fn use_network(
     context: &Context,
     args: &FeaturesArgs,
@@ -106,10 +119,10 @@ fn use_network(
     dataset: &Dataset,
     model: FrozenModel,
     purpose: Purpose,
-) -> anyhow::Result<Option<FeaturesOutcome>> {
+) -> anyhow::Result<Made> {
     match purpose {
-        Purpose::Bank => write_bank(context, args, loaded, dataset, model).map(Some),
-        Purpose::Plan => show_plan(context, args, loaded, dataset, model).map(|()| None),
+        Purpose::Bank => write_bank(context, args, loaded, dataset, model).map(Made::Bank),
+        Purpose::Plan => show_plan(context, args, loaded, dataset, model).map(|()| Made::Plan),
         Purpose::Repair { bank, damaged } => {
             let request = request(args, loaded, dataset, bank);
             let (screen, interrupt) = (&context.screen, &context.interrupt);
@@ -120,7 +133,7 @@ fn use_network(
             ] {
                 files.iter().for_each(|file| screen.line(&format!("{file}: {what}")));
             }
-            Ok(None)
+            Ok(Made::Repair(done))
         }
     }
 }
@@ -147,7 +160,9 @@ fn head_source(
     let given = args.head.as_deref();
     let names_it = args.labels.is_none() || given.is_some_and(|path| path != Path::new("fit"));
     if !names_it && args.onnx.is_none() {
-        bail!("--labels names the classes of an ONNX file or of --head FILE, and none is given");
+        let text =
+            "--labels names the classes of an ONNX file or of --head FILE, and none is given";
+        return Err(CliError::Usage(text.into()).into());
     }
     Ok(match given {
         None => None,
@@ -222,9 +237,9 @@ fn show_plan(
     if context.json {
         print_json(&WithAccount { result: &forecast, account: &dataset.account })?;
     } else {
-        print_text(&forecast_text(&forecast));
+        print_text(&forecast_text(&forecast))?;
         if args.jobs.is_some_and(|jobs| jobs.get() > 1) {
-            print_text("  --jobs    the time is that of one process\n");
+            print_text("  --jobs    the time is that of one process\n")?;
         }
     }
     Ok(forecast.disk.require()?)
@@ -261,7 +276,7 @@ fn write_bank(
     if context.json {
         print_json(&WithAccount { result: &outcome, account: &dataset.account })?;
     } else {
-        print_text(&told(&outcome, args));
+        print_text(&told(&outcome, args))?;
     }
     if let Some(found) = &outcome.reordering {
         context.screen.warning(&found.to_string());
@@ -288,7 +303,7 @@ fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
             true => format!("{} rows made now in ", outcome.rows_made),
             false => String::new(),
         };
-        format!("{made}{:.1} s, {:.0} rows a second", outcome.secs, outcome.images_per_sec)
+        format!("{made}{:.1} s, {:.0} rows a second", outcome.secs, outcome.rows_per_sec)
     };
     let mut text = format!("{bank}: {} rows, {bytes}, {pace}\n", outcome.rows);
     if let Some(state) = outcome.state {
@@ -300,14 +315,15 @@ fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
         let splits: Vec<String> = outcome.top1.iter().map(split).collect();
         text += &format!("top-1 of the bank's classifier: {}\n", splits.join(", "));
     }
-    if let Some(forward) = outcome.forward_images_per_sec {
-        let share = outcome.images_per_sec / forward;
+    if let Some(forward) = outcome.forward_rows_per_sec {
+        let share = outcome.rows_per_sec / forward;
         text += &format!(
-            "bare forward pass: {forward:.1} images a second; the whole reaches {share:.3} of it\n"
+            "bare forward pass: {forward:.1} rows a second; the whole reaches {share:.3} of it\n"
         );
     }
     text += &outcome.skipped.told().map_or(String::new(), |text| text + "\n");
     let fitted = args.head.as_deref() == Some(Path::new("fit"));
+    let bank = quoted(&outcome.bank);
     text + &match outcome.state {
         None => format!("Next: fsa-bank finetune {bank}\n"),
         // A classifier is fitted to the maps of all partitions.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Purpose;
+use super::{Made, Purpose};
 use crate::cli::Context;
 use crate::cli::args::FeaturesArgs;
 #[cfg(feature = "onnx")]
@@ -15,8 +15,8 @@ use crate::{
 };
 
 #[cfg(not(feature = "onnx"))]
-pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path, _: Purpose) -> anyhow::Result<()> {
-    anyhow::bail!("--onnx: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
+pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path, _: Purpose) -> anyhow::Result<Made> {
+    Err(crate::cli::error::CliError::without_onnx("--onnx").into())
 }
 
 #[cfg(feature = "onnx")]
@@ -25,7 +25,7 @@ pub(super) fn run(
     args: &FeaturesArgs,
     path: &Path,
     purpose: Purpose,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Made> {
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
     use crate::cli::train::{open_dataset, run_folder};
@@ -77,8 +77,7 @@ pub(super) fn run(
         side: loaded.pipeline.dataset.image_size,
     };
     let model = FrozenModel::onnx(&file, head, &options)?;
-    super::use_network(context, args, &loaded, &dataset, model, purpose)?;
-    Ok(())
+    super::use_network(context, args, &loaded, &dataset, model, purpose)
 }
 
 /// The pipeline of the command line, or one that follows from the network and the images; how images are
