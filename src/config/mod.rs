@@ -138,6 +138,8 @@ pub struct DatasetConfig {
     pub crop_fraction: f64,
     /// How the square is scaled.
     pub interpolation: Interpolation,
+    /// Bits that the values of 16-bit images have: 12 where 4095 is white. Those of 8-bit images have 8.
+    pub bit_depth: u32,
     /// Mean of R, G, B in [0, 1] to subtract; empty: that of the kind.
     pub mean: Vec<f32>,
     /// Standard deviation of R, G, B to divide by; empty: that of the kind.
@@ -165,6 +167,7 @@ impl Default for DatasetConfig {
             image_size: 32,
             crop_fraction: 1.0,
             interpolation: Interpolation::Bilinear,
+            bit_depth: 16,
             mean: vec![],
             std: vec![],
         }

@@ -65,6 +65,12 @@ fn dataset_ranges(file: &Path, d: &DatasetConfig) -> Result<(), ConfigError> {
                 "above 0, at most 1",
             ),
             (
+                !(8..=16).contains(&d.bit_depth),
+                "dataset.bit_depth",
+                d.bit_depth.to_string(),
+                "8 to 16 bits",
+            ),
+            (
                 !triple(&d.mean) || d.mean.iter().any(|v| !v.is_finite()),
                 "dataset.mean",
                 format!("{:?}", d.mean),

@@ -2,6 +2,7 @@
 //! long tail where the pipeline says so), a test split and, where the data has one, a `val` split.
 
 mod account;
+mod bit_depth;
 mod cifar;
 mod cifar_python;
 mod decode;
@@ -9,18 +10,23 @@ mod error;
 mod examine;
 mod fewer_classes;
 mod folder;
+mod gif;
 mod hold_out;
 mod jitter;
+mod jpeg;
 pub mod known;
 mod list;
 mod loader;
 mod long_tail;
+mod orientation;
 mod overlay;
 mod pickle;
 mod random_crop;
 mod skipped;
 mod split;
 mod table;
+mod tiff_palette;
+mod tiff_tags;
 mod transform;
 
 use std::path::Path;
@@ -65,6 +71,9 @@ pub struct Dataset {
     pub normalisation: Normalisation,
     /// Side of the images.
     pub image_size: usize,
+    /// Bits that the values of training images of 16 bits need, as far as some were looked at; `None` where
+    /// there are no such images among these.
+    pub bit_depth_seen: Option<u32>,
     /// Hash of classes, labels, paths and pixels (of files: their sizes, of tables: the encoded images);
     /// empty where the dataset was only listed.
     pub fingerprint: String,
@@ -91,7 +100,7 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// As [`Dataset::open`], but without a fingerprint and without a look at the files of images: one
+    /// As [`Dataset::open`], but without a fingerprint and with a look at the files of some images only: one
     /// that is missing is found when it is asked for.
     ///
     /// # Errors
@@ -109,7 +118,7 @@ impl Dataset {
             0 => parts,
             most => fewer_classes::keep(parts, most),
         };
-        let Parts { class_names, mut train, mut val, test, account } = parts;
+        let Parts { class_names, mut train, mut val, test, mut account } = parts;
         if class_names.len() < 2 {
             return Err(DatasetError::TooSmall {
                 path: path.into(),
@@ -165,6 +174,8 @@ impl Dataset {
                 expected: "test images, to measure accuracy on",
             });
         }
+        let values = bit_depth::Values::of(&train);
+        account.notes.extend(values.and_then(|values| values.note(framing.bit_depth)));
         let normalisation = Normalisation::new(config);
         Ok(Self {
             class_names,
@@ -176,6 +187,7 @@ impl Dataset {
             test_held_out,
             normalisation,
             image_size: framing.size,
+            bit_depth_seen: values.map(|values| values.bit_depth()),
             fingerprint: String::new(),
             skipped: Skipped::default(),
             account,
@@ -187,6 +199,9 @@ impl Dataset {
         self.class_names.iter().for_each(|name| hash.update(format!("{name}\n")));
         if (framing.crop_fraction, framing.interpolation) != (1.0, Interpolation::Bilinear) {
             hash.update(format!("{} {:?}\n", framing.crop_fraction, framing.interpolation));
+        }
+        if framing.bit_depth != DatasetConfig::default().bit_depth {
+            hash.update(format!("{} bits\n", framing.bit_depth));
         }
         for split in [Some(&self.train), self.val.as_ref(), Some(&self.test)].into_iter().flatten()
         {

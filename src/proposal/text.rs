@@ -72,7 +72,7 @@ fn facts(survey: &Survey, choices: &Choices) -> Vec<(&'static str, String)> {
     };
     let ratio = survey.train.imbalance_ratio().unwrap_or(f64::NAN);
     let [smallest, median, largest] = survey.sides.shorter;
-    vec![
+    let mut facts = vec![
         ("training", format!("{trained} images of {classes} classes")),
         (
             "classes",
@@ -91,7 +91,11 @@ fn facts(survey: &Survey, choices: &Choices) -> Vec<(&'static str, String)> {
         ),
         ("validation", validation(survey, figures.held_out)),
         ("test", test(survey)),
-    ]
+    ];
+    if let Some(bits) = survey.bit_depth {
+        facts.push(("values", format!("{bits} bits in files of 16")));
+    }
+    facts
 }
 
 fn validation(survey: &Survey, held_out: usize) -> String {
