@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bank_format;
+mod bit_depth;
 mod cifar_python;
 mod command_line;
 mod dataset_tools;
