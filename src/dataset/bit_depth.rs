@@ -51,15 +51,17 @@ impl Values {
     /// What there is to say with a setting of `bit_depth`.
     pub(super) fn note(&self, bit_depth: u32) -> Option<String> {
         let Self { looked_at, images, largest } = *self;
-        let (found, white) = (self.bit_depth(), (1_u32 << bit_depth) - 1);
-        if u32::from(largest) > white {
+        let (found, white) = (self.bit_depth(), |bits: u32| (1_u32 << bits) - 1);
+        if u32::from(largest) > white(bit_depth) {
             return Some(format!(
-                "images of 16 bits have values up to {largest}, and dataset.bit_depth = {bit_depth} makes all above {white} white; dataset.bit_depth = {found} tells them apart"
+                "images of 16 bits have values up to {largest}, and all above {} are white for dataset.bit_depth = {bit_depth}; dataset.bit_depth = {found} tells them apart",
+                white(bit_depth)
             ));
         }
         (found < bit_depth && bit_depth == WHOLE).then(|| {
             format!(
-                "{images} of {looked_at} images looked at are of 16 bits with values up to {largest}, as of {found} bits, and nearly black where {white} is white; set dataset.bit_depth = {found} unless they are meant to be dark"
+                "{images} of {looked_at} images looked at are of 16 bits with values up to {largest}, as of {found} bits, so they are nearly black; dataset.bit_depth = {found} makes {} white",
+                white(found)
             )
         })
     }
@@ -91,13 +93,16 @@ mod tests {
             (16383, 14),
         ] {
             let said = note(largest, 16).unwrap();
-            assert!(said.contains(&format!("set dataset.bit_depth = {depth} ")), "{said}");
-            assert!(said.contains("9 of 64") && said.contains("65535 is white"), "{said}");
+            assert!(said.contains(&format!("; dataset.bit_depth = {depth} makes ")), "{said}");
+            assert!(said.contains("9 of 64") && said.contains("nearly black"), "{said}");
             assert_eq!(note(largest, depth), None);
         }
         assert_eq!((note(16384, 16), note(u16::MAX, 16)), (None, None));
         assert_eq!(note(900, 12), None, "someone chose it");
         let cut = note(5000, 12).unwrap();
-        assert!(cut.contains("above 4095 white; dataset.bit_depth = 14"), "{cut}");
+        assert!(
+            cut.contains("above 4095") && cut.contains("; dataset.bit_depth = 14 tells"),
+            "{cut}"
+        );
     }
 }

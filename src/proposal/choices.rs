@@ -224,7 +224,7 @@ fn dataset_section(survey: &Survey, path: &str, fraction: f64, figures: &Figures
         let why = "the middle of each image, as usual for ImageNet networks";
         settings.push(setting("crop_fraction", 0.875, why));
     }
-    if let Some(bits) = survey.bit_depth.filter(|bits| *bits < 16) {
+    if let Some(bits) = survey.fewer_bits() {
         let why =
             "no value of the 16-bit images looked at needs more; 16 if they are meant to be dark";
         settings.push(integer("bit_depth", bits as usize, why));

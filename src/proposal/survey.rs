@@ -33,6 +33,13 @@ pub struct Survey {
     pub unreadable: Vec<String>,
 }
 
+impl Survey {
+    /// Bits of the values of images of 16 bits, where they need fewer.
+    pub(super) fn fewer_bits(&self) -> Option<u32> {
+        self.bit_depth.filter(|bits| *bits < DatasetConfig::default().bit_depth)
+    }
+}
+
 /// Sides of images in pixels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sides {

@@ -92,8 +92,8 @@ fn facts(survey: &Survey, choices: &Choices) -> Vec<(&'static str, String)> {
         ("validation", validation(survey, figures.held_out)),
         ("test", test(survey)),
     ];
-    if let Some(bits) = survey.bit_depth {
-        facts.push(("values", format!("{bits} bits in files of 16")));
+    if let Some(bits) = survey.fewer_bits() {
+        facts.push(("values", format!("{bits} bits in files of 16 (bit_depth)")));
     }
     facts
 }
