@@ -48,6 +48,9 @@ pub struct InputSpec {
     pub mean: [f32; 3],
     /// Divided by.
     pub std: [f32; 3],
+    /// Bits that the values of 16-bit images have.
+    #[serde(default = "sixteen", skip_serializing_if = "is_sixteen")]
+    pub bit_depth: u32,
     /// How a square is made of an image.
     #[serde(default, skip_serializing_if = "is_default")]
     pub crop_mode: CropMode,
@@ -69,6 +72,14 @@ fn one() -> u32 {
 
 fn is_one(value: &u32) -> bool {
     *value == 1
+}
+
+fn sixteen() -> u32 {
+    16
+}
+
+fn is_sixteen(value: &u32) -> bool {
+    *value == 16
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -107,6 +118,7 @@ impl InputSpec {
             interpolation: config.interpolation,
             mean: given(&config.mean, mean),
             std: given(&config.std, std),
+            bit_depth: config.bit_depth,
             crop_mode: config.crop_mode,
             value_range: config.value_range,
             channel_order: config.channel_order,
@@ -116,11 +128,12 @@ impl InputSpec {
     /// Puts it into the settings of a dataset.
     pub fn put_into(&self, config: &mut DatasetConfig) {
         let Self { image_size, crop_fraction, interpolation, .. } = *self;
-        let Self { crop_mode, value_range, channel_order, .. } = *self;
+        let Self { bit_depth, crop_mode, value_range, channel_order, .. } = *self;
         *config = DatasetConfig {
             image_size,
             crop_fraction,
             interpolation,
+            bit_depth,
             mean: self.mean.to_vec(),
             std: self.std.to_vec(),
             crop_mode,
@@ -131,12 +144,13 @@ impl InputSpec {
     }
 
     /// Its values as text, under their keys.
-    fn values(&self) -> [(&'static str, String); 8] {
+    fn values(&self) -> [(&'static str, String); 9] {
         [
             ("image_size", self.image_size.to_string()),
             ("crop_fraction", self.crop_fraction.to_string()),
             ("crop_mode", word(&self.crop_mode)),
             ("interpolation", word(&self.interpolation)),
+            ("bit_depth", self.bit_depth.to_string()),
             ("mean", format!("{:?}", self.mean)),
             ("std", format!("{:?}", self.std)),
             ("value_range", self.value_range.to_string()),
@@ -158,6 +172,7 @@ impl InputSpec {
             "crop_fraction" => self.crop_fraction = from.crop_fraction,
             "crop_mode" => self.crop_mode = from.crop_mode,
             "interpolation" => self.interpolation = from.interpolation,
+            "bit_depth" => self.bit_depth = from.bit_depth,
             "mean" => self.mean = from.mean,
             "std" => self.std = from.std,
             "value_range" => self.value_range = from.value_range,
@@ -166,7 +181,7 @@ impl InputSpec {
         }
     }
 
-    pub(super) fn rules(&self) -> [Rule; 5] {
+    pub(super) fn rules(&self) -> [Rule; 6] {
         [
             (
                 !(8..=1024).contains(&self.image_size),
@@ -179,6 +194,12 @@ impl InputSpec {
                 "dataset.crop_fraction",
                 self.crop_fraction.to_string(),
                 "above 0, at most 1",
+            ),
+            (
+                !(8..=16).contains(&self.bit_depth),
+                "dataset.bit_depth",
+                self.bit_depth.to_string(),
+                "8 to 16 bits",
             ),
             (
                 self.mean.iter().any(|v| !v.is_finite()),
@@ -222,6 +243,9 @@ impl fmt::Display for InputSpec {
             CropMode::Border => write!(f, "{share}, with a border")?,
         }
         write!(f, ", {}", word(&self.interpolation))?;
+        if self.bit_depth != 16 {
+            write!(f, ", {} of 16 bits", self.bit_depth)?;
+        }
         if self.value_range != 1 {
             write!(f, ", values 0 to {}", self.value_range)?;
         }

@@ -157,6 +157,8 @@ pub struct DatasetConfig {
     pub crop_mode: CropMode,
     /// How the square is scaled.
     pub interpolation: Interpolation,
+    /// Bits that the values of 16-bit images have: 12 where 4095 is white. Those of 8-bit images have 8.
+    pub bit_depth: u32,
     /// Mean of R, G, B to subtract, in units of `value_range`; empty: that of the kind, or 0 where
     /// `value_range` is 255.
     pub mean: Vec<f32>,
@@ -191,6 +193,7 @@ impl Default for DatasetConfig {
             crop_fraction: 1.0,
             crop_mode: CropMode::Center,
             interpolation: Interpolation::Bilinear,
+            bit_depth: 16,
             mean: vec![],
             std: vec![],
             value_range: 1,

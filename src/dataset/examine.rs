@@ -107,6 +107,6 @@ fn find<'a>(splits: &'a [(&'static str, usize, Split)], i: usize) -> (&'a str, &
 }
 
 fn digest_of_encoded(bytes: &[u8], path: &Path) -> Result<[u8; 32], DatasetError> {
-    decode::upright(bytes, path)?;
+    decode::upright(bytes, path, 16)?;
     Ok(Sha256::digest(bytes).into())
 }

@@ -2,6 +2,7 @@
 //! long tail where the pipeline says so), a test split and, where the data has one, a `val` split.
 
 mod account;
+mod bit_depth;
 mod cifar;
 mod cifar_python;
 mod class_name;
@@ -10,20 +11,25 @@ mod error;
 mod examine;
 mod fewer_classes;
 mod folder;
+mod gif;
 mod hold_out;
 mod image_kind;
 mod jitter;
+mod jpeg;
 mod kind;
 pub mod known;
 mod list;
 mod loader;
 mod long_tail;
+mod orientation;
 mod overlay;
 mod random_crop;
 mod skipped;
 mod split;
 mod split_name;
 mod table;
+mod tiff_palette;
+mod tiff_tags;
 mod transform;
 mod walk;
 
@@ -73,6 +79,9 @@ pub struct Dataset {
     pub normalisation: Normalisation,
     /// Side of the images.
     pub image_size: usize,
+    /// Bits that the values of training images of 16 bits need, as far as some were looked at; `None` where
+    /// there are no such images among these.
+    pub bit_depth_seen: Option<u32>,
     /// Hash of classes, labels, paths and pixels (of files: their sizes, of tables: the encoded images);
     /// empty where the dataset was only listed.
     pub fingerprint: String,
@@ -99,8 +108,8 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// As [`Dataset::open`], but without a fingerprint and with no more than a look at the first bytes of
-    /// the files in a folder: a listed image that is missing is found when it is asked for.
+    /// As [`Dataset::open`], but without a fingerprint, with no more than a look at the first bytes of the files
+    /// in a folder and at some images whole: a listed image that is missing is found when it is asked for.
     ///
     /// # Errors
     /// As [`Dataset::open`].
@@ -180,6 +189,8 @@ impl Dataset {
             });
         }
         let (normalisation, image_size) = (Normalisation::new(config), train.size);
+        let values = bit_depth::Values::of(&train);
+        account.notes.extend(values.and_then(|values| values.note(framing.bit_depth)));
         Ok(Self {
             class_names,
             train,
@@ -190,6 +201,7 @@ impl Dataset {
             test_held_out,
             normalisation,
             image_size,
+            bit_depth_seen: values.map(|values| values.bit_depth()),
             fingerprint: String::new(),
             skipped: Skipped::default(),
             account,
@@ -204,6 +216,9 @@ impl Dataset {
         }
         if framing.crop_mode != CropMode::Center {
             hash.update(format!("{:?} {:?}\n", framing.crop_mode, framing.border));
+        }
+        if framing.bit_depth != DatasetConfig::default().bit_depth {
+            hash.update(format!("{} bits\n", framing.bit_depth));
         }
         for split in [Some(&self.train), self.val.as_ref(), Some(&self.test)].into_iter().flatten()
         {

@@ -42,7 +42,7 @@ pub(super) fn picture(
         path: path.into(),
         message: message.to_string(),
     };
-    let photograph = decode::upright(&super::read_image(path)?, path)?;
+    let photograph = decode::upright(&super::read_image(path)?, path, framing.bit_depth)?;
     let mut photograph = scaled(photograph).map_err(|e| wrong(&e))?;
     let (width, height) = photograph.dimensions();
     blend(&mut photograph, framing.window(width, height), cam, shape);

@@ -3,6 +3,7 @@
 mod accounts;
 mod bad_input;
 mod bank_format;
+mod bit_depth;
 mod checkpoints;
 mod cifar_python;
 mod command_line;
