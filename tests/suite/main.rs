@@ -32,6 +32,8 @@ mod onnx;
 mod parquet_file;
 mod plan;
 #[cfg(feature = "onnx")]
+mod preprocessing_contradictions;
+#[cfg(feature = "onnx")]
 mod preprocessing_round_trip;
 mod project;
 mod proposal;
