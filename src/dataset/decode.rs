@@ -299,9 +299,9 @@ mod tests {
         let image = RgbImage::from_raw(8, 4, row.repeat(4)).unwrap();
         let mut encoded = Cursor::new(vec![]);
         image.write_to(&mut encoded, ImageFormat::Png).unwrap();
-        let red = |crop_mode, crop_fraction| {
+        let of = |image_size, crop_mode, crop_fraction| {
             let config = DatasetConfig {
-                image_size: 8,
+                image_size,
                 crop_mode,
                 crop_fraction,
                 mean: vec![0.5, 0.25, 1.0],
@@ -309,18 +309,18 @@ mod tests {
             };
             bytes(encoded.get_ref(), Path::new("image"), Framing::of(&config)).unwrap()
         };
-        let center = red(CropMode::Center, 1.0);
+        let center = of(4, CropMode::Center, 1.0);
         assert!(center.chunks(3).all(|pixel| pixel == [100, 9, 9]));
-        let squashed = red(CropMode::Squash, 1.0);
+        let squashed = of(8, CropMode::Squash, 1.0);
         assert!(squashed.chunks(24).all(|found| found == row));
         // Half of it: four columns of 100 and their rows.
-        assert_eq!(red(CropMode::Squash, 0.5), center);
-        let border = red(CropMode::Border, 1.0);
+        assert_eq!(of(4, CropMode::Squash, 0.5), center);
+        let border = of(8, CropMode::Border, 1.0);
         for (y, found) in border.chunks(24).enumerate() {
             let expected = if (2..6).contains(&y) { row.clone() } else { [128, 64, 255].repeat(8) };
             assert_eq!(found, expected, "{y}");
         }
-        assert_eq!(red(CropMode::Border, 0.5), center);
+        assert_eq!(of(4, CropMode::Border, 0.5), center);
         let tall = RgbImage::from_pixel(4, 7, image::Rgb([7; 3]));
         let mut encoded = Cursor::new(vec![]);
         tall.write_to(&mut encoded, ImageFormat::Png).unwrap();
