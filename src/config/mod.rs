@@ -454,8 +454,10 @@ pub struct LoadedPipeline {
     pub pipeline: Pipeline,
     /// The keys of its `[finetune]` section, as they stand there.
     pub finetune_keys: Table,
-    /// The keys of `[dataset]` that the file or an override has.
+    /// The keys of `[dataset]` that the file has.
     pub dataset_keys: Vec<String>,
+    /// Those that an override has.
+    pub set_keys: Vec<String>,
 }
 
 impl LoadedPipeline {
@@ -468,13 +470,19 @@ impl LoadedPipeline {
             "std" => dataset.std.is_empty(),
             _ => false,
         };
-        let named = |key: &str| self.dataset_keys.iter().any(|k| k == key) && !is_left_out(key);
-        let own = Statement::part(Source::Pipeline, &self.file, &spec, named);
+        let has = |keys: &[String], key: &str| keys.iter().any(|k| k == key) && !is_left_out(key);
+        let set = |key: &str| has(&self.set_keys, key);
+        let written = |key: &str| has(&self.dataset_keys, key) && !set(key);
+        let said = |place, named: &dyn Fn(&str) -> bool| {
+            Statement::part(Source::Pipeline, place, &spec, named)
+        };
+        let own = [said(Path::new("--set"), &set), said(&self.file, &written)];
         match dataset.kind {
             DatasetKind::Cifar10 | DatasetKind::Cifar100 => {
-                vec![Statement::of_side(Source::Images, &dataset.path, 32), own]
+                let images = Statement::of_side(Source::Images, &dataset.path, 32);
+                [images].into_iter().chain(own).collect()
             }
-            DatasetKind::Folder | DatasetKind::List | DatasetKind::Parquet => vec![own],
+            DatasetKind::Folder | DatasetKind::List | DatasetKind::Parquet => own.into(),
         }
     }
 }
@@ -501,7 +509,8 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigE
         pipeline.network.weights = beside(folder, &pipeline.network.weights);
     }
     let name = file.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
-    Ok(LoadedPipeline { name, file: file.into(), pipeline, finetune_keys, dataset_keys })
+    let (file, set_keys) = (file.into(), check::dataset_keys_of(overrides)?);
+    Ok(LoadedPipeline { name, file, pipeline, finetune_keys, dataset_keys, set_keys })
 }
 
 /// `path` seen from `folder`, without `pipelines/..` in it where that is no link.
@@ -533,8 +542,9 @@ pub fn with_overrides(
     let check::Parsed { mut pipeline, finetune_keys, .. } =
         check::parse(place, &text, "", overrides)?;
     pipeline.dataset.find_lists(Path::new(""));
-    let dataset_keys = check::dataset_keys_of(overrides)?;
-    Ok(LoadedPipeline { name, file: place.into(), pipeline, finetune_keys, dataset_keys })
+    let (file, set_keys) = (place.into(), check::dataset_keys_of(overrides)?);
+    let dataset_keys = vec![];
+    Ok(LoadedPipeline { name, file, pipeline, finetune_keys, dataset_keys, set_keys })
 }
 
 /// The settings of Phase-II from the keys of a file's `[finetune]` section and those given on the

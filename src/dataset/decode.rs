@@ -366,4 +366,47 @@ mod tests {
         let outside = Rectangle { left: 3, ..rectangle };
         assert!(rectangle_of(&pixels, (4, 4), outside, 3, Interpolation::Bilinear).is_err());
     }
+
+    #[test]
+    fn an_image_that_is_no_square_is_cut_squashed_or_gets_borders() {
+        // 8 x 4 pixels: two columns of red 200, four of 100, two of 0.
+        let row = [200u8, 200, 100, 100, 100, 100, 0, 0].map(|red| [red, 9, 9]).concat();
+        let image = RgbImage::from_raw(8, 4, row.repeat(4)).unwrap();
+        let mut encoded = Cursor::new(vec![]);
+        image.write_to(&mut encoded, ImageFormat::Png).unwrap();
+        let of = |image_size, crop_mode, crop_fraction| {
+            let config = DatasetConfig {
+                image_size,
+                crop_mode,
+                crop_fraction,
+                mean: vec![0.5, 0.25, 1.0],
+                ..DatasetConfig::default()
+            };
+            bytes(encoded.get_ref(), Path::new("image"), Framing::of(&config)).unwrap()
+        };
+        let center = of(4, CropMode::Center, 1.0);
+        assert!(center.chunks(3).all(|pixel| pixel == [100, 9, 9]));
+        let squashed = of(8, CropMode::Squash, 1.0);
+        assert!(squashed.chunks(24).all(|found| found == row));
+        // Half of it: four columns of 100 and their rows.
+        assert_eq!(of(4, CropMode::Squash, 0.5), center);
+        let border = of(8, CropMode::Border, 1.0);
+        for (y, found) in border.chunks(24).enumerate() {
+            let expected = if (2..6).contains(&y) { row.clone() } else { [128, 64, 255].repeat(8) };
+            assert_eq!(found, expected, "{y}");
+        }
+        assert_eq!(of(4, CropMode::Border, 0.5), center);
+        let tall = RgbImage::from_pixel(4, 7, image::Rgb([7; 3]));
+        let mut encoded = Cursor::new(vec![]);
+        tall.write_to(&mut encoded, ImageFormat::Png).unwrap();
+        let config = DatasetConfig {
+            image_size: 14,
+            crop_mode: CropMode::Border,
+            mean: vec![0.0; 3],
+            ..DatasetConfig::default()
+        };
+        let found = bytes(encoded.get_ref(), Path::new("image"), Framing::of(&config)).unwrap();
+        let columns: Vec<u8> = found[..3 * 14].iter().step_by(3).copied().collect();
+        assert_eq!(columns, [0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7, 0, 0, 0]);
+    }
 }

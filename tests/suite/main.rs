@@ -40,6 +40,8 @@ mod output;
 mod parquet_file;
 mod plan;
 #[cfg(feature = "onnx")]
+mod preprocessing_contradictions;
+#[cfg(feature = "onnx")]
 mod preprocessing_round_trip;
 mod project;
 mod proposal;

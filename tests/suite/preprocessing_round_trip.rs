@@ -68,8 +68,8 @@ fn cases() -> Vec<Case> {
 
 /// Centres of the classes, in R, G, B of [0, 1]: three greys, tinted red or blue.
 fn colours() -> Vec<[f64; 3]> {
-    let greys = [0.34, 0.42, 0.50];
-    greys.iter().flat_map(|g| [0.12, -0.12].map(|t| [g + t, *g, g - t])).collect()
+    let greys = [0.54, 0.60, 0.66];
+    greys.iter().flat_map(|g| [0.1, -0.1].map(|t| [g + t, *g, g - t])).collect()
 }
 
 impl Case {
@@ -148,13 +148,11 @@ impl Case {
             let border = (whole - all) * f64::from(self.mean[c]);
             (colours()[class][c] * whole - border) / all
         });
-        // Around the middle it is lighter, so that the middle alone is of another class.
-        let lighter = 0.4;
-        let [dark, light] = [0.0, lighter].map(|more| {
-            colour.map(|v| (255.0 * (v + more - lighter * (1.0 - inner / all))).round() as u8)
-        });
+        // Around the middle it is darker, so that the middle alone is of another class.
+        let [middle_colour, around] = [1.0 - inner / all, -inner / all]
+            .map(|share| colour.map(|v| (255.0 * (v + 0.3 * share)).round() as u8));
         image::RgbImage::from_fn(width, height, |x, y| {
-            image::Rgb(if middle(x, y) { dark } else { light })
+            image::Rgb(if middle(x, y) { middle_colour } else { around })
         })
     }
 
@@ -243,11 +241,13 @@ fn ten_networks_find_the_same_classes_in_every_way() {
         // Neither the network nor the pipeline says it again: bank and exported file have it.
         let pipeline = path("p.toml");
         std::fs::write(&pipeline, "[dataset]\nkind = \"folder\"\npath = \"photos\"\n").unwrap();
-        run(&["finetune", &path("run/shards"), "--out", &path("tuned"), "--iterations", "1"]);
+        let crt = ["--method", "crt", "--iterations", "1"];
+        let finetune = ["finetune", &path("run/shards"), "--out", &path("tuned")];
+        run(&[finetune, crt].concat());
         let classifier = path("run/shards/classifier.safetensors");
         let exported = path("exported.onnx");
         run(&["export", &net, "--classifier", &classifier, "--onnx", &exported]);
-        for model in [&[&exported][..], &[&net, "--classifier", &classifier]] {
+        for model in [&[exported.as_str()][..], &[&net, "--classifier", &classifier]] {
             let (first, rest) = (model[0], &model[1..]);
             assert_eq!(predicted(&[&[first, &test], rest].concat()), right, "{name}");
             let score = json_of(&[&["eval", first, &pipeline], rest].concat());
@@ -258,7 +258,10 @@ fn ten_networks_find_the_same_classes_in_every_way() {
         let output = Command::new(python()).arg(script).args([&exported, &test]).output().unwrap();
         assert!(output.status.success(), "{name}: {}", text(&output.stderr));
         let found = text(&output.stdout);
-        assert!(found.lines().map(|line| line.parse().unwrap()).eq(right), "{name}: {found}");
+        assert!(
+            found.lines().map(|line| line.parse::<u64>().unwrap()).eq(right),
+            "{name}: {found}"
+        );
 
         // It is shown, and in the classifiers of Phase-II and of `export --head`.
         let images = bank.manifest.preprocessing.as_ref().unwrap();
