@@ -71,7 +71,7 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: TorchFileError,
+        source: Box<TorchFileError>,
     },
     /// A tensor that shows a few values again and again.
     #[error("{}: tensor `{name}` of shape {shape:?} has more values than the file has bytes", path.display())]

@@ -161,7 +161,7 @@ fn train_and_features_take_a_checkpoint_and_say_what_of_it() {
 
 #[test]
 fn what_is_no_state_dict_is_refused_by_its_name() {
-    let refused = |path: &Path| Checkpoint::load(path).err().expect("an error").to_string();
+    let refused = |path: &Path| Checkpoint::load(path).unwrap_err().to_string();
     for (name, wanted) in [
         ("whole-network", "asks for `torch.nn.modules.container.Sequential` to be called; refused"),
         ("quantised", "asks for `torch._utils._rebuild_qtensor` to be called; refused"),
