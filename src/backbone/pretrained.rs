@@ -80,15 +80,15 @@ impl Pretrained {
     /// classifier comes from.
     pub fn told(&self, network: &Network, follows: &str) -> Vec<String> {
         const SHOWN: usize = 5;
-        let of = self.taken.after(" of ");
+        let from = self.taken.after(" from ");
         let mut told = vec![match self.classifier {
-            FileClassifier::Taken => format!("all weights taken{of}"),
+            FileClassifier::Taken => format!("all weights taken{from}"),
             FileClassifier::Replaced(classes) => format!(
-                "weights taken{of}, but for the classifier of {classes} classes; the new one, of {}, {follows}",
+                "weights taken{from}, but for the classifier of {classes} classes; the new one, of {}, {follows}",
                 network.classes
             ),
             FileClassifier::Missing => format!(
-                "weights taken{of}, without a classifier `{}`; the new one, of {} classes, {follows}",
+                "weights taken{from}, without a classifier `{}`; the new one, of {} classes, {follows}",
                 network.classifier, network.classes
             ),
         }];
@@ -351,7 +351,7 @@ mod tests {
             let file = renamed(&wanted, |own| format!("{beginning}{own}"));
             let found = adapted(&network, &file).unwrap();
             assert_eq!(found.weights, wanted, "{beginning}");
-            let told = format!("all weights taken of names without `{beginning}`");
+            let told = format!("all weights taken from names without `{beginning}`");
             assert_eq!(found.told(&network, "starts at random"), [told]);
         }
         // Half a word is no beginning.
@@ -376,7 +376,7 @@ mod tests {
         let told = found.told(&network, "starts at random");
         let left_out = key.tensors.len() + 3;
         let wanted_told = [
-            "weights taken of names without `module.encoder_q.`, without a classifier `fc`; the new one, of \
+            "weights taken from names without `module.encoder_q.`, without a classifier `fc`; the new one, of \
              10 classes, starts at random"
                 .to_string(),
             format!("{left_out} other tensors are left out: module.encoder_k.bn1.bias, "),

@@ -461,6 +461,10 @@ impl<'a> Machine<'a> {
             Role::TensorOfType => torch::of_type(self, arguments),
             Role::Dictionary => self.dictionary_of(arguments),
             Role::Opaque => Ok(Object::Opaque),
+            Role::Attribute => match arguments.first().map(|id| self.of(*id)) {
+                Some(Object::Name(class)) if class.role == Role::Opaque => Ok(Object::Opaque),
+                _ => Err(known.refused()),
+            },
             Role::NdArray | Role::Storage(_) | Role::TensorType => Err(known.refused()),
         }
     }

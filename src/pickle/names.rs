@@ -47,6 +47,8 @@ pub(super) enum Role {
     Storage(Dtype),
     /// A dictionary.
     Dictionary,
+    /// `getattr`, which is taken for classes of plain data alone.
+    Attribute,
     /// A class of plain data, or a function that makes such: a placeholder stands for its value.
     Opaque,
 }
@@ -71,7 +73,7 @@ static NUMPY: [Known; 7] = [
     Known::new("_codecs", "encode", Role::Encode),
 ];
 
-static TORCH: [Known; 21] = [
+static TORCH: [Known; 23] = [
     Known::new("torch._utils", "_rebuild_tensor", Role::Tensor),
     Known::new("torch._utils", "_rebuild_tensor_v2", Role::Tensor),
     Known::new("torch._utils", "_rebuild_parameter", Role::Parameter),
@@ -93,6 +95,9 @@ static TORCH: [Known; 21] = [
     Known::new("torch.storage", "UntypedStorage", Role::Storage(Dtype::U8)),
     Known::new("collections", "OrderedDict", Role::Dictionary),
     Known::new("collections", "defaultdict", Role::Dictionary),
+    // A `HistoryBuffer` of mmengine names its own functions.
+    Known::new("builtins", "getattr", Role::Attribute),
+    Known::new("__builtin__", "getattr", Role::Attribute),
 ];
 
 /// Modules and names of plain data in checkpoints: settings, counters, paths, numbers of numpy, states of

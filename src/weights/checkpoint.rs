@@ -63,9 +63,8 @@ impl Checkpoint {
     /// As those of [`Checkpoint::load`].
     pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, WeightsError> {
         let state_dicts = match torch_file::read(&bytes) {
-            Some(found) => {
-                found.map_err(|source| WeightsError::TorchFile { path: path.into(), source })?
-            }
+            Some(found) => found
+                .map_err(|e| WeightsError::TorchFile { path: path.into(), source: Box::new(e) })?,
             None => vec![of_safetensors(&bytes, path)?],
         };
         Ok(Self { path: path.into(), bytes, state_dicts })

@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 
 use crate::atomic_file::{self, WriteError};
 use crate::domain::LinearHead;
-use crate::pickle::PickleError;
 use crate::regular_file;
 
 pub use checkpoint::{Checkpoint, StateDict, StoredTensor};
@@ -37,6 +36,10 @@ pub struct Weights {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// What to do about a file of something else.
+const STATE_DICT: &str =
+    "Give a state dict: torch.save(network.state_dict(), \"weights.pth\") writes one.";
+
 /// What can be wrong with a file of weights.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
@@ -57,7 +60,7 @@ pub enum WeightsError {
         message: String,
     },
     /// Neither safetensors nor a file of `torch.save`.
-    #[error("{}: neither a safetensors file nor one of torch.save\n  Give a state dict: torch.save(network.state_dict(), \"weights.pth\") writes one.", path.display())]
+    #[error("{}: neither a safetensors file nor one of torch.save\n  {STATE_DICT}", path.display())]
     Kind {
         /// The file.
         path: PathBuf,
@@ -68,7 +71,7 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: TorchFileError,
+        source: Box<TorchFileError>,
     },
     /// A tensor that shows a few values again and again.
     #[error("{}: tensor `{name}` of shape {shape:?} has more values than the file has bytes", path.display())]
@@ -138,15 +141,13 @@ fn remedy(path: &Path, error: &TorchFileError) -> String {
         TorchFileError::TorchScript => {
             "torch.save(torch.jit.load(sys.argv[1], map_location='cpu').state_dict(), sys.argv[2])"
         }
-        TorchFileError::Pickle(
-            PickleError::Refused { .. }
-            | PickleError::RefusedValue { .. }
-            | PickleError::Instruction { .. },
-        )
-        | TorchFileError::BigEndian => {
+        TorchFileError::NoPickle | TorchFileError::NoStateDict { .. } => {
+            return format!("\n  {STATE_DICT}");
+        }
+        TorchFileError::BigEndian | TorchFileError::Pickle(_) if !error.is_cut_short() => {
             "d = torch.load(sys.argv[1], map_location='cpu', weights_only=False); d = d.state_dict() \
-             if hasattr(d, 'state_dict') else d.get('state_dict', d.get('model', d)); \
-             torch.save({k: v for k, v in d.items() if torch.is_tensor(v)}, sys.argv[2])"
+             if hasattr(d, 'state_dict') else d.get('state_dict', d.get('model', d)); torch.save(\
+             {k: v.to_dense().dequantize() for k, v in d.items() if torch.is_tensor(v)}, sys.argv[2])"
         }
         _ => return "\n  Get it again.".into(),
     };

@@ -69,6 +69,12 @@ pub enum TorchFileError {
     },
 }
 
+impl TorchFileError {
+    pub(super) fn is_cut_short(&self) -> bool {
+        matches!(self, Self::Pickle(PickleError::CutShort { .. }))
+    }
+}
+
 /// What the zip form begins with.
 const ZIP: &[u8] = b"PK\x03\x04";
 /// The end of the first pickle of the older form: a number.
