@@ -9,11 +9,14 @@ use crate::config::DatasetKind;
 /// shards or else of images.
 pub fn kind_at(path: &Path) -> DatasetKind {
     let is_parquet = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
-    match path.is_file() {
-        true if is_parquet && table::is_table(path) => DatasetKind::Parquet,
-        true => DatasetKind::List,
-        false if table::has_any(path) && !folder::has_classes(path) => DatasetKind::Parquet,
-        false if is_parquet => DatasetKind::Parquet,
-        false => DatasetKind::Folder,
-    }
+    let is_table = match path.is_file() {
+        true if !is_parquet || !table::is_table(path) => return DatasetKind::List,
+        true => true,
+        // Beside folders of images there may be tables of other things.
+        false => match table::any_in(path) {
+            Some(whole) => whole || !folder::has_classes(path),
+            None => is_parquet,
+        },
+    };
+    if is_table { DatasetKind::Parquet } else { DatasetKind::Folder }
 }

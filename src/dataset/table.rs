@@ -14,7 +14,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use self::columns::{Texts, Wrong};
-pub(super) use self::shards::has_any;
+pub(super) use self::shards::any_in;
 use super::decode::Framing;
 use super::list::{
     Classes, Columns, Entry, Indicators, Labels, List, Listed, Lists, Numbering, Place, SplitName,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fsa_bank::config::{self, DatasetConfig, DatasetKind};
-use fsa_bank::dataset::{Dataset, Split};
+use fsa_bank::dataset::{Dataset, Reason, Split, read_lists};
 
 use crate::fixtures::photograph;
 
@@ -171,16 +171,16 @@ fn names_without_an_extension_or_a_folder_are_found_where_one_file_fits() {
         assert_eq!(dataset.train.path(0), "input/a/ISIC_0.jpg");
         noted(
             &dataset,
-            "2 paths are names of files, and were found below the folder of the images",
+            "4 paths are names of files, and were found below the folder of the images",
         );
     }
     // In the folder that the list says, or below it.
     let list = save(
         dir.path(),
         "list.csv",
-        "image,label\ninput/b/ISIC_3,x\ninput/a/ISIC_1,y\ninput/b/ISIC_2,x\n",
+        "image,label,split\ninput/b/ISIC_3,x,train\ninput/a/ISIC_1,y,train\ninput/b/ISIC_2,x,test\n",
     );
-    assert_eq!(content(&opened(&config(&list)).train).len(), 3);
+    assert_eq!(content(&opened(&config(&list)).train), [(0, 30), (1, 10)]);
     // Two that fit are named.
     photograph(&dir.path().join("thumbnails/ISIC_2.png"), 0);
     let list = save(dir.path(), "list.csv", format!("image,label\n{stems}"));
@@ -189,11 +189,9 @@ fn names_without_an_extension_or_a_folder_are_found_where_one_file_fits() {
     assert!(message.contains("list.csv: ") && message.contains(both), "{message}");
     // None is an error, of the image where others are there.
     fs::remove_file(dir.path().join("thumbnails/ISIC_2.png")).unwrap();
-    let list = save(dir.path(), "list.csv", format!("image,label\n{stems}ISIC_9,nevus\n"));
-    let dataset = opened(&config(&list));
-    assert!(
-        (0..5).any(|i| dataset.train.image(i).is_err_and(|e| e.to_string().contains("ISIC_9")))
-    );
+    let text = format!("image,label,split\n{}ISIC_9,nevus,test\n", with_split(&stems));
+    let dataset = opened(&config(&save(dir.path(), "list.csv", text)));
+    assert!(dataset.test.image(2).unwrap_err().to_string().contains("ISIC_9: cannot be read"));
     let list = save(dir.path(), "list.csv", "image,label\nISIC_7,x\nISIC_8,y\n");
     assert!(error(&config(&list)).contains("the first images are not there"));
 }
@@ -204,8 +202,9 @@ fn a_column_for_each_class_is_the_classes() {
     for i in 0..6 {
         photograph(&dir.path().join(format!("ISIC_{i}.jpg")), 10 * i);
     }
-    let header = ",image,MEL,NV,BCC,UNK,age";
-    let row = |i: usize, fields: &str| format!("{i},ISIC_{i},{fields},5{i}\n");
+    let header = ",image,MEL,NV,BCC,UNK,age,split";
+    let split = |i: usize| ["train", "train", "train", "train", "train", "test"][i];
+    let row = |i: usize, fields: &str| format!("{i},ISIC_{i},{fields},5{i},{}\n", split(i));
     let nevus = "0.0,1.0,0.0,0.0";
     let good = ["1.0,0.0,0.0,0.0", nevus, "0.0,0.0,1.0,0.0", "1.0,0.0,0.0,0.0", nevus, nevus];
     let text = |rows: &[&str]| {
@@ -232,7 +231,7 @@ fn a_column_for_each_class_is_the_classes() {
         );
     }
     let age = DatasetConfig { label_column: "age".into(), ..config(&list) };
-    assert_eq!(opened(&age).class_names.len(), 6);
+    assert!(error(&age).contains("line 7: label `55` is beyond the classes"));
     // A row of none or two.
     for (bad, ones) in [("0,0,0,0", "0 of the columns"), ("1,1,0,0", "2 of the columns")] {
         let rows = [good[0], nevus, good[2], bad, nevus];
@@ -251,8 +250,9 @@ fn a_column_for_each_class_is_the_classes() {
 fn an_attribute_of_its_own_is_a_label() {
     let dir = folder();
     let rows = ["1,1,1", "1,0,1", "0,1,0", "0,0,1", "1,1,0", "0,1,1"];
-    let rows = IMAGES.iter().zip(rows).map(|((path, ..), row)| format!("\"{path}\",{row}\n"));
-    let text = format!("path,smiling,young,happy\n{}", rows.collect::<String>());
+    let rows = IMAGES.iter().zip(rows);
+    let rows = rows.map(|((path, _, split, _), row)| format!("\"{path}\",{row},{split}\n"));
+    let text = format!("path,smiling,young,happy,split\n{}", rows.collect::<String>());
     let settings = config(&save(dir.path(), "faces.csv", text));
     let message = error(&settings);
     assert!(
@@ -260,27 +260,29 @@ fn an_attribute_of_its_own_is_a_label() {
         "{message}"
     );
     let smiling = opened(&DatasetConfig { label_column: "smiling".into(), ..settings });
-    assert_eq!(smiling.class_names, ["0", "1"]);
+    let labels = |split: &Split| content(split).iter().map(|image| image.0).collect::<Vec<_>>();
+    assert_eq!((labels(&smiling.train), labels(&smiling.test)), (vec![1, 1, 0, 0], vec![1, 0]));
 }
 
 #[test]
 fn a_column_of_true_and_false_says_the_split() {
-    let dir = folder();
+    let dir = tempfile::tempdir().unwrap();
+    (0..8).for_each(|i| photograph(&dir.path().join(format!("{i}.png")), 10 * i));
     for (yes, no, column) in
         [("True", "False", "is_valid"), ("1", "0", "is_valid"), ("TRUE", "FALSE", "Is_Test")]
     {
-        let row = |(path, class, split, _): (&str, &str, &str, u8)| {
-            format!("\"{path}\",{class},{}\n", if split == "test" { yes } else { no })
+        let row = |i: usize| {
+            format!("{i}.png,{},{}\n", ["ant", "bee"][i % 2], if i < 2 { yes } else { no })
         };
-        let text = format!("path,label,{column}\n{}", IMAGES.map(row).concat());
+        let text = format!("path,label,{column}\n{}", (0..8).map(row).collect::<String>());
         let dataset = opened(&config(&save(dir.path(), "fastai.csv", text)));
         noted(&dataset, &format!("column `{column}` is taken for the split"));
-        let (held, test_held_out) = match column {
-            "is_valid" => (dataset.val.as_ref().unwrap(), true),
-            _ => (&dataset.test, false),
+        let (held, train, test_held_out) = match column {
+            "is_valid" => (dataset.val.as_ref().unwrap(), 4, true),
+            _ => (&dataset.test, 6, false),
         };
-        assert_eq!(content(held), [(0, 50), (1, 60)]);
-        assert_eq!(dataset.test_held_out, test_held_out);
+        assert_eq!(content(held), [(0, 0), (1, 10)]);
+        assert_eq!((dataset.train.len(), dataset.test_held_out), (train, test_held_out));
     }
     let two = "path,label,is_valid,is_test\na.png,ant,0,0\n";
     let message = error(&config(&save(dir.path(), "two.csv", two)));
@@ -316,7 +318,7 @@ fn what_spreadsheets_and_editors_add_is_no_row() {
         let dataset = whole(&config(&save(dir.path(), name, bytes)));
         assert_eq!(dataset.fingerprint, plain.fingerprint, "{name}");
         match name {
-            "comments.csv" => noted(&dataset, "5 lines that begin with # are taken for comments"),
+            "comments.csv" => noted(&dataset, "4 lines that begin with # are taken for comments"),
             _ => assert_eq!(dataset.account.notes, [""; 0], "{name}"),
         }
     }
@@ -326,12 +328,12 @@ fn what_spreadsheets_and_editors_add_is_no_row() {
     // Text lists; and a file that is called so is an image.
     photograph(&dir.path().join("#1.png"), 70);
     let lines = "# path class\r\nimg/bee/1.png bee\r\n#img/bee/2.png bee\r\n#1.png ant\r\nimg/bee/2.png bee\r\n";
-    let dataset = opened(&config(&save(dir.path(), "lines.txt", lines)));
-    noted(&dataset, "2 lines that begin with # are taken for comments");
-    assert_eq!(dataset.train.len() + dataset.test.len(), 3);
+    let listed = read_lists(&config(&save(dir.path(), "lines.txt", lines))).unwrap();
+    assert_eq!(listed.notes, ["2 lines that begin with # are taken for comments"]);
+    assert_eq!(listed.train.paths, ["img/bee/1.png", "#1.png", "img/bee/2.png"]);
     let lines = "path,label\n#1.png,ant\nimg/bee/1.png,bee\nimg/bee/2.png,bee\n";
-    let dataset = opened(&config(&save(dir.path(), "lines.csv", lines)));
-    assert_eq!(dataset.class_names, ["ant", "bee"]);
+    let listed = read_lists(&config(&save(dir.path(), "lines.csv", lines))).unwrap();
+    assert_eq!(listed.train.paths, ["#1.png", "img/bee/1.png", "img/bee/2.png"]);
 }
 
 #[test]
@@ -350,7 +352,7 @@ fn errors_name_the_true_line() {
         ("/abs/x.png,bee,\n", "`/abs/x.png` leads out of"),
         ("img/bee/2.png,,\n", "the label is empty"),
         ("img/bee/2.png\n", "has 1 fields; expected 3"),
-        ("img/bee/2.png,\"bee,\n", "a quoted field goes over"),
+        ("img/bee/2.png,bee,\"x\nimg/bee/1.png,bee,\n", "a quoted field goes over"),
         ("img/bee/2.png,\"a\nb\",\n", "a quoted field goes over"),
     ];
     for (name, text, line) in &forms {
@@ -407,7 +409,9 @@ fn boxes_are_one_label_and_unused_categories_none() {
         "train.json: image 1 (`img/bee/1.png`) has annotations of the classes `bee` and `moth`";
     assert!(message.contains(expected), "{message}");
     // One class is too few, and the list is named.
-    let message = error(&of(&[(ant, &[1])]));
+    let settings = of(&[(ant, &[1])]);
+    save(dir.path(), "test.json", json(&[(ant, &[1])], &categories));
+    let message = error(&settings);
     assert!(message.contains("train.json: 1 class; expected at least 2"), "{message}");
     let marked = format!("\u{feff}{}", json(&[(ant, &[1]), (bee, &[5])], &categories));
     let settings = of(&[]);
@@ -437,4 +441,31 @@ fn two_spellings_of_a_name_are_one_class() {
     let dataset = opened(&DatasetConfig { train_list, test_list, ..config(dir.path()) });
     assert_eq!(dataset.test.labels(), dataset.train.labels());
     noted(&dataset, "is written in two forms of Unicode");
+}
+
+#[test]
+fn files_that_no_list_names_are_accounted_for() {
+    let dir = folder();
+    let rows = csv(str::to_string)
+        .lines()
+        .filter(|row| !row.contains("ant, small/2"))
+        .map(|row| format!("{row}\n"))
+        .collect::<String>();
+    photograph(&dir.path().join("other/1.png"), 0);
+    for file in ["img/bee/.DS_Store", "img/bee/Thumbs.db", "img/bee/notes.txt"] {
+        save(dir.path(), file, "");
+    }
+    let dataset = opened(&config(&save(dir.path(), "list.csv", rows)));
+    let account = &dataset.account;
+    assert_eq!(account.used, 5);
+    let left: Vec<(&str, Reason)> =
+        account.left_out.iter().map(|file| (file.path.as_str(), file.reason)).collect();
+    // Of folders with listed images; the list itself is none.
+    let expected = [
+        ("img/ant, small/2.png", Reason::NotListed),
+        ("img/bee/.DS_Store", Reason::Hidden),
+        ("img/bee/Thumbs.db", Reason::Hidden),
+        ("img/bee/notes.txt", Reason::NotListed),
+    ];
+    assert_eq!(left, expected);
 }

@@ -340,7 +340,7 @@ fn what_is_wrong_with_annotations_is_named_by_id() {
         ),
         (
             &|j| j["annotations"][0]["image_id"] = 993.into(),
-            "image 993 (`photos/gull/b,2.png`) has annotations of the classes `Larus canus` and `Ardea cinerea`",
+            "image 993 (`photos/gull/b,2.png`) has annotations of the classes `Ardea cinerea` and `Larus canus`",
         ),
         (&|j| j["images"][0]["id"] = 993.into(), "two elements of images have the id 993"),
         (&|j| j["categories"][0]["id"] = 12.into(), "two elements of categories have the id 12"),
@@ -385,7 +385,9 @@ fn what_is_wrong_with_annotations_is_named_by_id() {
 #[test]
 fn bad_lists_are_named_with_their_line() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[u8], &str); 26] = [
+    let cases: [(&str, &[u8], &str); 28] = [
+        ("a.txt", b"path,label\na/1.jpg,0\n", "a.txt, line 1: is a header row"),
+        ("a.csv", b"path,x\na.jpg,2\n", "a.csv, line 1: no column of labels among `path`, `x`"),
         ("a.txt", b"", "a.txt: has no image"),
         ("a.txt", b"\n \n", "a.txt: has no image"),
         ("a.txt", b"a/1.jpg 0\n\na/2.jpg\n", "a.txt, line 3: has no class"),
@@ -412,7 +414,11 @@ fn bad_lists_are_named_with_their_line() {
         ("a.csv", b"path,label\n", "a.csv: has no image"),
         ("a.csv", b"path,label\na.jpg,x\nb.jpg\n", "a.csv, line 3: has 1 fields; expected 2"),
         ("a.csv", b"path,label\na.jpg,x,y\n", "a.csv, line 2: has 3 fields; expected 2"),
-        ("a.csv", b"a.jpg,0\nb.jpg,1\n", "a.csv, line 1: no column of labels among `a.jpg`, `0`"),
+        (
+            "a.csv",
+            b"a.jpg,0\nb.jpg,1\n",
+            "a.csv, line 1: no header row: `a.jpg` is the name of an image",
+        ),
         ("a.csv", b"x,label\n1,x\n", "a.csv, line 1: no column of image paths among `x`, `label`"),
         ("a.csv", b"path,label,Label\na,b,c\n", "a.csv, line 1: two columns are called `label`"),
         ("a.csv", b"path,label\na.jpg,\n", "a.csv, line 2: the label is empty"),
@@ -576,11 +582,15 @@ fn a_large_list_takes_time_in_proportion_to_its_length() {
     let before = processor_secs();
     let listed = read_lists(&config(&path)).unwrap();
     let secs = processor_secs() - before;
-    assert_eq!((listed.train.paths.len(), listed.class_names.len()), (images, classes));
-    // Every path tells its category.
-    for (path, label) in listed.train.paths.iter().zip(&listed.train.labels) {
-        assert_eq!(path.split('/').nth(2), Some(label.to_string().as_str()));
+    assert_eq!(listed.train.paths.len(), images);
+    // Every path tells its category; those without images are no classes.
+    let mut categories = std::collections::HashSet::new();
+    for (path, &label) in listed.train.paths.iter().zip(&listed.train.labels) {
+        let category = path.split('/').nth(2).unwrap();
+        assert_eq!(listed.class_names[label as usize], format!("Species {category}"));
+        categories.insert(category);
     }
+    assert_eq!(listed.class_names.len(), categories.len());
     // Unoptimised; by comparing every pair it would be minutes.
     assert!(secs < 30.0, "{secs}");
 }

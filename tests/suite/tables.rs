@@ -12,8 +12,9 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Int8Type};
-use fsa_bank::config::{DatasetConfig, DatasetKind};
+use fsa_bank::config::{self, DatasetConfig, DatasetKind};
 use fsa_bank::dataset::{Dataset, Split, kind_at};
+use fsa_bank::proposal::{self, ProposalRequest};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
@@ -289,10 +290,10 @@ fn noted(dataset: &Dataset, part: &str) {
     assert!(notes.iter().any(|note| note.contains(part)), "{part} / {notes:?}");
 }
 
-/// Three images in a codec, as pages of the first or second version.
+/// Six images in a codec, as pages of the first or second version.
 fn compressed(path: &Path, codec: Compression, version: WriterVersion) {
-    let pixels = images(&[10, 20, 30], &[None; 3]);
-    let columns = [("image", pixels, true), ("label", labels(&[0, 1, 0]), true)];
+    let pixels = images(&[10, 20, 30, 40, 50, 60], &[None; 6]);
+    let columns = [("image", pixels, true), ("label", labels(&[0, 1, 0, 1, 0, 1]), true)];
     let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
     let properties =
         WriterProperties::builder().set_compression(codec).set_writer_version(version).build();
@@ -323,7 +324,8 @@ fn pages_of_every_codec_are_read() {
             found.extend(content(&dataset.test));
             found.sort_unstable_by_key(|image| image.2);
             let found: Vec<(u32, u8)> = found.into_iter().map(|(_, l, c)| (l, c)).collect();
-            assert_eq!(found, [(0, 10), (1, 20), (0, 30)], "{codec}");
+            let expected = [(0, 10), (1, 20), (0, 30), (1, 40), (0, 50), (1, 60)];
+            assert_eq!(found, expected, "{codec}");
         }
     }
     // Brotli goes on for as long as its stream says, whatever the page has room for.
@@ -354,6 +356,12 @@ fn a_configuration_is_found_below_its_folder() {
     assert!(message.contains("has a table for each of default, large; expected one"), "{message}");
     assert_eq!(kind_at(dir.path()), DatasetKind::Parquet);
     assert_eq!(opened(&config(&dir.path().join("large"))).fingerprint, dataset.fingerprint);
+    let pipeline = dir.path().join("p.toml");
+    let (images, out) = (&dir.path().join("large"), Some(pipeline.as_path()));
+    proposal::run(&ProposalRequest { images, out, overwrite: false }).unwrap();
+    let proposed = config::load(&pipeline, &[]).unwrap().pipeline.dataset;
+    assert_eq!(proposed.kind, DatasetKind::Parquet);
+    assert_eq!(opened(&proposed).train.len(), 3);
     // What is no split is said.
     shard(&dir.path().join("large/extra/0000.parquet"), &[60], &[0]);
     let message = error(&config(&dir.path().join("large")));
@@ -373,12 +381,12 @@ fn a_configuration_is_found_below_its_folder() {
 #[test]
 fn tables_of_paths_are_read_as_files() {
     let dir = tempfile::tempdir().unwrap();
-    let files = [("a.png", 10), ("b.png", 20), ("sub/c.png", 30)];
+    let files = [("a.png", 10), ("b.png", 20), ("sub/c.png", 30), ("sub/d.png", 40)];
     for (file, colour) in files {
         crate::fixtures::photograph(&dir.path().join(file), colour);
     }
     let paths = || files.map(|(file, _)| Some(file));
-    let bytes = BinaryArray::from_iter([None::<&[u8]>; 3]);
+    let bytes = BinaryArray::from_iter([None::<&[u8]>; 4]);
     let fields = Fields::from(vec![
         Field::new("bytes", DataType::Binary, true),
         Field::new("path", DataType::Utf8, true),
@@ -386,7 +394,8 @@ fn tables_of_paths_are_read_as_files() {
     let of = StringArray::from(paths().to_vec());
     let group = StructArray::new(fields, vec![Arc::new(bytes), Arc::new(of)], None);
     let table = dir.path().join("train-00000-of-00001.parquet");
-    let train = [(2, 10), (0, 20), (1, 30)];
+    let rows = [(2, 10), (0, 20), (1, 30), (1, 40)];
+    let split = || ("split", text(&["train", "train", "train", "test"]));
     let colours = |split: &Split| -> Vec<(u32, u8)> {
         content(split).into_iter().map(|(_, label, colour)| (label, colour)).collect()
     };
@@ -394,32 +403,30 @@ fn tables_of_paths_are_read_as_files() {
     let test = dir.path().join("test-00000-of-00001.parquet");
     let forms: [ArrayRef; 2] = [Arc::new(group), text(&paths().map(Option::unwrap))];
     for image in forms {
-        let columns = [("image", image), ("label", labels(&[2, 0, 1]))];
+        let columns = [("image", image), ("label", labels(&[2, 0, 1, 1])), split()];
         save(&table, Some(features(&NAMES)), &columns);
         // A file is a list, a folder has shards; `parquet` reads either.
         assert_eq!(kind_at(&table), DatasetKind::List);
         for kind in [DatasetKind::Parquet, DatasetKind::List] {
             let one = opened(&DatasetConfig { kind, ..config(&table) });
             assert_eq!(one.class_names, NAMES);
-            let mut found = all(&one);
-            found.sort_unstable_by_key(|(_, colour)| *colour);
-            assert_eq!(found, train);
+            assert_eq!(all(&one), rows);
         }
         fs::copy(&table, &test).unwrap();
         let dataset = opened(&config(dir.path()));
         assert_eq!(kind_at(dir.path()), DatasetKind::Parquet);
-        assert_eq!((colours(&dataset.train), colours(&dataset.test)), (train.into(), train.into()));
+        assert_eq!((colours(&dataset.train), colours(&dataset.test)), (rows.into(), rows.into()));
         noted(&dataset, "the table has paths and no images, which are read as files below");
         fs::remove_file(&test).unwrap();
     }
     // Moved, with the remedy that the message has.
-    let moved = text(&["x/a.png", "x/b.png", "x/sub/c.png"]);
-    save(&table, None, &[("image", moved), ("label", labels(&[2, 0, 1]))]);
+    let moved = text(&["x/a.png", "x/b.png", "x/sub/c.png", "x/sub/d.png"]);
+    save(&table, None, &[("image", moved), ("label", labels(&[2, 0, 1, 1])), split()]);
     let message = error(&config(&table));
     assert!(message.contains("Set dataset.path_rewrites = [[\"x/\", \"\"]]"), "{message}");
     let path_rewrites = vec![["x/".into(), String::new()]];
     let settings = DatasetConfig { path_rewrites, ..config(&table) };
-    assert_eq!(all(&opened(&settings)).len(), 3);
+    assert_eq!(all(&opened(&settings)), rows);
     // Not so where the images are in the table.
     let settings = DatasetConfig { path: dir.path().join("y.parquet"), ..settings };
     shard(&settings.path, &[10, 20, 30], &[0, 1, 2]);
@@ -449,7 +456,9 @@ fn labels_of_every_type_are_classes() {
     ];
     for (label, names) in columns {
         let kind = label.data_type().to_string();
-        save(&path, None, &[("image", images(&[10, 20, 30, 40], &[None; 4])), ("label", label)]);
+        let split = text(&["train", "train", "train", "test"]);
+        let pixels = images(&[10, 20, 30, 40], &[None; 4]);
+        save(&path, None, &[("image", pixels), ("label", label), ("split", split)]);
         let dataset = opened(&config(&path));
         assert_eq!(dataset.class_names, names, "{kind}");
         for (_, label, colour) in content(&dataset.train) {
@@ -463,13 +472,13 @@ fn labels_of_every_type_are_classes() {
         ("NV", ones([1.0, 0.0, 0.0, 0.0])),
         ("MEL", ones([0.0, 1.0, 1.0, 1.0])),
         ("BCC", ones([0.0; 4])),
-        ("is_valid", Arc::new(BooleanArray::from(vec![false, false, false, true])) as ArrayRef),
+        ("is_test", Arc::new(BooleanArray::from(vec![false, false, false, true])) as ArrayRef),
         ("age", ones([0.0, 45.5, 1.0, 1.0])),
     ];
     save(&path, None, &columns);
     let dataset = opened(&config(&path));
     assert_eq!(dataset.class_names, ["NV", "MEL"]);
-    assert_eq!(content(dataset.val.as_ref().unwrap())[0].2, 40);
+    assert_eq!(content(&dataset.test)[0].2, 40);
     noted(&dataset, "1 of 3 classes have no training image and are left out: `BCC`");
     let message = error(&DatasetConfig { label_column: "MEL".into(), ..config(&path) });
     assert!(message.contains("column `MEL` holds 0 and 1, as do `NV`"), "{message}");

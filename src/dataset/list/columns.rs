@@ -184,6 +184,13 @@ fn split(
     }
 }
 
+/// Whether these are names of a column of paths and of one of labels.
+pub(super) fn are_names(path: &str, label: &str) -> bool {
+    let known =
+        |names: &[&str], word: &str| names.iter().any(|name| name.eq_ignore_ascii_case(word));
+    (known(&PATHS, path) || known(&IDS, path)) && known(&LABELS, label)
+}
+
 /// The error of a list without a column of paths.
 pub(in crate::dataset) fn no_path(header: &[&str]) -> ListError {
     absent(header, &PATHS, ("image paths", "path_column"))

@@ -7,7 +7,7 @@ use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 use super::text::{COMMENT, comment_note};
 use super::{Entry, Labels, List, ListError, Numbering, Place, class_of, columns};
 use crate::config::DatasetConfig;
-use crate::dataset::DatasetError;
+use crate::dataset::{DatasetError, folder};
 
 /// Reads the whole list, whose separator is the first of these that its header row has, unless a line
 /// `sep=;` says which.
@@ -28,6 +28,9 @@ pub(super) fn read(
     let header = rows.record.clone();
     let names: Vec<&str> = header.iter().collect();
     let in_header = |wrong| super::in_list(file, Place::Line(rows.line), wrong);
+    if let Some(field) = names.iter().find(|name| folder::is_image(Path::new(name))) {
+        return Err(in_header(ListError::NoHeader { field: field.to_string() }));
+    }
     let look = |indicators: &mut columns::Indicators| {
         let mut rows = form.rows();
         let empty = List::new(file, Numbering::Ids, Place::Line);
@@ -66,14 +69,17 @@ pub(super) fn read(
         if broken(entry.path) || broken(entry.label) {
             return Err(wrong(ListError::LineBreak));
         }
-        several_lines = rows.record.iter().any(broken).then_some(number);
+        several_lines = rows.record.iter().any(broken).then_some((number, rows.at));
         list.push(&entry)?;
     }
     list.notes.extend(comment_note(rows.comments));
     // An open quote takes all rows that follow into one field.
-    let open_quote = !text.matches('"').count().is_multiple_of(2);
-    match several_lines.filter(|_| open_quote) {
-        Some(line) => Err(list.wrong(Place::Line(line), ListError::LineBreak)),
+    let open_quote = |&(_, begin): &_| {
+        let text: &str = &form.text[begin..];
+        !text.matches('"').count().is_multiple_of(2)
+    };
+    match several_lines.filter(open_quote) {
+        Some((line, _)) => Err(list.wrong(Place::Line(line), ListError::LineBreak)),
         None => Ok(list),
     }
 }

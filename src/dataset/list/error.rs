@@ -84,7 +84,7 @@ pub enum ListError {
         field: &'static str,
     },
     /// The columns have other names.
-    #[error("no column of {what} among {}; known names: {}\n  Rename the column or set dataset.{key}. A list without a header row is a .txt.", quoted(found), known.join(", "))]
+    #[error("no column of {what} among {}; known names: {}\n  Rename the column or set dataset.{key}.", quoted(found), known.join(", "))]
     NoColumn {
         /// What the column would hold.
         what: &'static str,
@@ -124,6 +124,19 @@ pub enum ListError {
         /// The other.
         second: String,
     },
+    /// A first row of an image.
+    #[error(
+        "no header row: `{field}` is the name of an image\n  Write a first row such as path,label, or give a list of two columns without one the extension .txt."
+    )]
+    NoHeader {
+        /// A field of the first row.
+        field: String,
+    },
+    /// A first line of names of columns where there are none.
+    #[error(
+        "is a header row; expected PATH CLASS\n  Remove it, or give the list the extension .csv or .tsv."
+    )]
+    HeaderRow,
     /// Two columns of one name.
     #[error("two columns are called `{name}`; expected one")]
     TwoColumns {

@@ -107,14 +107,14 @@ pub(super) fn class_folders(train: &ListedSplit, classes: usize) -> Vec<Option<S
 
 /// Makes the paths of a list relative to the folder of the images: the first prefix that a path has is
 /// replaced, backslashes are slashes unless a file is called so, and paths from the root of the disk lose
-/// the folder's own. Returns what was done, in sentences.
+/// the folder's own.
 pub(super) fn rewrite(
     list: &mut List,
     root: &Path,
     rewrites: &[[String; 2]],
-) -> Result<Vec<String>, DatasetError> {
+    taken: &mut Taken,
+) -> Result<(), DatasetError> {
     let roots = [std::path::absolute(root).ok(), canonical(root)];
-    let [mut backslashes, mut absolute] = [Done::default(), Done::default()];
     for i in 0..list.paths.len() {
         if let Some(path) = replaced(&list.paths[i], rewrites) {
             list.paths[i] = path;
@@ -122,11 +122,11 @@ pub(super) fn rewrite(
         let is_there = |path: &str| root.join(path).is_file();
         if list.paths[i].contains('\\') && !is_there(&list.paths[i]) {
             let path = slashes(&list.paths[i]).into_owned();
-            backslashes.add(std::mem::replace(&mut list.paths[i], path.clone()), path);
+            taken.backslashes.add(std::mem::replace(&mut list.paths[i], path.clone()), path);
         }
         if is_absolute(&list.paths[i]) {
             if let Some(path) = below(&list.paths[i], &roots) {
-                absolute.add(std::mem::replace(&mut list.paths[i], path.clone()), path);
+                taken.absolute.add(std::mem::replace(&mut list.paths[i], path.clone()), path);
             } else if list.paths[i].starts_with('/') || !is_there(&list.paths[i]) {
                 return Err(outside(list, i, root));
             }
@@ -135,27 +135,43 @@ pub(super) fn rewrite(
             return Err(outside(list, i, root));
         }
     }
-    let notes = [
-        backslashes.note("with backslashes are read with slashes"),
-        absolute.note("from the root of the disk lead below the folder of the images"),
-    ];
-    Ok(notes.into_iter().flatten().collect())
+    Ok(())
+}
+
+/// What paths were taken for.
+#[derive(Default)]
+pub(super) struct Taken {
+    backslashes: Paths,
+    absolute: Paths,
+    found: Paths,
+}
+
+impl Taken {
+    /// In sentences.
+    pub(super) fn notes(self) -> impl Iterator<Item = String> {
+        let notes = [
+            self.backslashes.note("with backslashes are read with slashes"),
+            self.absolute.note("from the root of the disk lead below the folder of the images"),
+            self.found.note("are names of files, and were found below the folder of the images"),
+        ];
+        notes.into_iter().flatten()
+    }
 }
 
 /// Paths that were read as others.
 #[derive(Default)]
-pub(super) struct Done {
+struct Paths {
     paths: usize,
     first: Option<(String, String)>,
 }
 
-impl Done {
-    pub(super) fn add(&mut self, from: String, to: String) {
+impl Paths {
+    fn add(&mut self, from: String, to: String) {
         self.paths += 1;
         self.first.get_or_insert((from, to));
     }
 
-    pub(super) fn note(self, what: &str) -> Option<String> {
+    fn note(self, what: &str) -> Option<String> {
         let (from, to) = self.first?;
         Some(format!("{} paths {what}: `{from}` as `{to}`", self.paths))
     }
@@ -209,6 +225,7 @@ fn replaced(path: &str, rewrites: &[[String; 2]]) -> Option<String> {
 /// The error of a path that leaves the folder, with the way to use it.
 fn outside(list: &List, i: usize, root: &Path) -> DatasetError {
     let image = list.paths[i].clone();
+    let root = &canonical(root).unwrap_or(root.into());
     let steps = image.split('/').take_while(|part| *part == "..").count();
     let remedy = match () {
         _ if is_absolute(&image) => absolute_remedy(list, &image, root),
@@ -218,7 +235,7 @@ fn outside(list: &List, i: usize, root: &Path) -> DatasetError {
             format!(
                 "Set dataset.path = {}, dataset.train_list = {} and {}.",
                 toml_text(&folder.to_string_lossy()),
-                toml_text(&list.file.to_string_lossy()),
+                toml_text(&canonical(&list.file).unwrap_or(list.file.clone()).to_string_lossy()),
                 rewrites_text(&[up, String::new()])
             )
         }
@@ -235,7 +252,7 @@ fn absolute_remedy(list: &List, image: &str, root: &Path) -> String {
     let shared = shared.reduce(|a, b| common_folder(&a, &b).to_string().into());
     let shared = shared.as_deref().map_or("", |path| &path[..path.rfind('/').unwrap_or(0)]);
     if shared.starts_with('/') && Path::new(shared).is_dir() {
-        let list = std::path::absolute(&list.file).unwrap_or(list.file.clone());
+        let list = canonical(&list.file).unwrap_or(list.file.clone());
         return format!(
             "Set dataset.path = {} and dataset.train_list = {}.",
             toml_text(shared),
@@ -243,7 +260,7 @@ fn absolute_remedy(list: &List, image: &str, root: &Path) -> String {
         );
     }
     let rewrite = [format!("{shared}/"), String::new()];
-    format!("With the images in that folder, set {}.", rewrites_text(&rewrite))
+    format!("Put the images below that folder and set {}.", rewrites_text(&rewrite))
 }
 
 /// What two paths begin with, to a slash.
@@ -262,13 +279,14 @@ fn rewrites_text([from, to]: &[String; 2]) -> String {
 
 /// Where none of the first images is there, looks for them in the other layouts of Places365, and then by
 /// their names alone below the folder; names without an extension are looked for in any case. The split's
-/// paths are then those of the files that were found; returns what was done, in sentences.
+/// paths are then those of the files that were found.
 pub(super) fn locate(
     split: &mut ListedSplit,
     root: &Path,
     folders: &[Option<String>],
     files: &OnceCell<Files>,
-) -> Result<Vec<String>, DatasetError> {
+    taken: &mut Taken,
+) -> Result<(), DatasetError> {
     let is_there = |path: &String| root.join(path).is_file();
     let probes = split.paths.len().min(PROBES);
     let some_are_there = split.paths[..probes].iter().any(is_there);
@@ -283,13 +301,13 @@ pub(super) fn locate(
                 let paths: Option<Vec<String>> = (0..split.paths.len()).map(moved).collect();
                 if let Some(paths) = paths {
                     split.paths = paths;
-                    return Ok(vec![]);
+                    return Ok(());
                 }
             }
             tried.extend(moved(0).filter(|path| !tried.contains(path)));
         }
     }
-    let mut found = Done::default();
+    let before = taken.found.paths;
     for path in &mut split.paths {
         let has_extension = folder::is_image(Path::new(path.as_str()));
         if (has_extension && some_are_there) || is_there(path) {
@@ -298,10 +316,10 @@ pub(super) fn locate(
         let files = files.get_or_init(|| Files::below(root));
         let file = files.find(path).map_err(|e| in_list(&split.file, Place::Whole, e))?;
         if let Some(file) = file {
-            found.add(std::mem::replace(path, file.into()), file.into());
+            taken.found.add(std::mem::replace(path, file.into()), file.into());
         }
     }
-    if !some_are_there && found.paths == 0 {
+    if !some_are_there && taken.found.paths == before {
         let rewrite = files.get().zip(split.paths.first());
         let remedy = match rewrite.and_then(|(files, path)| files.rewrite_for(path)) {
             Some(rewrite) => format!("Set {}.", rewrites_text(&rewrite)),
@@ -310,8 +328,7 @@ pub(super) fn locate(
         let tried = tried.iter().map(|path| root.join(path).display().to_string()).collect();
         return Err(in_list(&split.file, Place::Whole, ListError::NotFound { tried, remedy }));
     }
-    let note = found.note("are names of files, and were found below the folder of the images");
-    Ok(note.into_iter().collect())
+    Ok(())
 }
 
 #[cfg(test)]

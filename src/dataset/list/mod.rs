@@ -10,10 +10,11 @@ mod layout;
 mod one_hot;
 mod search;
 mod text;
+mod unlisted;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -215,6 +216,8 @@ fn no_image_of(file: &Path, split: SplitName) -> DatasetError {
 pub(super) struct Lists {
     pub(super) splits: [Vec<List>; 3],
     notes: Vec<String>,
+    /// Their files.
+    files: HashSet<PathBuf>,
 }
 
 impl Lists {
@@ -227,6 +230,7 @@ impl Lists {
     }
 
     fn take_notes(&mut self, list: &mut List) {
+        self.files.insert(list.file.clone());
         self.note(std::mem::take(&mut list.notes));
         let respelled = std::mem::take(&mut list.respelled);
         self.note(respelled.iter().map(|name| classes::respelled_note(name)));
@@ -263,6 +267,8 @@ pub struct Listed {
     pub test: Option<ListedSplit>,
     /// What was taken for what, in sentences.
     pub notes: Vec<String>,
+    /// The lists.
+    files: HashSet<PathBuf>,
 }
 
 /// The images of one split, in their list's order.
@@ -287,32 +293,38 @@ impl Listed {
         mut lists: Lists,
         config: &DatasetConfig,
     ) -> Result<Self, DatasetError> {
-        let mut notes = vec![];
+        let mut taken = layout::Taken::default();
         for list in lists.splits.iter_mut().flatten() {
-            notes.extend(layout::rewrite(list, root, &config.path_rewrites)?);
+            layout::rewrite(list, root, &config.path_rewrites, &mut taken)?;
         }
-        lists.note(notes);
+        lists.note(taken.notes());
         let mut notes = vec![];
         let classes = lists.classes(&mut notes)?;
         let [train, val, test] = lists.splits.map(|lists| joined(lists, &classes));
         let train = train?.ok_or_else(|| no_image_of(&config.path, SplitName::Train))?;
-        let root = root.into();
-        Ok(Self { root, class_names: classes.names, train, val: val?, test: test?, notes })
+        let (root, class_names, files) = (root.into(), classes.names, lists.files);
+        Ok(Self { root, class_names, train, val: val?, test: test?, notes, files })
     }
 
     /// The images, found.
     pub(super) fn parts(mut self, framing: Framing) -> Result<Parts, DatasetError> {
         let folders = layout::class_folders(&self.train, self.class_names.len());
-        let files = OnceCell::new();
+        let (files, mut taken) = (OnceCell::new(), layout::Taken::default());
         let splits = [Some(&mut self.train), self.val.as_mut(), self.test.as_mut()];
         for split in splits.into_iter().flatten() {
-            self.notes.extend(layout::locate(split, &self.root, &folders, &files)?);
+            layout::locate(split, &self.root, &folders, &files, &mut taken)?;
         }
+        self.notes.extend(taken.notes());
+        let splits: Vec<&ListedSplit> = [Some(&self.train), self.val.as_ref(), self.test.as_ref()]
+            .into_iter()
+            .flatten()
+            .collect();
+        let left_out = unlisted::files(&self.root, &splits, &self.files);
         let files =
             |split: ListedSplit| Split::files(framing, &self.root, split.labels, split.paths);
         let (train, val) = (files(self.train), self.val.map(files));
         let mut parts = Parts::whole(self.class_names, train, val, self.test.map(files));
-        parts.account.notes = self.notes;
+        (parts.account.notes, parts.account.left_out) = (self.notes, left_out);
         Ok(parts)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Entry, List, ListError, Numbering, Place};
+use super::{Entry, List, ListError, Numbering, Place, columns};
 use crate::dataset::{DatasetError, folder};
 
 /// A tab goes before a comma, and both before a space, which paths may have too.
@@ -27,6 +27,9 @@ pub(super) fn read(file: &Path, root: &Path) -> Result<List, DatasetError> {
             continue;
         }
         let (path, label) = divided.map_err(|wrong| list.wrong(Place::Line(number), wrong))?;
+        if number == 1 && columns::are_names(path, label) && !root.join(path).is_file() {
+            return Err(list.wrong(Place::Line(number), ListError::HeaderRow));
+        }
         list.push(&Entry { path, label, name: None, split: None, number })?;
     }
     list.notes.extend(comment_note(comments));

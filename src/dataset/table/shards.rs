@@ -44,9 +44,11 @@ fn configurations(path: &Path) -> Vec<PathBuf> {
     folders.filter(|folder| has_shards(&in_folder(folder))).collect()
 }
 
-/// Whether a folder has shards of a table, itself, below `data/` or in a configuration's folder.
-pub(in crate::dataset) fn has_any(folder: &Path) -> bool {
-    folder.is_dir() && has_shards(&of(folder))
+/// Whether a folder has shards of a table, itself, below `data/` or in a configuration's folder; with
+/// `Some(false)`, there are Parquet files, but something is wrong with them.
+pub(in crate::dataset) fn any_in(folder: &Path) -> Option<bool> {
+    let found = if folder.is_dir() { of(folder) } else { return None };
+    has_shards(&found).then_some(found.is_ok())
 }
 
 /// Whether there are shards, be it with something wrong about them.
