@@ -194,8 +194,8 @@ fn known(name: &str) -> Result<&'static Known, String> {
 /// `init`
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// Images: a folder (train/CLASS/*, test/CLASS/* and, optionally, val/CLASS/*; or CLASS/* alone), or
-    /// a list of them
+    /// Images: a folder (train/CLASS/**, test/CLASS/** and, optionally, val/CLASS/**; or CLASS/** alone),
+    /// or a list of them
     #[arg(value_name = "DIR|LIST")]
     pub images: PathBuf,
     /// The pipeline's file [default: NAME.toml here, NAME being that of the folder or list]

@@ -112,7 +112,7 @@ fn of_the_image(error: DatasetError) -> Result<DatasetError, DatasetError> {
 
 /// Whether a failed read says that there is no such file, or none that is an image. Anything else, such as a
 /// failing disk, a server that is away or too many open files, may be otherwise when it is tried again.
-fn is_of_the_file(error: &io::Error) -> bool {
+pub(super) fn is_of_the_file(error: &io::Error) -> bool {
     use io::ErrorKind::{
         FileTooLarge, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
         PermissionDenied,

@@ -184,7 +184,12 @@ impl Dataset {
         if test.is_empty() {
             return Err(DatasetError::TooSmall {
                 path: path.into(),
-                found: "no test image".into(),
+                found: match test_held_out {
+                    true => {
+                        "no test split, and no class of 3 images that one can be held out of".into()
+                    }
+                    false => "no test image".into(),
+                },
                 expected: "test images, to measure accuracy on",
             });
         }

@@ -124,7 +124,7 @@ fn splits_have_the_names_that_people_use() {
 fn folders_that_are_no_set_of_splits_say_what_they_are() {
     let of = |folders: &[&str]| {
         let dir = tempfile::tempdir().unwrap();
-        fill(dir.path(), folders, 2);
+        fill(dir.path(), folders, 4);
         dir
     };
     let dir = of(&["train", "Training", "test"]);
@@ -134,8 +134,8 @@ fn folders_that_are_no_set_of_splits_say_what_they_are() {
     let dataset = open(dir.path());
     let warnings = dataset.account.warnings.join("\n");
     assert!(warnings.contains("the folder `more` is no split"), "{warnings}");
-    assert!(warnings.contains("4 in all"), "{warnings}");
-    assert_eq!(dataset.account.counts()[&Reason::NoSplit], 4);
+    assert!(warnings.contains("8 in all"), "{warnings}");
+    assert_eq!(dataset.account.counts()[&Reason::NoSplit], 8);
 
     let dir = of(&["valid", "test"]);
     let message = refused(dir.path());
@@ -159,7 +159,8 @@ fn folders_that_are_no_set_of_splits_say_what_they_are() {
 
     // One class of several is called train.
     let dir = tempfile::tempdir().unwrap();
-    put(dir.path(), &["car/1.png", "car/2.png", "train/1.png", "train/2.png"]);
+    let of_both = [1, 2, 3].map(|i| [format!("car/{i}.png"), format!("train/{i}.png")]).concat();
+    put(dir.path(), &of_both.iter().map(String::as_str).collect::<Vec<_>>());
     let message = refused(dir.path());
     assert!(message.contains("train: no folder in it"), "{message}");
     let all = dir.path().join("all");
