@@ -3,6 +3,8 @@
 mod bad_input;
 mod bank_format;
 mod cifar_python;
+#[cfg(feature = "onnx")]
+mod class_order;
 mod command_line;
 mod dataset_tools;
 mod datasets;
@@ -29,6 +31,8 @@ mod maps;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
+#[cfg(feature = "onnx")]
+mod onnx_graphs;
 mod parquet_file;
 mod plan;
 mod project;

@@ -90,17 +90,16 @@ impl OnnxFile {
     }
 }
 
+/// Operations on images that leave their values as they are.
+const BEFORE_NORMALISATION: [&str; 5] =
+    ["Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear"];
+
 /// Scale and offset of each channel.
 type Affine = [(f32, f32); 3];
 
 impl Search<'_> {
     pub(super) fn image_input(&self) -> Result<ImageInput, String> {
-        let inputs: Vec<&ValueInfo> = self
-            .graph
-            .input
-            .iter()
-            .filter(|i| !self.constants.contains_key(i.name.as_str()))
-            .collect();
+        let inputs = &self.graph.input;
         let found = || match inputs.is_empty() {
             true => "none".into(),
             false => inputs.iter().map(|i| described(i)).collect::<Vec<_>>().join(", "),
@@ -150,7 +149,7 @@ impl Search<'_> {
         for _ in 0..self.graph.node.len() {
             let mut takers = self.graph.node.iter().filter(|n| n.input.iter().any(|i| i == value));
             let (Some(node), None) = (takers.next(), takers.next()) else { break };
-            if !["Identity", "Cast", "Transpose"].contains(&node.op_type.as_str()) {
+            if !BEFORE_NORMALISATION.contains(&node.op_type.as_str()) {
                 let Some(step) = self.affine(node, value) else { break };
                 for ((scale, offset), (a, b)) in whole.iter_mut().zip(step) {
                     (*scale, *offset) = (*scale * a, *offset * a + b);
