@@ -1,5 +1,7 @@
 //! Another classifier put into an ONNX file of another program.
 
+use std::collections::HashSet;
+
 use half::{bf16, f16};
 use prost::Message;
 
@@ -61,8 +63,8 @@ fn classes(head: &LinearHead) -> Dimension {
 }
 
 /// Names of the values that follow from `value`, and its own.
-fn reached(graph: &Graph, value: &str) -> Vec<String> {
-    let mut names = vec![value.to_string()];
+fn reached(graph: &Graph, value: &str) -> HashSet<String> {
+    let mut names = HashSet::from([value.to_string()]);
     for node in &graph.node {
         if node.input.iter().any(|input| names.contains(input)) {
             names.extend(node.output.iter().cloned());

@@ -91,8 +91,10 @@ impl OnnxFile {
 }
 
 /// Operations on images that leave their values as they are.
-const BEFORE_NORMALISATION: [&str; 5] =
-    ["Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear"];
+const BEFORE_NORMALISATION: [&str; 6] =
+    ["Identity", "Cast", "Transpose", "Resize", "QuantizeLinear", "DequantizeLinear"];
+/// Operations looked at, from the images on.
+const MOST_STEPS: usize = 32;
 
 /// Scale and offset of each channel.
 type Affine = [(f32, f32); 3];
@@ -145,9 +147,9 @@ impl Search<'_> {
     /// What the first operations on the images say of the values that they want.
     fn range(&self, images: &str) -> InputRange {
         let (mut value, mut whole, mut said) = (images, [(1.0, 0.0); 3], vec![]);
-        // A graph has no cycles, but a hostile file may.
-        for _ in 0..self.graph.node.len() {
-            let mut takers = self.graph.node.iter().filter(|n| n.input.iter().any(|i| i == value));
+        for _ in 0..MOST_STEPS {
+            let takes = |n: &&Node| n.op_type != "Shape" && n.input.iter().any(|i| i == value);
+            let mut takers = self.graph.node.iter().filter(takes);
             let (Some(node), None) = (takers.next(), takers.next()) else { break };
             if !BEFORE_NORMALISATION.contains(&node.op_type.as_str()) {
                 let Some(step) = self.affine(node, value) else { break };

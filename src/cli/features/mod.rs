@@ -5,10 +5,10 @@ mod onnx;
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::bank::behind_links;
-use crate::cli::args::{FeaturesArgs, FeaturesCommand};
+use crate::cli::args::{FeaturesArgs, FeaturesCommand, usage_error};
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
 use crate::config::{LoadedPipeline, Pipeline};
@@ -121,13 +121,15 @@ fn head_source(
 ) -> anyhow::Result<Option<HeadSource>> {
     let Pipeline { seed, features, .. } = &loaded.pipeline;
     let given = args.head.as_deref();
-    let names_it = args.labels.is_none() || given.is_some_and(|path| path != Path::new("fit"));
-    if !names_it && args.onnx.is_none() {
-        bail!("--labels names the classes of an ONNX file or of --head FILE, and none is given");
+    let is_fitted = given == Some(Path::new("fit"));
+    if args.labels.is_some() && (is_fitted || given.is_none() && args.onnx.is_none()) {
+        usage_error(
+            "--labels names the classes of an ONNX file's classifier, or of one of --head FILE",
+        );
     }
     Ok(match given {
         None => None,
-        Some(path) if path == Path::new("fit") => {
+        Some(_) if is_fitted => {
             let (epochs, weight_decay) = (features.fit_epochs, features.fit_weight_decay);
             Some(HeadSource::Fitted(FitOptions { epochs, weight_decay, seed: *seed }))
         }
