@@ -80,6 +80,8 @@ pub enum Fit {
     Part(Vec<usize>),
     /// By their numbers, because no name of the one is one of the other.
     Unknown,
+    /// By their numbers, because there are not as many names as these outputs.
+    Uncounted(usize),
 }
 
 /// Keys of an ONNX file's metadata under which exporters write names.
@@ -140,7 +142,7 @@ impl Labels {
             let (source_text, found) = (self.source.clone(), self.names.len());
             return match self.certain {
                 true => Err(LabelsError::Count { source_text, found, expected: classes }),
-                false => Ok(Fit::Unknown),
+                false => Ok(Fit::Uncounted(classes)),
             };
         }
         let exact = rows(&self.names, images, |name| nfc(name).into_owned());
@@ -186,6 +188,10 @@ impl Labels {
                     some(&left_out)
                 ))
             }
+            Fit::Uncounted(classes) => Some(format!(
+                "{source}: {} names there for {classes} outputs are not used; outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
+                self.names.len()
+            )),
             Fit::Unknown => Some(format!(
                 "{source}: the {} names there ({}) are none of the images' ({}); outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
                 self.names.len(),
@@ -200,14 +206,14 @@ impl Fit {
     /// The classifier with a row for each class of the images.
     pub fn head(&self, head: &LinearHead) -> LinearHead {
         match self {
-            Self::Same | Self::Unknown => head.clone(),
+            Self::Same | Self::Unknown | Self::Uncounted(_) => head.clone(),
             Self::Order(rows) | Self::Part(rows) => head.rows(rows),
         }
     }
 
     /// Whether what it says is to be looked at.
     pub fn is_doubtful(&self) -> bool {
-        matches!(self, Self::Part(_) | Self::Unknown)
+        !matches!(self, Self::Same | Self::Order(_))
     }
 }
 
@@ -307,7 +313,7 @@ mod tests {
             labels(network, false).fit(classes, &names(images))
         };
         assert_eq!(fit("tench,shark", 2, "n01440764,n01484850").unwrap(), Fit::Unknown);
-        assert_eq!(fit("ant,bee,cat", 2, "bee,ant").unwrap(), Fit::Unknown);
+        assert_eq!(fit("ant,bee,cat", 2, "bee,ant").unwrap(), Fit::Uncounted(2));
         assert!(fit("tench,shark", 2, "shark,goldfish").is_err());
         assert!(matches!(
             labels("ant,bee,cat", true).fit(2, &names("bee,ant")),

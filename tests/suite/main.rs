@@ -6,6 +6,8 @@ mod bank_format;
 mod bit_depth;
 mod checkpoints;
 mod cifar_python;
+#[cfg(feature = "onnx")]
+mod class_order;
 mod command_line;
 mod dataset_tools;
 mod datasets;
@@ -36,6 +38,8 @@ mod maps;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
+#[cfg(feature = "onnx")]
+mod onnx_graphs;
 mod output;
 mod parquet_file;
 mod plan;

@@ -33,7 +33,7 @@ pub(super) fn dequantised(node: &Node, constants: &HashMap<&str, &Tensor>) -> Op
         1 => (1, 1),
         n => {
             let axis = usize::try_from(axis).ok().filter(|&axis| shape.get(axis) == Some(&n))?;
-            (n, shape[axis + 1..].iter().product::<usize>())
+            (n, shape[axis + 1..].iter().try_fold(1usize, |n, &d| n.checked_mul(d))?)
         }
     };
     let blocks = int(node, "block_size").unwrap_or(0);

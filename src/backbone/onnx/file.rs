@@ -1,6 +1,6 @@
 //! An ONNX file in memory, with the weights that it keeps in other files.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use half::{bf16, f16};
@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 use super::proto::{Graph, Model, Tensor, data_type};
 use super::{OnnxError, bounds};
 
+/// From this version on initialisers need not be among a graph's inputs.
+const IR_OF_FREE_INITIALIZERS: i64 = 4;
 /// Where a tensor's values are: `TensorProto.DataLocation.EXTERNAL`.
 const EXTERNAL: i32 = 1;
 
-/// A parsed model with all its weights.
+/// A parsed model with all its weights; its initialisers are constants, and none of its inputs.
 #[derive(Debug, Clone)]
 pub struct OnnxFile {
     pub(super) model: Model,
@@ -59,6 +61,10 @@ impl OnnxFile {
                 take_in(tensor, path, &mut files)?;
             }
         }
+        // Among the inputs they could be overridden; constants are what they are meant to be.
+        let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        graph.input.retain(|input| !constants.contains(input.name.as_str()));
+        model.ir_version = model.ir_version.map(|v| v.max(IR_OF_FREE_INITIALIZERS));
         let mut names: Vec<_> = files.iter().collect();
         names.sort_unstable_by_key(|(name, _)| *name);
         names.iter().for_each(|(_, file)| hash.update(&file.bytes));

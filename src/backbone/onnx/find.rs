@@ -211,9 +211,9 @@ impl<'a> Search<'a> {
     /// The last operation that computes with integers, in words.
     fn quantised_operation(&self) -> Option<String> {
         let integer = |node: &&Node| {
-            node.op_type.starts_with("QLinear")
-                || ["QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul"]
-                    .contains(&node.op_type.as_str())
+            ["QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize"]
+                .iter()
+                .any(|kind| node.op_type.starts_with(kind))
         };
         self.graph.node.iter().rfind(integer).map(describe)
     }

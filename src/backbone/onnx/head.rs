@@ -1,5 +1,7 @@
 //! Another classifier put into an ONNX file of another program.
 
+use std::collections::HashSet;
+
 use half::{bf16, f16};
 use prost::Message;
 
@@ -17,9 +19,6 @@ const NEW_POOLED_MAP: &str = "fsa-bank.pooled_map";
 const NEW_POOLED: &str = "fsa-bank.pooled";
 const NEW_LOGITS: &str = "fsa-bank.logits";
 
-/// From this version on constants need not be among a graph's inputs.
-const IR_OF_FREE_INITIALIZERS: i64 = 4;
-
 /// A model with another classifier in place of its own, or after its map or pooling where it has none;
 /// nothing else of its graph changes. The number of classes may be another one; `metadata` replaces
 /// entries of its keys.
@@ -33,7 +32,6 @@ pub fn with_head(
     model.metadata_props.retain(|entry| metadata.iter().all(|(key, _)| *key != entry.key));
     let entry = |(key, value): &(String, String)| Entry { key: key.clone(), value: value.clone() };
     model.metadata_props.extend(metadata.iter().map(entry));
-    model.ir_version = model.ir_version.map(|version| version.max(IR_OF_FREE_INITIALIZERS));
     let graph = model.graph.as_mut().expect("a model without a graph is not loaded");
     // Shapes of inner values are hints, and those after the classifier are wrong now.
     graph.value_info.clear();
@@ -65,8 +63,8 @@ fn classes(head: &LinearHead) -> Dimension {
 }
 
 /// Names of the values that follow from `value`, and its own.
-fn reached(graph: &Graph, value: &str) -> Vec<String> {
-    let mut names = vec![value.to_string()];
+fn reached(graph: &Graph, value: &str) -> HashSet<String> {
+    let mut names = HashSet::from([value.to_string()]);
     for node in &graph.node {
         if node.input.iter().any(|input| names.contains(input)) {
             names.extend(node.output.iter().cloned());
@@ -155,11 +153,8 @@ fn remove_needless(graph: &mut Graph, mut names: Vec<String>, kept: &str) {
         if taken || name.is_empty() {
             continue;
         }
-        let before = graph.initializer.len();
         graph.initializer.retain(|t| t.name != name);
-        if graph.initializer.len() < before {
-            graph.input.retain(|i| i.name != name);
-        } else if let Some(at) = graph.node.iter().position(|n| n.output == [name.as_str()]) {
+        if let Some(at) = graph.node.iter().position(|n| n.output == [name.as_str()]) {
             names.extend(graph.node.remove(at).input);
         }
     }

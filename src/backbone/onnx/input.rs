@@ -94,17 +94,18 @@ impl OnnxFile {
     }
 }
 
+/// Operations on images that leave their values as they are.
+const BEFORE_NORMALISATION: [&str; 6] =
+    ["Identity", "Cast", "Transpose", "Resize", "QuantizeLinear", "DequantizeLinear"];
+/// Operations looked at, from the images on.
+const MOST_STEPS: usize = 32;
+
 /// Scale and offset of each channel.
 type Affine = [(f32, f32); 3];
 
 impl Search<'_> {
     pub(super) fn image_input(&self) -> Result<ImageInput, String> {
-        let inputs: Vec<&ValueInfo> = self
-            .graph
-            .input
-            .iter()
-            .filter(|i| !self.constants.contains_key(i.name.as_str()))
-            .collect();
+        let inputs = &self.graph.input;
         let found = || match inputs.is_empty() {
             true => "none".into(),
             false => inputs.iter().map(|i| described(i)).collect::<Vec<_>>().join(", "),
@@ -150,11 +151,11 @@ impl Search<'_> {
     /// What the first operations on the images say of the values that they want.
     fn range(&self, images: &str) -> InputRange {
         let (mut value, mut whole, mut said) = (images, [(1.0, 0.0); 3], vec![]);
-        // A graph has no cycles, but a hostile file may.
-        for _ in 0..self.graph.node.len() {
-            let mut takers = self.graph.node.iter().filter(|n| n.input.iter().any(|i| i == value));
+        for _ in 0..MOST_STEPS {
+            let takes = |n: &&Node| n.op_type != "Shape" && n.input.iter().any(|i| i == value);
+            let mut takers = self.graph.node.iter().filter(takes);
             let (Some(node), None) = (takers.next(), takers.next()) else { break };
-            if !["Identity", "Cast", "Transpose"].contains(&node.op_type.as_str()) {
+            if !BEFORE_NORMALISATION.contains(&node.op_type.as_str()) {
                 let Some(step) = self.affine(node, value) else { break };
                 for ((scale, offset), (a, b)) in whole.iter_mut().zip(step) {
                     (*scale, *offset) = (*scale * a, *offset * a + b);

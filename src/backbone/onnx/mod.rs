@@ -54,7 +54,7 @@ pub enum OnnxError {
         found: String,
     },
     /// A graph that does not take images.
-    #[error("{}: the inputs are {found}; expected one of images, [n, 3, height, width] or [n, height, width, 3], in float, float16 or uint8", path.display())]
+    #[error("{}: the inputs are {found}; expected one of images, [n, 3, height, width] or [n, height, width, 3], in float, float16 or uint8\n  Export it again with such an input.", path.display())]
     Input {
         /// The model.
         path: PathBuf,

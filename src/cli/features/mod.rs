@@ -158,15 +158,15 @@ fn head_source(
 ) -> anyhow::Result<Option<HeadSource>> {
     let Pipeline { seed, features, .. } = &loaded.pipeline;
     let given = args.head.as_deref();
-    let names_it = args.labels.is_none() || given.is_some_and(|path| path != Path::new("fit"));
-    if !names_it && args.onnx.is_none() {
+    let is_fitted = given == Some(Path::new("fit"));
+    if args.labels.is_some() && (is_fitted || given.is_none() && args.onnx.is_none()) {
         let text =
-            "--labels names the classes of an ONNX file or of --head FILE, and none is given";
+            "--labels names the classes of an ONNX file's classifier, or of one of --head FILE";
         return Err(CliError::Usage(text.into()).into());
     }
     Ok(match given {
         None => None,
-        Some(path) if path == Path::new("fit") => {
+        Some(_) if is_fitted => {
             let (epochs, weight_decay) = (features.fit_epochs, features.fit_weight_decay);
             Some(HeadSource::Fitted(FitOptions { epochs, weight_decay, seed: *seed }))
         }

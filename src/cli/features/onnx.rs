@@ -64,7 +64,10 @@ pub(super) fn run(
     if let (None, Some(own)) = (&head, found.head()) {
         let labels = match (&args.labels, &args.preprocessing) {
             (Some(labels), _) => Some(Labels::read(labels)?),
-            (None, Some(config)) => Labels::read(config).ok(),
+            // It may be that of the network before it was trained on these classes.
+            (None, Some(config)) => {
+                Labels::read(config).ok().map(|labels| Labels { certain: false, ..labels })
+            }
             (None, None) => None,
         };
         let labels = labels.or_else(|| Description::labels_of(&file));

@@ -36,7 +36,7 @@ pub(super) fn files(
             }
             let hidden = name.starts_with('.') || SYSTEM_FILES.contains(&name.as_str());
             let reason = if hidden { Reason::Hidden } else { Reason::NotListed };
-            found.push(LeftOut { path, reason });
+            found.push(LeftOut { path, reason, picture: None });
         }
     }
     found.sort_unstable();
