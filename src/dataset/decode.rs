@@ -14,7 +14,7 @@ use image::{
     RgbaImage,
 };
 
-use super::gif::Surround;
+use super::gif::FirstFrame;
 use super::random_crop::Rectangle;
 use super::{DatasetError, image_kind, jpeg, orientation, tiff_palette, tiff_tags};
 use crate::config::{CropMode, DatasetConfig, InputSpec, Interpolation};
@@ -81,7 +81,7 @@ pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetErro
 /// Width and height of an image as it is stored, from its header alone.
 pub(super) fn stored_size(encoded: &[u8], path: &Path) -> Result<[u32; 2], DatasetError> {
     must_be_image(encoded, path)?;
-    let (width, height) = reader_of(encoded)
+    let (width, height) = reader_of(&as_decoders_take_it(encoded))
         .into_dimensions()
         .map_err(|e| DatasetError::Image { path: path.into(), message: e.to_string() })?;
     Ok([width, height])
@@ -174,20 +174,26 @@ fn decoded(encoded: &[u8], path: &Path) -> Result<DynamicImage, DatasetError> {
 }
 
 fn fill_around_first_frame(encoded: &[u8], pixels: &mut RgbaImage) {
-    if let Some(surround) = Surround::of(encoded) {
-        let [red, green, blue] = surround.colour;
-        let around = pixels.enumerate_pixels_mut().filter(|(x, y, _)| surround.has(*x, *y));
+    if let Some(first) = FirstFrame::of(encoded).filter(FirstFrame::leaves_some) {
+        let [red, green, blue] = first.colour;
+        let around = pixels.enumerate_pixels_mut().filter(|(x, y, _)| !first.has(*x, *y));
         around.for_each(|(_, _, pixel)| *pixel = Rgba([red, green, blue, u8::MAX]));
     }
 }
 
-/// The file with what its decoder would refuse it for, and other programs pass over.
+/// The file without what its decoder would refuse it for or cut off, and other programs pass over.
 fn as_decoders_take_it(encoded: &[u8]) -> Cow<'_, [u8]> {
     /// Place of the flags of a WebP, and those of a colour profile, Exif and XMP.
     const WEBP_FLAGS: usize = 20;
     const OF_METADATA: u8 = 0x2c;
     match encoded.get(..WEBP_FLAGS + 1) {
         Some([0xff, 0xd8, ..]) => jpeg::with_tables(encoded),
+        Some([b'G', b'I', b'F', ..]) => {
+            match FirstFrame::of(encoded).and_then(|first| first.larger_screen()) {
+                Some(screen) => [&encoded[..6], &screen, &encoded[10..]].concat().into(),
+                None => encoded.into(),
+            }
+        }
         // It may say that it has metadata and have none.
         Some([b'R', b'I', b'F', b'F', .., b'V', b'P', b'8', b'X', _, _, _, _, flags])
             if flags & OF_METADATA != 0 =>

@@ -1,10 +1,13 @@
-//! What the first frame of a GIF leaves free of its screen, and the colour that PIL gives it.
+//! Where the first frame of a GIF lies on its screen, for those that it does not cover or reaches beyond.
 
-/// Where the first frame lies, and the colour around it.
+/// The first frame.
 #[derive(Debug, PartialEq)]
-pub(super) struct Surround {
+pub(super) struct FirstFrame {
+    /// Width and height.
+    screen: [u32; 2],
     /// Left, top, right, bottom; the latter two are outside.
     frame: [u32; 4],
+    /// What PIL gives to pixels around it.
     pub(super) colour: [u8; 3],
 }
 
@@ -12,13 +15,13 @@ const EXTENSION: u8 = 0x21;
 const GRAPHIC_CONTROL: u8 = 0xf9;
 const FRAME: u8 = 0x2c;
 
-impl Surround {
-    /// Of a GIF whose first frame does not cover the screen.
+impl FirstFrame {
+    /// That of a GIF.
     pub(super) fn of(gif: &[u8]) -> Option<Self> {
         let screen = gif.strip_prefix(b"GIF87a").or_else(|| gif.strip_prefix(b"GIF89a"))?;
         let ([w0, w1, h0, h1, flags, ..], rest) = screen.split_first_chunk::<7>()?;
         let short = |low: &u8, high: &u8| u32::from(u16::from_le_bytes([*low, *high]));
-        let (width, height) = (short(w0, w1), short(h0, h1));
+        let screen = [short(w0, w1), short(h0, h1)];
         let (screen_colours, mut rest) = colours(*flags, rest)?;
         // The transparent colour, or the first one.
         let mut free = 0;
@@ -35,13 +38,12 @@ impl Surround {
                 [FRAME, x0, x1, y0, y1, w0, w1, h0, h1, flags, rest @ ..] => {
                     let (left, top) = (short(x0, x1), short(y0, y1));
                     let frame = [left, top, left + short(w0, w1), top + short(h0, h1)];
-                    let covers = left == 0 && top == 0 && frame[2] >= width && frame[3] >= height;
                     let colours = match colours(*flags, rest)?.0 {
                         [] => screen_colours,
                         own => own,
                     };
                     let colour = colours.get(usize::from(free)).copied().unwrap_or([free; 3]);
-                    return (!covers).then_some(Self { frame, colour });
+                    return Some(Self { screen, frame, colour });
                 }
                 [_, others @ ..] => rest = others,
                 [] => return None,
@@ -49,10 +51,25 @@ impl Surround {
         }
     }
 
-    /// Whether a pixel is none of the frame.
+    /// Whether a part of the screen is none of the frame.
+    pub(super) fn leaves_some(&self) -> bool {
+        let [left, top, right, bottom] = self.frame;
+        left > 0 || top > 0 || right < self.screen[0] || bottom < self.screen[1]
+    }
+
+    /// Whether a pixel is of the frame.
     pub(super) fn has(&self, x: u32, y: u32) -> bool {
         let [left, top, right, bottom] = self.frame;
-        !((left..right).contains(&x) && (top..bottom).contains(&y))
+        (left..right).contains(&x) && (top..bottom).contains(&y)
+    }
+
+    /// The bytes of a screen that holds the frame, where its own does not; some are 0 x 0.
+    pub(super) fn larger_screen(&self) -> Option<[u8; 4]> {
+        let [_, _, right, bottom] = self.frame;
+        let [width, height] = self.screen;
+        let [w0, w1] = u16::try_from(right.max(width)).ok()?.to_le_bytes();
+        let [h0, h1] = u16::try_from(bottom.max(height)).ok()?.to_le_bytes();
+        (right > width || bottom > height).then_some([w0, w1, h0, h1])
     }
 }
 
@@ -84,16 +101,24 @@ mod tests {
     }
 
     #[test]
-    fn the_surround_has_the_transparent_colour_or_the_first() {
-        assert_eq!(Surround::of(&gif(&[], [0, 0, 4, 4])), None);
-        let around = Surround::of(&gif(&[], [1, 0, 2, 4])).unwrap();
-        assert_eq!(around.colour, [1, 2, 3]);
-        assert!(around.has(0, 0) && !around.has(1, 0) && !around.has(2, 3) && around.has(3, 3));
+    fn what_is_around_has_the_transparent_colour_or_the_first() {
+        assert!(!FirstFrame::of(&gif(&[], [0, 0, 4, 4])).unwrap().leaves_some());
+        let first = FirstFrame::of(&gif(&[], [1, 0, 2, 4])).unwrap();
+        assert_eq!((first.leaves_some(), first.colour), (true, [1, 2, 3]));
+        assert!(!first.has(0, 0) && first.has(1, 0) && first.has(2, 3) && !first.has(3, 3));
         let control = [EXTENSION, GRAPHIC_CONTROL, 4, 1, 0, 0, 1, 0];
         let comment = [EXTENSION, 0xfe, 2, FRAME, FRAME, 0];
         let before = [&control[..], &comment].concat();
-        assert_eq!(Surround::of(&gif(&before, [0, 0, 4, 3])).unwrap().colour, [4, 5, 6]);
         let whole = gif(&before, [0, 0, 4, 3]);
-        (0..whole.len() - 2).for_each(|end| assert_eq!(Surround::of(&whole[..end]), None));
+        assert_eq!(FirstFrame::of(&whole).unwrap().colour, [4, 5, 6]);
+        (0..whole.len() - 2).for_each(|end| assert_eq!(FirstFrame::of(&whole[..end]), None));
+    }
+
+    #[test]
+    fn a_frame_beyond_the_screen_makes_it_larger() {
+        let screen = |frame| FirstFrame::of(&gif(&[], frame)).unwrap().larger_screen();
+        assert_eq!(screen([1, 1, 3, 3]), None);
+        assert_eq!(screen([2, 0, 3, 1]), Some([5, 0, 4, 0]));
+        assert_eq!(screen([0, 255, 4, 255]), Some([4, 0, 254, 1]));
     }
 }

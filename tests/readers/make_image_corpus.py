@@ -245,13 +245,13 @@ def other_jpegs():
     yield "jpeg-and-video.jpg", encoded(photo, "JPEG", quality=90) + video
 
 
-def small_frame(transparency=None):
-    """A GIF whose only frame is a part of its screen."""
+def small_frame(transparency=None, screen=(SIDE, SIDE), place=(5, 9)):
+    """A GIF whose only frame is a part of its screen, or reaches beyond it."""
     options = {} if transparency is None else {"transparency": transparency}
     gif = bytearray(encoded(image().crop((0, 0, 30, 30)).quantize(12), "GIF", **options))
     frame = gif.index(b"," + bytes(4) + struct.pack("<HH", 30, 30))
-    gif[6:10] = struct.pack("<HH", SIDE, SIDE)
-    gif[frame + 1 : frame + 5] = struct.pack("<HH", 5, 9)
+    gif[6:10] = struct.pack("<HH", *screen)
+    gif[frame + 1 : frame + 5] = struct.pack("<HH", *place)
     return bytes(gif)
 
 
@@ -274,6 +274,7 @@ def other_kinds():
     second = ImageOps.invert(grey)
     yield "gif-small-frame.gif", small_frame()
     yield "gif-small-transparent-frame.gif", small_frame(3)
+    yield "gif-frame-beyond-screen.gif", small_frame(screen=(0, 0), place=(18, 18))
     yield "bmp-run-lengths.bmp", run_lengths()
     yield "png-animated.png", encoded(grey.quantize(9), "PNG", save_all=True, append_images=[second.quantize(9)])
     yield "png-2-bits.png", encoded(photo.quantize(4), "PNG", bits=2)
