@@ -163,7 +163,10 @@ fn what_nothing_says_is_told() {
     }
     assert_eq!(told(&["predict", &net, &test, "--classifier", &classifier]), "");
     let message = told(&files.features("usual", &[]));
+    let usual = format!("usual: {}", InputSpec::imagenet(SIDE));
     assert!(message.contains("nothing says how") && message.contains(&usual), "{message}");
+    let mean = ["--set", "dataset.mean=[0.0, 0.0, 0.0]", "--set", "dataset.std=[1.0, 1.0, 1.0]"];
+    assert_eq!(told(&files.features("set", &mean)), "");
 
     // What was assumed once is not taken for known afterwards.
     let assumed = files.path("assumed.onnx");
