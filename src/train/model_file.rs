@@ -260,4 +260,24 @@ mod tests {
         assert!(jittered != before && other != before && other != jittered);
         assert_eq!(differing(&TrainConfig::default(), &TrainConfig::default()).to_string(), "{}");
     }
+
+    #[test]
+    fn cards_read_and_are_written_as_before() {
+        let older = r#"{"version":"0.2.0","arch":"resnet18","width":2,"stem":"cifar","class_names":["a"],"image_size":16,"#;
+        let newer = r#""crop_fraction":0.875,"interpolation":"bicubic","#;
+        let rest = r#""mean":[0.485,0.456,0.406],"std":[0.2,0.25,0.3],"dataset":"d","config":"c","epoch":3}"#;
+        let text = format!("{older}{newer}{rest}");
+        let card: ModelCard = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&card).unwrap(), text);
+        let card: ModelCard = serde_json::from_str(&format!("{older}{rest}")).unwrap();
+        let expected = "16 px, middle square, bilinear, mean 0.485 0.456 0.406, std 0.2 0.25 0.3";
+        assert_eq!(card.input.to_string(), expected);
+        let other = InputSpec { crop_mode: crate::config::CropMode::Squash, ..card.input.clone() };
+        let other = ModelCard { input: other, ..card.clone() };
+        let path = Path::new("m");
+        let message = other.must_match(&card, path).unwrap_err().to_string();
+        assert!(message.contains("dataset.crop_mode = squash, not center"), "{message}");
+        let text = serde_json::to_string(&other).unwrap();
+        assert_eq!(serde_json::from_str::<ModelCard>(&text).unwrap(), other);
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use fsa_bank::backbone::onnx::{OnnxFile, with_head};
 use fsa_bank::bank::Manifest;
 use fsa_bank::classifier_file::{self, ClassifierCard};
 use fsa_bank::config::InputSpec;
@@ -163,7 +164,10 @@ fn what_nothing_says_is_told() {
     }
     assert_eq!(told(&["predict", &net, &test, "--classifier", &classifier]), "");
     let message = told(&files.features("usual", &[]));
+    let usual = format!("usual: {}", InputSpec::imagenet(SIDE));
     assert!(message.contains("nothing says how") && message.contains(&usual), "{message}");
+    let mean = ["--set", "dataset.mean=[0.0, 0.0, 0.0]", "--set", "dataset.std=[1.0, 1.0, 1.0]"];
+    assert_eq!(told(&files.features("set", &mean)), "");
 
     // What was assumed once is not taken for known afterwards.
     let assumed = files.path("assumed.onnx");
@@ -191,4 +195,40 @@ fn a_bank_of_other_preprocessing_is_another_and_an_older_one_is_the_same() {
     manifest.save(&shards).unwrap();
     assert_eq!(json_of(&again)["already_done"], true);
     assert!(!text(&call(&["inspect", shards.to_str().unwrap()]).stdout).contains("  images  "));
+}
+
+#[test]
+fn metadata_that_does_not_read_and_images_of_another_size_are_errors() {
+    let files = Files::new();
+    let (better, test) = (files.path("b.onnx"), files.path("photos/test"));
+    let network = OnnxFile::load(Path::new(&files.path("net.onnx"))).unwrap();
+    let found = network.find().unwrap();
+    let write = |key: &str, value: serde_json::Value| {
+        let mut about = json!({
+            "class_names": [], "image_size": SIDE, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0],
+        });
+        about[key] = value;
+        let metadata = [("fsa-bank".to_string(), about.to_string())];
+        let bytes = with_head(&network, &found, found.head().unwrap(), &metadata);
+        std::fs::write(&better, bytes).unwrap();
+        let output = call(&["-q", "predict", &better, &test]);
+        (output.status.success(), text(&output.stderr))
+    };
+    assert_eq!(write("crop_fraction", json!(1.0)), (true, String::new()));
+    // Never what is usual in place of what was not understood.
+    for (key, value, part) in [
+        ("crop_mode", json!("corner"), "unknown variant `corner`"),
+        ("mean", json!([0.0]), "invalid length 1"),
+        ("value_range", json!(2), "`dataset.value_range` is 2; expected 1 or 255"),
+        ("std", json!([0.0, 1.0, 1.0]), "`dataset.std` is [0.0, 1.0, 1.0]"),
+        ("image_size", json!(32), "takes images of 16 pixels only"),
+    ] {
+        let (done, message) = write(key, value);
+        assert!(!done && message.contains(part), "{key}: {message}");
+    }
+    write("crop_fraction", json!(1.0));
+    let pipeline = files.pipeline("").replace("p.toml", "cifar.toml");
+    std::fs::write(&pipeline, "[dataset]\nkind = \"cifar10\"\npath = \"cifar\"\n").unwrap();
+    let parts = ["`dataset.image_size` is 32", "of 16 pixels only", "Give a network"];
+    refused(&["eval", &better, &pipeline], &parts);
 }

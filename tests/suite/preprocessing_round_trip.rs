@@ -114,7 +114,7 @@ impl Case {
     /// An image that is of its class if this network gets it as it should.
     fn image(&self, class: usize, i: usize) -> image::RgbImage {
         if self.overshoot {
-            let dark = |x: u32, y: u32| class == 1 && (x / 2 + y / 2) % 2 == 0;
+            let dark = |x: u32, y: u32| class == 1 && (x / 2 + y / 2).is_multiple_of(2);
             return image::RgbImage::from_fn(8, 8, |x, y| {
                 image::Rgb([if dark(x, y) { 51 } else { 178 }; 3])
             });

@@ -115,19 +115,21 @@ fn settled(
     // A classifier knows what images its vectors are of; the graph knows better.
     let place = said.iter().take_while(|one| one.source == Source::Graph).count();
     said.splice(place..place, super::head_statement(args.head.as_deref())?);
-    let nothing_said = said.iter().all(|one| one.source == Source::Graph);
     said.extend(loaded.statements());
+    let known = said.iter().any(|one| one.keys.contains(&"mean"));
     let dataset = &mut loaded.pipeline.dataset;
     let usual = input.range.applied_to(InputSpec::of(dataset));
     let spec = config::settled(&said, &usual)?;
     spec.put_into(dataset);
     let screen = &context.screen;
-    match nothing_said && args.pipeline.is_none() {
-        true => screen.warning(&format!(
-            "{}: nothing says how this network's images are prepared; taken as is usual for ImageNet networks: {spec}\n  --preprocessing takes its config.json of timm, --set dataset.mean=... any.",
+    match known {
+        // Whoever started this process has said it.
+        _ if args.worker => {}
+        true => screen.line(&format!("images: {spec}")),
+        false => screen.warning(&format!(
+            "{}: nothing says how this network's images are prepared; taken as is usual: {spec}\n  --preprocessing takes its config.json of timm, --set dataset.mean=... any.",
             path.display()
         )),
-        false => screen.line(&format!("images: {spec}")),
     }
     Ok(loaded)
 }
