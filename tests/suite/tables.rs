@@ -335,6 +335,10 @@ fn pages_of_every_codec_are_read() {
     fs::write(&path, file.assemble(|_| {}).bytes).unwrap();
     let message = error(&config(&path));
     assert!(message.contains("bytes that become more than 3"), "{message}");
+    let lzo = file.assemble(|f| f.at(4).list()[0].at(1).list()[0].at(3).set(4, Thrift::I32(3)));
+    fs::write(&path, lzo.bytes).unwrap();
+    let message = error(&config(&path));
+    assert!(message.contains("its pages are in LZO, which is not read: write"), "{message}");
 }
 
 #[test]

@@ -273,7 +273,7 @@ pub struct Listed {
 
 /// The images of one split, in their list's order.
 pub struct ListedSplit {
-    /// The list.
+    /// The list, or the first of them.
     pub file: PathBuf,
     /// Of each image, relative to the root, after `path_rewrites`.
     pub paths: Vec<String>,

@@ -20,6 +20,11 @@ pub(super) fn files(
     let listed: HashSet<String> = paths().map(plain).collect();
     let folders: BTreeSet<&str> =
         listed.iter().map(|path| &path[..path.rfind('/').map_or(0, |at| at + 1)]).collect();
+    // A list may be named from elsewhere.
+    let same = |a: &Path, b: &Path| a == b || a.canonicalize().ok() == b.canonicalize().ok();
+    let is_list = |path: &Path| {
+        lists.iter().any(|list| list.file_name() == path.file_name() && same(list, path))
+    };
     let mut found = vec![];
     for folder in folders {
         let here =
@@ -31,7 +36,7 @@ pub(super) fn files(
                 Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
                 kind => kind.is_ok_and(|kind| kind.is_dir()),
             };
-            if listed.contains(&path) || is_folder() || lists.contains(&root.join(&path)) {
+            if listed.contains(&path) || is_folder() || is_list(&entry.path()) {
                 continue;
             }
             let hidden = name.starts_with('.') || SYSTEM_FILES.contains(&name.as_str());

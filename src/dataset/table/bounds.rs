@@ -12,7 +12,8 @@ use crate::thrift::Fields;
 const MOST_EXPANSION: u64 = 1 << 15;
 /// Groups of columns within each other.
 const DEEPEST: usize = 64;
-/// How metadata call this codec.
+/// How metadata call these codecs.
+const LZO: i64 = 3;
 const BROTLI: i64 = 4;
 const MAGIC: &[u8; 4] = b"PAR1";
 /// Length of the metadata and magic, at a file's end.
@@ -40,7 +41,12 @@ pub(super) fn check(file: &File, length: u64) -> Result<(), String> {
         for chunk in group.structs(1)? {
             let about = chunk.fields(3)?;
             let (start, end) = chunk_range(chunk, about, begin)?;
-            taken.push((start, end, about.number(4)? == BROTLI));
+            let codec = about.number(4)?;
+            if codec == LZO {
+                let remedy = "write the table anew with another codec, such as zstd";
+                return Err(format!("its pages are in LZO, which is not read: {remedy}"));
+            }
+            taken.push((start, end, codec == BROTLI));
         }
     }
     // Whatever a row is, it takes a byte.
