@@ -107,6 +107,9 @@ fn a_checkpoint_finds_its_state_dict() {
         let told = found.told(&network(3), "starts at random").join("\n");
         assert!(told.contains(beginning) && told.contains(place), "{name}: {told}");
     }
+    // A classifier is found as in a safetensors file.
+    let head = |name| fsa_bank::classifier_file::read(&corpus(name)).unwrap();
+    assert_eq!(head("network-legacy.pth"), head("network.safetensors"));
     let others =
         |name| adapted(name, 3).unwrap().others.iter().map(Taken::to_string).collect::<Vec<_>>();
     assert_eq!(others("timm.pth"), ["`state_dict_ema`"]);
