@@ -174,6 +174,19 @@ def main():
     save(model(network(caffe, "taken"), {**floats, "mean": per_channel(255 * mean)}), "bytes-mean")
     nodes = [node("Sub", ["images", "mean"], ["centred"]), last]
     save(model(network(nodes, "taken"), {**floats, **imagenet}), "unit-imagenet")
+    # The number of images is taken for a reshape, and constants are attributes.
+    nodes = [node("Constant", [], ["by"], value_float=255.0), node("Div", ["images", "by"], ["taken"])]
+    end = [
+        node("Shape", ["images"], ["shape"]),
+        node("Constant", [], ["zero"], value_ints=[0]),
+        node("Constant", [], ["one"], value_ints=[1]),
+        node("Constant", [], ["rest"], value_ints=[-1]),
+        node("Slice", ["shape", "zero", "one"], ["rows"]),
+        node("Concat", ["rows", "rest"], ["flat"], axis=0),
+        node("Reshape", ["means", "flat"], ["pooled"]),
+        node("Gemm", ["pooled", "fc.weight", "fc.bias"], ["logits"], transB=1),
+    ]
+    save(model(network(nodes, "taken", end), floats), "bytes-attributes")
     # Bytes as integers, channels first and last.
     cast = node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT)
     div = node("Div", ["floats", "by"], ["scaled"])

@@ -130,8 +130,14 @@ fn every_command_takes_networks_that_list_their_initialisers_among_the_inputs() 
 fn the_values_that_a_graph_wants_are_known_from_its_first_operations() {
     let range = |name: &str| OnnxFile::load(&network(name)).unwrap().input().unwrap().range;
     let is_bytes = |range: InputRange| matches!(range, InputRange::Bytes(_));
-    for name in ["bytes-imagenet", "bytes-rescaling", "bytes-mean", "uint8", "uint8-channels-last"]
-    {
+    for name in [
+        "bytes-attributes",
+        "bytes-imagenet",
+        "bytes-rescaling",
+        "bytes-mean",
+        "uint8",
+        "uint8-channels-last",
+    ] {
         assert!(is_bytes(range(name)), "{name}");
     }
     assert!(matches!(range("unit-imagenet"), InputRange::Unit(_)));
@@ -164,6 +170,7 @@ fn networks_that_normalise_pixels_themselves_get_them_plain() {
     };
     same("bytes-rescaling", &|v, _| v / 127.5 - 1.0);
     same("bytes-mean", &|v, channel| v - 255.0 * mean[channel]);
+    same("bytes-attributes", &|v, _| v / 255.0);
     same("uint8-channels-last", &|v, _| v / 255.0);
 
     let dir = tempfile::tempdir().unwrap();

@@ -4,13 +4,26 @@ use std::collections::HashMap;
 
 use super::file::{floats, small_integers};
 use super::find::int;
-use super::proto::{Node, Tensor};
+use super::proto::{Node, Tensor, data_type};
 
 /// A constant and the element type that the graph has it in.
 pub(super) struct Constant {
     pub(super) shape: Vec<usize>,
     pub(super) values: Vec<f32>,
     pub(super) element: i32,
+}
+
+impl Constant {
+    /// Of a Constant whose floats are attributes, and no tensor.
+    pub(super) fn of_attributes(node: &Node) -> Option<Self> {
+        let of = |name: &str| node.attribute.iter().find(|a| a.name == name);
+        let (shape, values) = match (of("value_float"), of("value_floats")) {
+            (Some(one), _) => (vec![], vec![one.f?]),
+            (None, Some(all)) => (vec![all.floats.len()], all.floats.clone()),
+            (None, None) => return None,
+        };
+        Some(Self { shape, values, element: data_type::FLOAT })
+    }
 }
 
 /// [rows, columns] → [columns, rows].
@@ -50,7 +63,7 @@ pub(super) fn dequantised(node: &Node, constants: &HashMap<&str, &Tensor>) -> Op
 
 #[cfg(test)]
 mod tests {
-    use super::super::proto::{Attribute, data_type};
+    use super::super::proto::Attribute;
     use super::*;
 
     #[test]

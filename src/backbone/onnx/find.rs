@@ -33,7 +33,7 @@ pub struct Found {
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
     /// Pooling and one FC layer.
-    Classifier(FoundHead),
+    Classifier(Box<FoundHead>),
     /// Pooling: the output of this name is the map's mean.
     Pooled(String),
     /// The map itself.
@@ -261,7 +261,15 @@ impl<'a> Search<'a> {
                 swaps.then(|| Constant { shape: vec![columns, rows], values, element })
             }
             "DequantizeLinear" => dequantised(node, &self.constants),
+            "Constant" => Constant::of_attributes(node),
             _ => None,
+        }
+    }
+
+    fn integers(&self, value: &str) -> Option<Vec<i64>> {
+        match self.constants.get(value) {
+            Some(tensor) => integers(tensor),
+            None => ints(self.maker(value)?.1, "value_ints"),
         }
     }
 
@@ -278,7 +286,7 @@ impl<'a> Search<'a> {
         let before = describe(&self.graph.node[place.node]);
         let (map, window) = self.pooling(pooled, &before)?;
         let (map, logits) = (map.to_string(), logits.to_string());
-        let end = End::Classifier(FoundHead { head, logits, place });
+        let end = End::Classifier(Box::new(FoundHead { head, logits, place }));
         Ok(Found { input, map, window, end, quantised: self.is_quantised() })
     }
 
@@ -451,8 +459,7 @@ impl<'a> Search<'a> {
                 }
             }
             "ReduceMean" => {
-                let axes = ints(node, "axes")
-                    .or_else(|| integers(self.constants.get(node.input.get(1)?.as_str())?));
+                let axes = ints(node, "axes").or_else(|| self.integers(node.input.get(1)?));
                 let axes = axes.unwrap_or_default();
                 match axes.as_slice() {
                     [2, 3] | [3, 2] | [-2, -1] | [-1, -2] | [2, -1] | [-1, 2] => Ok((input, None)),

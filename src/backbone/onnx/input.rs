@@ -108,7 +108,7 @@ impl Search<'_> {
         let inputs = &self.graph.input;
         let found = || match inputs.is_empty() {
             true => "none".into(),
-            false => inputs.iter().map(|i| described(i)).collect::<Vec<_>>().join(", "),
+            false => inputs.iter().map(described).collect::<Vec<_>>().join(", "),
         };
         let [input] = inputs.as_slice() else {
             return Err(found());
