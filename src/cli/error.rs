@@ -19,6 +19,7 @@ pub(super) enum CliError {
     #[error("--methods {name}: {source}")]
     Method { name: String, source: ConfigError },
     /// A file that is given with a flag and is not what the flag takes.
+    #[cfg(feature = "onnx")]
     #[error("{}: {found}", path.display())]
     Given { path: PathBuf, found: String },
     /// A repair without the network.

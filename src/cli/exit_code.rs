@@ -64,10 +64,9 @@ trait ExitCode {
 impl ExitCode for CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_)
-            | Self::Method { .. }
-            | Self::Given { .. }
-            | Self::NoModelToRepair(_) => USAGE,
+            Self::Usage(_) | Self::Method { .. } | Self::NoModelToRepair(_) => USAGE,
+            #[cfg(feature = "onnx")]
+            Self::Given { .. } => USAGE,
             Self::Output(_)
             | Self::NoEngine(_)
             | Self::EngineStart { .. }
@@ -139,7 +138,7 @@ impl ExitCode for TrainError {
         match self {
             Self::Dataset(e) => e.exit_code(),
             Self::Backbone(e) => e.exit_code(),
-            Self::Write(e) => e.exit_code(),
+            Self::Write(e) | Self::Stopped(e) => e.exit_code(),
             Self::Weights(_) | Self::NotAModel { .. } => INVALID_DATA,
             Self::OtherRun { .. } | Self::Unfinished { .. } | Self::NoModel { .. } => USAGE,
             Self::Interrupted { .. } => INTERRUPTED,
@@ -237,7 +236,7 @@ impl ExitCode for FinetuneError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Bank(e) => e.exit_code(),
-            Self::Write(e) => e.exit_code(),
+            Self::Write(e) | Self::Stopped(e) => e.exit_code(),
             Self::NoTail { .. }
             | Self::OtherResult { .. }
             | Self::Memory { .. }
