@@ -4,6 +4,7 @@
 //! MiB of addresses on a large processor, of which hardly any memory is ever touched. All products are
 //! computed in the threads of one pool, so that their number is what such a limit has to be divided by.
 
+use super::Command;
 use crate::eval;
 
 /// Addresses for a thread, its stack, and what the allocators reserve for it.
@@ -22,6 +23,29 @@ pub(super) fn limit_bytes() -> Option<u64> {
 /// Has every thread of the pool reserve what it needs, before less important buffers take it.
 pub(super) fn reserve() {
     rayon::broadcast(|_| eval::reserve());
+}
+
+impl Command {
+    /// Whether it computes the scores of a classifier.
+    pub(super) fn multiplies_matrices(&self) -> bool {
+        match self {
+            Self::Features(_)
+            | Self::Plan(_)
+            | Self::Finetune(_)
+            | Self::Compare(_)
+            | Self::Sweep(_)
+            | Self::Predict(_)
+            | Self::Eval(_)
+            | Self::Inspect(_)
+            | Self::Verify(_) => true,
+            Self::Init(_)
+            | Self::Train(_)
+            | Self::Commit(_)
+            | Self::Export(_)
+            | Self::Doctor(_)
+            | Self::Dataset(_) => false,
+        }
+    }
 }
 
 /// `Max address space   819200000   unlimited   bytes`: the soft limit comes first.

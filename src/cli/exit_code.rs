@@ -138,7 +138,7 @@ impl ExitCode for TrainError {
         match self {
             Self::Dataset(e) => e.exit_code(),
             Self::Backbone(e) => e.exit_code(),
-            Self::Write(e) => e.exit_code(),
+            Self::Write(e) | Self::Stopped(e) => e.exit_code(),
             Self::Weights(_) | Self::NotAModel { .. } => INVALID_DATA,
             Self::OtherRun { .. } | Self::Unfinished { .. } | Self::NoModel { .. } => USAGE,
             Self::Interrupted { .. } => INTERRUPTED,
@@ -247,7 +247,7 @@ impl ExitCode for FinetuneError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Bank(e) => e.exit_code(),
-            Self::Write(e) => e.exit_code(),
+            Self::Write(e) | Self::Stopped(e) => e.exit_code(),
             Self::NoTail { .. }
             | Self::OtherResult { .. }
             | Self::Memory { .. }

@@ -58,7 +58,7 @@ struct Read<T> {
     figures: T,
     /// Of clean views: whether the classifier is right.
     right: Option<bool>,
-    /// Of clean views: the pooled vector.
+    /// Of clean views that are kept: the pooled vector.
     vector: Vec<f32>,
 }
 
@@ -71,7 +71,7 @@ impl<'a> Pass<'a> {
     pub(super) fn top1(&self) -> Result<f64, BankError> {
         let mut hits = Hits::default();
         let right = |request: &RowRequest| {
-            let rows = self.read(request, &[Column::Pooled], |_, _| ())?;
+            let rows = self.read(request, &[Column::Pooled], |_| false, |_| ())?;
             Ok(rows.into_iter().map(|read| (read.row, read.right)).collect())
         };
         self.in_order(right, |_, right| hits.add(right))?;
@@ -98,7 +98,7 @@ impl<'a> Pass<'a> {
         let keeps = kept <= spare_bytes;
 
         let locations = bank.manifest.feature_shape.locations().max(1) as f64;
-        let figures = |_: usize, values: RowValues<'_>| {
+        let figures = |values: &RowValues<'_>| {
             let (cam, nonzero) = (values.cam, values.nonzero);
             RowFigures {
                 cam_mean: cam.iter().map(|&m| f64::from(m)).sum::<f64>() / locations,
@@ -108,12 +108,9 @@ impl<'a> Pass<'a> {
             }
         };
         let of_request = |request: &RowRequest| {
-            let rows = self.read(request, &[Column::Pooled, Column::Cam], figures)?;
-            let without = |read: Read<RowFigures>| match keeps && is_tail(read.row) {
-                true => read,
-                false => Read { vector: vec![], ..read },
-            };
-            Ok(rows.into_iter().map(|read| (read.row, without(read))).collect())
+            let keep = |row: usize| keeps && is_tail(row);
+            let rows = self.read(request, &[Column::Pooled, Column::Cam], keep, figures)?;
+            Ok(rows.into_iter().map(|read| (read.row, read)).collect())
         };
         let mut hits = Hits::default();
         let mut vectors = Vec::with_capacity(if keeps { tail.len() * channels } else { 0 });
@@ -145,23 +142,27 @@ impl<'a> Pass<'a> {
         Ok(TrainFigures { top1: hits.percent(), masks, confusing })
     }
 
-    /// The rows of a request, each with what `of_row` makes of it.
+    /// The rows of a request, each with what `of_row` makes of it, and the vectors of those to `keep`.
     fn read<T>(
         &self,
         request: &RowRequest,
         columns: &[Column],
-        of_row: impl Fn(usize, RowValues<'_>) -> T,
+        keep: impl Fn(usize) -> bool,
+        of_row: impl Fn(&RowValues<'_>) -> T,
     ) -> Result<Vec<Read<T>>, BankError> {
         let (mut found, mut clean) = (vec![], vec![]);
         self.reader.read(request, columns, |row, values| {
             let is_clean = self.index.views[row] == 0;
-            let vector = if is_clean { values.pooled.to_vec() } else { vec![] };
-            clean.extend_from_slice(&vector);
-            found.push(Read { row, figures: of_row(row, values), right: None, vector });
+            if is_clean {
+                clean.extend_from_slice(values.pooled);
+            }
+            let vector = if is_clean && keep(row) { values.pooled.to_vec() } else { vec![] };
+            found.push(Read { row, figures: of_row(&values), right: None, vector });
         })?;
-        let mut predicted = predict(&clean, &self.bank.head).into_iter();
-        for read in found.iter_mut().filter(|read| !read.vector.is_empty()) {
-            read.right = predicted.next().map(|class| class == self.index.labels[read.row]);
+        let predicted = predict(&clean, &self.bank.head);
+        let is_clean = |read: &&mut Read<T>| self.index.views[read.row] == 0;
+        for (read, class) in found.iter_mut().filter(is_clean).zip(predicted) {
+            read.right = Some(class == self.index.labels[read.row]);
         }
         Ok(found)
     }

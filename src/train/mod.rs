@@ -54,6 +54,9 @@ pub enum TrainError {
     /// A result cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// A file cannot be written after a part of the training.
+    #[error("{0}\n  What was saved last is kept; continue with --resume.")]
+    Stopped(WriteError),
     /// A model file that does not say what it is.
     #[error("{}: {found}; expected a model written by `fsa-bank train`\n  Train it again with --overwrite.", path.display())]
     NotAModel {
@@ -181,6 +184,20 @@ pub const SKIPPED_FILE: &str = "train-skipped.jsonl";
 /// left out of their batches, the same ones in every epoch. On a CPU, and with the same libtorch and
 /// thread count, a run that is killed or interrupted and resumed ends with the same weights.
 pub fn run(
+    request: &TrainRequest,
+    engine: &dyn Engine,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<TrainOutcome, TrainError> {
+    epochs(request, engine, progress, interrupt).map_err(|error| match error {
+        TrainError::Write(e) if request.out.join(CHECKPOINT_FILE).exists() => {
+            TrainError::Stopped(e)
+        }
+        other => other,
+    })
+}
+
+fn epochs(
     request: &TrainRequest,
     engine: &dyn Engine,
     progress: &dyn Progress,

@@ -1,7 +1,9 @@
 //! Every command with every kind of error: its exit code, and a message that names the place, what was found
 //! and what to do.
 
-use crate::command_line::text;
+use std::process::Command;
+
+use crate::command_line::{PROGRAM, text};
 use crate::output::Place;
 
 /// A place with what commands are wrong about.
@@ -263,6 +265,23 @@ fn every_command_and_error_has_its_code_and_its_message() {
         assert_eq!(lines.len(), all, "{args}: {message}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_engine_that_does_not_start_says_why() {
+    let place = Place::new();
+    let alone = place.path("fsa-bank");
+    std::fs::copy(PROGRAM, &alone).unwrap();
+    std::fs::write(place.path("fsa-bank-torch"), "no program").unwrap();
+    let output = Command::new(&alone)
+        .args(["train", "tiny.toml"])
+        .current_dir(place.dir.path())
+        .output()
+        .unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("fsa-bank-torch: cannot be started: Permission denied"), "{message}");
+    assert!(message.contains("make build"), "{message}");
 }
 
 /// Each command is in the table with an error of its arguments, and one of what it is given.

@@ -339,19 +339,18 @@ fn a_network_of_other_classes_and_a_device_that_is_not_there_are_errors() {
     let model = corpus_file("adaptive-dynamo.onnx");
     let (model, images) = (model.to_str().unwrap(), dir.path().to_str().unwrap());
     let args = ["-q", "features", "--onnx", model, "--images", images, "--out", images];
-    let refused_with = |code: i32, extra: &[&str]| {
+    let refused = |code: i32, extra: &[&str]| {
         let output = call(&[&args[..], extra].concat());
-        assert_eq!(output.status.code(), Some(code));
+        assert_eq!(output.status.code(), Some(code), "{extra:?}");
         text(&output.stderr)
     };
-    let refused = |extra: &[&str]| refused_with(1, extra);
-    let message = refused(&[]);
+    let message = refused(2, &[]);
     assert!(message.contains("has 4 classes; the images have 3"), "{message}");
-    let message = refused(&["--device", "gpu"]);
-    assert!(message.contains("none of auto, cpu, cuda, cuda:N"), "{message}");
-    let message = refused(&["--device", "cuda"]);
+    let message = refused(2, &["--device", "gpu"]);
+    assert!(message.contains("expected auto, cpu, cuda or cuda:N"), "{message}");
+    let message = refused(1, &["--device", "cuda"]);
     assert!(message.contains("loading the CUDA provider"), "{message}");
-    let message = refused_with(2, &["--set", "dataset.image_size=32"]);
+    let message = refused(2, &["--set", "dataset.image_size=32"]);
     assert!(message.contains("takes images of 16 pixels only"), "{message}");
 }
 

@@ -2,8 +2,9 @@
 #![cfg(feature = "onnx")]
 
 use std::fs;
+use std::process::Command;
 
-use crate::command_line::text;
+use crate::command_line::{PROGRAM, text};
 use crate::output::Place;
 
 const FEATURES: &str = "features --onnx external.onnx --images images --out made";
@@ -154,7 +155,8 @@ fn settings_that_do_not_go_are_answered_with_some_that_do() {
     let message = fails(&place, &format!("{tune} --head-ratio 0.9999"));
     assert!(message.contains("Lower --head-ratio"), "{message}");
     helps(&place, &format!("{tune} --head-ratio 0.7"));
-    let message = fails(&place, &format!("{tune} --learning-rate 1e30"));
+    let wild = "finetune run/shards --method no-aug --iterations 50 --learning-rate 3e38";
+    let message = fails(&place, wild);
     assert!(message.contains("Lower --learning-rate"), "{message}");
     helps(&place, &format!("{tune} --learning-rate 0.01"));
     // A folder with something else in it.
@@ -184,6 +186,22 @@ fn settings_that_do_not_go_are_answered_with_some_that_do() {
     assert!(message.contains("Make the folder first"), "{message}");
     fs::create_dir(place.path("folder")).unwrap();
     helps(&place, &format!("{export} --head folder/a.npz"));
+}
+
+#[test]
+fn what_stops_for_want_of_room_goes_on_with_the_same_command() {
+    let place = Place::new();
+    let sweep = "sweep run/shards --grid head_ratio=0.7,0.8 --select none --iterations 5";
+    // A disk that takes no more bytes, by way of the limit on the size of files.
+    let limited = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
+    let inner = place.command(sweep);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", limited, "sh", PROGRAM]).args(inner.get_args());
+    let output = shell.current_dir(place.dir.path()).output().unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("the same command goes on"), "{message}");
+    helps(&place, sweep);
 }
 
 #[test]
