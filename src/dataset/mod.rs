@@ -47,7 +47,6 @@ pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
 pub use pickle::PickleError;
 pub use skipped::{Skipped, SkippedList, save_skipped};
-use split::Pixels;
 pub use split::Split;
 pub use transform::{Augmentation, Normalisation, Transform};
 
