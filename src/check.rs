@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::config::DatasetConfig;
-use crate::dataset::{DatasetError, Gallery, ImagePlace};
+use crate::dataset::{Account, DatasetError, Gallery, ImagePlace};
 use crate::progress::{Interrupt, Progress};
 
 /// What was found.
@@ -17,6 +17,8 @@ pub struct CheckReport {
     pub splits: Vec<SplitSize>,
     /// Classes.
     pub classes: usize,
+    /// What became of every file that was met.
+    pub account: Account,
     /// Images that cannot be used, in the order of the dataset.
     pub faults: Vec<Fault>,
     /// Images with the same content in more than one split.
@@ -130,6 +132,7 @@ pub fn run(
         name: name.into(),
         splits: gallery.splits().into_iter().map(size).collect(),
         classes: gallery.classes(),
+        account: gallery.account().clone(),
         faults,
         leaks: vec![],
         conflicts: vec![],

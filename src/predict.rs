@@ -10,8 +10,8 @@ use crate::atomic_file::{self, WriteError};
 use crate::augment;
 use crate::backbone::onnx::OnnxOptions;
 use crate::backbone::{Backbone, BackboneError};
-use crate::config::FinetuneConfig;
-use crate::dataset::{Dataset, DatasetError, Loader, Preprocessing, Transform};
+use crate::config::{DatasetConfig, FinetuneConfig};
+use crate::dataset::{self, Account, Dataset, DatasetError, Loader, Preprocessing, Transform};
 use crate::domain::{ClassId, FeatureShape};
 use crate::eval::{self, Accuracy, Classifier, Groups};
 use crate::export::{ExportError, Model};
@@ -114,7 +114,9 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> Result<Vec<ImageClasses>, PredictError> {
     let mut network = model.run(request.options)?;
-    let preprocessing = Preprocessing::new(&model.description.dataset_config());
+    let mut settings = DatasetConfig::default();
+    model.description.input.put_into(&mut settings);
+    let preprocessing = Preprocessing::new(&settings);
     let shape = network.shape();
     let mut found = Vec::with_capacity(request.images.len());
     progress.start("images", request.images.len() as u64, "image");
@@ -150,7 +152,7 @@ pub fn run(
                 let picture = preprocessing.picture(&image.path, &cam, shape)?;
                 let place = place(folder, &image.path);
                 atomic_file::create_dir(place.parent().unwrap_or(folder))?;
-                Ok::<_, PredictError>(atomic_file::write(&place, &picture)?)
+                Ok::<_, PredictError>(atomic_file::write_named(&place, &picture)?)
             })?;
         }
         found.extend(batch);
@@ -243,37 +245,28 @@ fn likeliest(probabilities: &[f32], top: usize, model: &Model) -> Vec<Guess> {
     order.into_iter().take(top).map(guess).collect()
 }
 
-/// The images of files and folders (with the folders in them), each folder in order of names.
+/// The images of files and folders, and what becomes of the other files in the folders.
+///
+/// A file that is named is always an image to be tried; of a folder they are those that a dataset would find
+/// there, at any depth, each folder in order of names.
 ///
 /// # Errors
 /// A path that is not there, or a folder that cannot be read.
-pub fn images(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DatasetError> {
-    let mut found = vec![];
+pub fn images(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Account), DatasetError> {
+    let (mut images, mut account) = (vec![], Account::default());
     for path in paths {
-        collect(path, &mut found)?;
-    }
-    Ok(found)
-}
-
-fn collect(path: &Path, found: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
-    if !path.is_dir() {
-        if !path.exists() {
+        if path.is_dir() {
+            let (found, of_folder) = dataset::images_below(path)?;
+            images.extend(found);
+            account.used += of_folder.used;
+            account.left_out.extend(of_folder.left_out);
+        } else if path.exists() {
+            images.push(path.clone());
+            account.used += 1;
+        } else {
             let expected = "an image, or a folder of images".into();
             return Err(DatasetError::Missing { path: path.into(), expected });
         }
-        found.push(path.into());
-        return Ok(());
     }
-    let read = |source| DatasetError::Read { path: path.into(), source };
-    let entries = std::fs::read_dir(path).map_err(read)?;
-    let mut entries: Vec<PathBuf> =
-        entries.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>().map_err(read)?;
-    entries.sort_unstable();
-    for entry in entries {
-        let is_image = crate::dataset::has_image_extension(&entry);
-        if entry.is_dir() || is_image {
-            collect(&entry, found)?;
-        }
-    }
-    Ok(())
+    Ok((images, account))
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::account::WithAccount;
 use super::args::{CheckArgs, DatasetCommand, FetchArgs, ImagesArgs, StatsArgs};
 use super::{Context, print_json, print_text};
 use crate::check::{self, CheckError};
@@ -12,7 +13,9 @@ use crate::dataset::Dataset;
 use crate::dataset::known::{self, Source};
 use crate::fetch::{self, FetchRequest, Patience};
 use crate::progress::Progress;
-use crate::report::{by_hand_text, check_text, class_sizes_svg, fetched_text, statistics_text};
+use crate::report::{
+    account_text, by_hand_text, check_text, class_sizes_svg, fetched_text, statistics_text,
+};
 use crate::{atomic_file, statistics};
 
 pub(super) fn run(context: &Context, command: &DatasetCommand) -> anyhow::Result<()> {
@@ -39,13 +42,14 @@ fn stats(context: &Context, args: &StatsArgs) -> anyhow::Result<()> {
     let dataset = Dataset::list(config).map_err(|e| known::explained(e, &name, config))?;
     let statistics = statistics::of(&name, &dataset, &pipeline.finetune);
     if let Some(path) = &args.picture {
-        atomic_file::write(path, class_sizes_svg(&statistics).as_bytes())?;
+        atomic_file::write_named(path, class_sizes_svg(&statistics).as_bytes())?;
         context.screen.line(&format!("picture: {}", path.display()));
     }
     if context.json {
-        return print_json(&statistics);
+        return print_json(&WithAccount { result: &statistics, account: &dataset.account });
     }
-    print_text(&statistics_text(&statistics, args.per_class));
+    print_text(&statistics_text(&statistics, args.per_class))?;
+    print_text(&format!("\n{}", account_text(&dataset.account)))?;
     Ok(())
 }
 
@@ -61,7 +65,7 @@ fn check(context: &Context, args: &CheckArgs) -> anyhow::Result<()> {
     if context.json {
         print_json(&report)?;
     } else {
-        print_text(&check_text(&report));
+        print_text(&check_text(&report))?;
     }
     Ok(report.verdict()?)
 }
@@ -73,7 +77,7 @@ fn fetch(context: &Context, args: &FetchArgs) -> anyhow::Result<()> {
         return match context.json {
             true => print_json(&json!({ "dataset": known, "folder": to, "fetched": [] })),
             false => {
-                print_text(&by_hand_text(known, &to));
+                print_text(&by_hand_text(known, &to))?;
                 Ok(())
             }
         };
@@ -85,6 +89,6 @@ fn fetch(context: &Context, args: &FetchArgs) -> anyhow::Result<()> {
     if context.json {
         return print_json(&json!({ "dataset": known, "folder": to, "fetched": fetched }));
     }
-    print_text(&fetched_text(known, Path::new(&to), &fetched));
+    print_text(&fetched_text(known, Path::new(&to), &fetched))?;
     Ok(())
 }

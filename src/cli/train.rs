@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::account::{self, WithAccount};
 use super::args::{RunArgs, TrainArgs};
 use super::{Context, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
-use crate::dataset::{Cut, Dataset, Skipped, TEST_FRACTION, known};
+use crate::dataset::{Cut, Dataset, Skipped, known};
 use crate::progress::Progress;
+use crate::shell::quoted;
 use crate::train::{self, TrainRequest};
 
 pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
@@ -16,9 +18,8 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
     };
-    let mut dataset = open_dataset(context, &loaded)?;
-    dataset.skipped = Skipped::at_most(args.common.max_skipped);
     let out = run_folder(&args.common, &loaded);
+    let dataset = open_dataset(context, &loaded, Some(args.common.max_skipped), Some(&out))?;
     let request = TrainRequest {
         pipeline: &loaded.pipeline,
         dataset: &dataset,
@@ -29,7 +30,7 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     };
     let outcome = train::run(&request, engine, &context.screen, &context.interrupt)?;
     if context.json {
-        return print_json(&outcome);
+        return print_json(&WithAccount { result: &outcome, account: &dataset.account });
     }
     let what = if outcome.already_done { "already trained" } else { "trained" };
     let last = outcome.epochs.last();
@@ -41,9 +42,9 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     print_text(&format!(
         "{}: {what}, {epochs} epochs{top1}\n{skipped}Next: fsa-bank features {}{}\n",
         outcome.model.display(),
-        loaded.file.display(),
+        quoted(&loaded.file),
         args.common.same_flags()
-    ));
+    ))?;
     Ok(())
 }
 
@@ -65,9 +66,16 @@ pub(super) fn run_folder(args: &RunArgs, loaded: &LoadedPipeline) -> PathBuf {
     args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&loaded.name))
 }
 
-/// Opens the images, and says which ones they are.
-pub(super) fn open_dataset(context: &Context, loaded: &LoadedPipeline) -> anyhow::Result<Dataset> {
-    let dataset = known::open(&loaded.name, &loaded.pipeline.dataset)?;
+/// Opens the images, and says which ones they are; a list of the others is left in `folder`. Where all splits
+/// are to be read, at most `max_skipped` of each may be undecodable.
+pub(super) fn open_dataset(
+    context: &Context,
+    loaded: &LoadedPipeline,
+    max_skipped: Option<f64>,
+    folder: Option<&Path>,
+) -> anyhow::Result<Dataset> {
+    let mut dataset = known::open(&loaded.name, &loaded.pipeline.dataset)?;
+    dataset.skipped = max_skipped.map_or_else(Skipped::default, Skipped::at_most);
     let subset = dataset.train_fingerprint()?;
     context.screen.line(&format!(
         "{}: {} training and {} test images of {} classes, training set {subset}",
@@ -76,16 +84,7 @@ pub(super) fn open_dataset(context: &Context, loaded: &LoadedPipeline) -> anyhow
         dataset.test.len(),
         dataset.class_names.len()
     ));
-    for note in &dataset.account.notes {
-        context.screen.line(&format!("{}: {note}", loaded.name));
-    }
-    if dataset.test_held_out {
-        context.screen.line(&format!(
-            "{}: the data has no test split; {:.0} % of each class are held out as test images",
-            loaded.name,
-            100.0 * TEST_FRACTION
-        ));
-    }
+    account::tell(context, &loaded.name, &dataset.account, folder)?;
     if let Some(cut) = dataset.cut.as_ref().and_then(Cut::describe) {
         context.screen.line(&format!("{}: {cut}", loaded.name));
     }
@@ -97,6 +96,9 @@ pub(super) fn open_dataset(context: &Context, loaded: &LoadedPipeline) -> anyhow
             held.classes_without,
             dataset.class_names.len()
         ));
+    }
+    if max_skipped.is_some() {
+        dataset.skip_undecodable()?;
     }
     Ok(dataset)
 }

@@ -39,10 +39,10 @@ pub(super) fn rules(d: &DatasetConfig) -> Vec<Rule> {
     let shown = |path: &Path| path.display().to_string();
     let alone = !given(&d.train_list);
     let mut rules: Vec<Rule> = vec![(
-        !list && !d.path_rewrites.is_empty(),
+        !list && !table && !d.path_rewrites.is_empty(),
         "dataset.path_rewrites",
         format!("{:?}", d.path_rewrites),
-        LIST,
+        LIST_OR_TABLE,
     )];
     for (key, path) in lists {
         rules.push((!list && given(path), key, shown(path), LIST));

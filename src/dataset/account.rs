@@ -1,38 +1,44 @@
 //! What became of every file that a dataset was opened with: used, or left out and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
+
+use super::image_kind::{self, OtherPicture};
+use super::{DatasetError, walk};
+use crate::atomic_file::{self, WriteError};
 
 /// Every file or entry, accounted for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Account {
-    /// Files and entries that are images of a split.
+    /// Files and entries that are images of a class and a split, before any cut that the settings ask for.
     pub used: usize,
     /// The others, in the order in which they were met.
     pub left_out: Vec<LeftOut>,
     /// What was taken for what, where that is not plain from the settings; each a sentence.
     pub notes: Vec<String>,
+    /// What is likely to be otherwise than the user thinks; each a sentence.
+    pub warnings: Vec<String>,
 }
 
-/// A file or entry that is no image of any split.
+/// A file or entry that is no image of any split, or that cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LeftOut {
     /// As its source names it, such as `train/heron/notes.txt`.
     pub path: String,
     /// Why.
     pub reason: Reason,
+    /// What it is, where it is a picture of a kind that is not decoded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<OtherPicture>,
 }
 
 /// Why a file is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Hidden, or a file of an operating system.
-    Hidden,
-    /// Its content is not that of an image.
-    NotAnImage,
-    /// It cannot be read.
+    /// It cannot be read or decoded: in a class, it counts towards `--max-skipped`.
     Unreadable,
     /// It lies beside the class folders.
     OutsideClasses,
@@ -40,6 +46,12 @@ pub enum Reason {
     NoSplit,
     /// No list names it.
     NotListed,
+    /// It is a link to a folder that it lies in.
+    LinkLoop,
+    /// Its content is not that of an image.
+    NotAnImage,
+    /// Hidden, or a file of an operating system.
+    Hidden,
 }
 
 impl Account {
@@ -54,4 +66,60 @@ impl Account {
         self.left_out.iter().for_each(|file| *counts.entry(file.reason).or_default() += 1);
         counts
     }
+
+    /// Whether pictures are left out that their user may have meant to be used.
+    pub fn loses_pictures(&self) -> bool {
+        use Reason::{NoSplit, OutsideClasses, Unreadable};
+        self.left_out
+            .iter()
+            .any(|file| [Unreadable, OutsideClasses, NoSplit].contains(&file.reason))
+    }
+
+    /// Writes what was left out, one file a line; where there is nothing, removes what an earlier run has left.
+    ///
+    /// # Errors
+    /// The file cannot be written or removed.
+    pub fn save(&self, file: &Path) -> Result<(), WriteError> {
+        if self.left_out.is_empty() {
+            return match std::fs::remove_file(file) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(WriteError::at(file)(e)),
+                _ => Ok(()),
+            };
+        }
+        let line = |left| serde_json::to_string(left).expect("text is JSON") + "\n";
+        let text: String = self.left_out.iter().map(line).collect();
+        atomic_file::write(file, text.as_bytes())
+    }
+}
+
+/// Images that lie among those of lists and are in none: in the folders directly below `root` that have
+/// listed images, at any depth, and beside the lists where images are there.
+///
+/// # Cost
+/// The folders are walked through; no file is opened.
+pub(super) fn in_no_list<'p>(
+    root: &Path,
+    listed: impl Iterator<Item = &'p str>,
+) -> Result<Vec<LeftOut>, DatasetError> {
+    let plain = |path: &'p str| {
+        let path = Path::new(path).strip_prefix(".").unwrap_or(Path::new(path));
+        matches!(path.components().next(), Some(Component::Normal(_))).then_some(path)
+    };
+    let listed: HashSet<&Path> = listed.filter_map(plain).collect();
+    let folder = |path: &&Path| match path.parent()?.components().next() {
+        Some(first) => Some(PathBuf::from(first.as_os_str())),
+        None => Some(PathBuf::new()),
+    };
+    let mut folders: Vec<PathBuf> = listed.iter().filter_map(folder).collect();
+    folders.sort_unstable();
+    folders.dedup();
+    let unlisted = walk::names_below(root, &folders)?
+        .into_iter()
+        .filter(|path| image_kind::has_picture_extension(path) && !listed.contains(path.as_path()));
+    let left = |path: PathBuf| LeftOut {
+        path: path.to_string_lossy().into_owned(),
+        reason: Reason::NotListed,
+        picture: None,
+    };
+    Ok(unlisted.map(left).collect())
 }

@@ -16,8 +16,8 @@ use image::{
 
 use super::gif::FirstFrame;
 use super::random_crop::Rectangle;
-use super::{DatasetError, jpeg, orientation, tiff_palette, tiff_tags};
-use crate::config::{DatasetConfig, Interpolation};
+use super::{DatasetError, image_kind, jpeg, orientation, tiff_palette, tiff_tags};
+use crate::config::{CropMode, DatasetConfig, InputSpec, Interpolation};
 
 /// Images of more pixels are refused before memory is taken for them; PIL refuses the same ones.
 const MOST_PIXELS: u64 = 178_956_970;
@@ -31,17 +31,46 @@ pub(super) struct Framing {
     pub(super) size: usize,
     /// Side of the middle square that is kept, as a share of the shorter side.
     pub(super) crop_fraction: f64,
+    pub(super) crop_mode: CropMode,
     pub(super) interpolation: Interpolation,
     /// Bits that the values of images of 16 bits have.
     pub(super) bit_depth: u32,
+    /// R, G, B of borders.
+    pub(super) border: [u8; 3],
 }
 
 impl Framing {
     pub(super) fn of(config: &DatasetConfig) -> Self {
-        let DatasetConfig { image_size: size, crop_fraction, interpolation, bit_depth, .. } =
-            *config;
-        Self { size, crop_fraction, interpolation, bit_depth }
+        let spec = InputSpec::of(config);
+        let InputSpec { image_size: size, crop_fraction, crop_mode, interpolation, .. } = spec;
+        let white = 255.0 / spec.value_range as f32;
+        let border = match crop_mode {
+            CropMode::Border => spec.mean.map(|v| (v * white).round_ties_even() as u8),
+            CropMode::Center | CropMode::Squash => [0; 3],
+        };
+        Self { size, crop_fraction, crop_mode, interpolation, bit_depth: spec.bit_depth, border }
     }
+
+    /// The part of an image that becomes the input; borders lie outside the image.
+    pub(super) fn window(&self, width: u32, height: u32) -> Window {
+        let (width, height) = (f64::from(width), f64::from(height));
+        let [w, h] = match self.crop_mode {
+            CropMode::Center => [width.min(height); 2],
+            CropMode::Squash => [width, height],
+            CropMode::Border => [width.max(height); 2],
+        };
+        let (w, h) = (w * self.crop_fraction, h * self.crop_fraction);
+        Window { left: (width - w) / 2.0, top: (height - h) / 2.0, width: w, height: h }
+    }
+}
+
+/// A part of an image, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Window {
+    pub(super) left: f64,
+    pub(super) top: f64,
+    pub(super) width: f64,
+    pub(super) height: f64,
 }
 
 /// Decodes a file: see [`bytes`].
@@ -51,6 +80,7 @@ pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetErro
 
 /// Width and height of an image as it is stored, from its header alone.
 pub(super) fn stored_size(encoded: &[u8], path: &Path) -> Result<[u32; 2], DatasetError> {
+    must_be_image(encoded, path)?;
     let (width, height) = reader_of(&as_decoders_take_it(encoded))
         .into_dimensions()
         .map_err(|e| DatasetError::Image { path: path.into(), message: e.to_string() })?;
@@ -91,7 +121,16 @@ pub(super) fn largest_of_16_bits(encoded: &[u8]) -> Option<u16> {
     samples.chunks_exact(channels).flat_map(|pixel| &pixel[..colours]).copied().max()
 }
 
+/// Refuses a picture of a kind that is known and not decoded, by its name.
+fn must_be_image(encoded: &[u8], path: &Path) -> Result<(), DatasetError> {
+    match image_kind::other_picture(encoded, path) {
+        Some(other) => Err(DatasetError::Image { path: path.into(), message: other.to_string() }),
+        None => Ok(()),
+    }
+}
+
 fn decoded(encoded: &[u8], path: &Path) -> Result<DynamicImage, DatasetError> {
+    must_be_image(encoded, path)?;
     let wrong = |message: String| DatasetError::Image { path: path.into(), message };
     let refused = |e: ImageError| wrong(e.to_string());
     let indices = tiff_palette::Indices::of(encoded);
@@ -195,13 +234,13 @@ fn rgb8(image: DynamicImage, bit_depth: u32) -> RgbImage {
     RgbImage::from_raw(image.width(), image.height(), bytes).expect("three bytes a pixel")
 }
 
-/// Decodes an image, upright, and scales its middle square (antialiased): (size, size, 3) bytes.
+/// Decodes an image, upright, and scales what `framing` keeps of it (antialiased): (size, size, 3) bytes.
 pub(super) fn bytes(
     encoded: &[u8],
     path: &Path,
     framing: Framing,
 ) -> Result<Vec<u8>, DatasetError> {
-    let Framing { size, crop_fraction, interpolation, bit_depth } = framing;
+    let Framing { size, crop_fraction, interpolation, bit_depth, border, .. } = framing;
     let image = upright(encoded, path, bit_depth)?;
     let (width, height) = image.dimensions();
     if (width as usize, height as usize) == (size, size) && crop_fraction == 1.0 {
@@ -209,11 +248,28 @@ pub(super) fn bytes(
     }
     let source = Image::from_vec_u8(width, height, image.into_raw(), PixelType::U8x3)
         .expect("a decoded image is whole");
-    let (width, height) = (f64::from(width), f64::from(height));
-    let side = width.min(height) * crop_fraction;
-    let options =
-        convolution(interpolation).crop((width - side) / 2.0, (height - side) / 2.0, side, side);
-    scaled(&source, size, &options).map_err(|e| unscaled(&e, path))
+    let window = framing.window(width, height);
+    // What of the window is there, and how many pixels of the square that is.
+    let (left, top) = (window.left.max(0.0), window.top.max(0.0));
+    let (w, h) = (window.width.min(f64::from(width)), window.height.min(f64::from(height)));
+    let pixels = |part: f64, of: f64| match part < of {
+        true => ((size as f64 * part / of).round_ties_even() as usize).max(1),
+        false => size,
+    };
+    let there = [pixels(w, window.width), pixels(h, window.height)];
+    let options = convolution(interpolation).crop(left, top, w, h);
+    let part = scaled(&source, there, &options).map_err(|e| unscaled(&e, path))?;
+    Ok(if there == [size; 2] { part } else { bordered(&part, there, size, border) })
+}
+
+/// A part in the middle of a square of one colour.
+fn bordered(part: &[u8], [width, height]: [usize; 2], size: usize, colour: [u8; 3]) -> Vec<u8> {
+    let mut square = colour.repeat(size * size);
+    let (left, top) = ((size - width) / 2, (size - height) / 2);
+    for (y, row) in part.chunks_exact(3 * width).enumerate() {
+        square[3 * ((top + y) * size + left)..][..3 * width].copy_from_slice(row);
+    }
+    square
 }
 
 /// Decodes an image, upright, and scales a rectangle of it that `choose` takes of its width and height:
@@ -243,7 +299,7 @@ pub(super) fn rectangle_of(
     let Rectangle { left, top, width: w, height: h } = rectangle;
     let whole = ImageRef::new(width, height, pixels, PixelType::U8x3).map_err(|e| e.to_string())?;
     let part = CroppedImage::new(&whole, left, top, w, h).map_err(|e| e.to_string())?;
-    scaled(&part, size, &convolution(interpolation)).map_err(|e| e.to_string())
+    scaled(&part, [size; 2], &convolution(interpolation)).map_err(|e| e.to_string())
 }
 
 fn convolution(interpolation: Interpolation) -> ResizeOptions {
@@ -256,12 +312,12 @@ fn convolution(interpolation: Interpolation) -> ResizeOptions {
 
 fn scaled(
     source: &impl IntoImageView,
-    size: usize,
+    [width, height]: [usize; 2],
     options: &ResizeOptions,
 ) -> Result<Vec<u8>, ResizeError> {
-    let mut square = Image::new(size as u32, size as u32, PixelType::U8x3);
-    Resizer::new().resize(source, &mut square, options)?;
-    Ok(square.into_vec())
+    let mut image = Image::new(width as u32, height as u32, PixelType::U8x3);
+    Resizer::new().resize(source, &mut image, options)?;
+    Ok(image.into_vec())
 }
 
 fn unscaled(error: &ResizeError, path: &Path) -> DatasetError {
@@ -315,5 +371,48 @@ mod tests {
         }
         let outside = Rectangle { left: 3, ..rectangle };
         assert!(rectangle_of(&pixels, (4, 4), outside, 3, Interpolation::Bilinear).is_err());
+    }
+
+    #[test]
+    fn an_image_that_is_no_square_is_cut_squashed_or_gets_borders() {
+        // 8 x 4 pixels: two columns of red 200, four of 100, two of 0.
+        let row = [200u8, 200, 100, 100, 100, 100, 0, 0].map(|red| [red, 9, 9]).concat();
+        let image = RgbImage::from_raw(8, 4, row.repeat(4)).unwrap();
+        let mut encoded = Cursor::new(vec![]);
+        image.write_to(&mut encoded, ImageFormat::Png).unwrap();
+        let of = |image_size, crop_mode, crop_fraction| {
+            let config = DatasetConfig {
+                image_size,
+                crop_mode,
+                crop_fraction,
+                mean: vec![0.5, 0.25, 1.0],
+                ..DatasetConfig::default()
+            };
+            bytes(encoded.get_ref(), Path::new("image"), Framing::of(&config)).unwrap()
+        };
+        let center = of(4, CropMode::Center, 1.0);
+        assert!(center.chunks(3).all(|pixel| pixel == [100, 9, 9]));
+        let squashed = of(8, CropMode::Squash, 1.0);
+        assert!(squashed.chunks(24).all(|found| found == row));
+        // Half of it: four columns of 100 and their rows.
+        assert_eq!(of(4, CropMode::Squash, 0.5), center);
+        let border = of(8, CropMode::Border, 1.0);
+        for (y, found) in border.chunks(24).enumerate() {
+            let expected = if (2..6).contains(&y) { row.clone() } else { [128, 64, 255].repeat(8) };
+            assert_eq!(found, expected, "{y}");
+        }
+        assert_eq!(of(4, CropMode::Border, 0.5), center);
+        let tall = RgbImage::from_pixel(4, 7, image::Rgb([7; 3]));
+        let mut encoded = Cursor::new(vec![]);
+        tall.write_to(&mut encoded, ImageFormat::Png).unwrap();
+        let config = DatasetConfig {
+            image_size: 14,
+            crop_mode: CropMode::Border,
+            mean: vec![0.0; 3],
+            ..DatasetConfig::default()
+        };
+        let found = bytes(encoded.get_ref(), Path::new("image"), Framing::of(&config)).unwrap();
+        let columns: Vec<u8> = found[..3 * 14].iter().step_by(3).copied().collect();
+        assert_eq!(columns, [0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7, 0, 0, 0]);
     }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::list::{ListError, Place};
-use super::pickle::PickleError;
 use super::skipped;
+use crate::pickle::PickleError;
 
 /// What can be wrong with a dataset. Each message says where, what was expected, what was found
 /// and what to do.
@@ -67,7 +67,7 @@ pub enum DatasetError {
         kind: &'static str,
     },
     /// A Python pickle that cannot be read, or that asks for code to be run.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}\n  No code of a file is run here. Fetch the archive again from a place that you trust.", path.display())]
     Pickle {
         /// The file.
         path: PathBuf,
@@ -131,6 +131,42 @@ pub enum DatasetError {
     HasValidation {
         /// The dataset.
         path: PathBuf,
+    },
+    /// Two folders of one split.
+    #[error("{}: `{first}` and `{second}` are both the {split} split; expected one folder\n  Join them, or give one of them another name.", path.display())]
+    TwoFolders {
+        /// The dataset.
+        path: PathBuf,
+        /// The split.
+        split: &'static str,
+        /// A folder.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// Folders of other splits, and none to train on.
+    #[error("{}: {found}, and no train/; expected train/ with one folder of images a class\n  Name the folder of the training images train. If {found} is a class, put all folders of classes into a folder train.", path.display())]
+    NoTrainFolder {
+        /// The dataset.
+        path: PathBuf,
+        /// The folders that are splits.
+        found: String,
+    },
+    /// A folder of training images without classes.
+    #[error("{}: no folder in it; expected one folder of images a class\n  If this folder is a class itself, put it and all others into a folder train.", path.display())]
+    NoClassFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Images of a split that are in no folder of a class.
+    #[error("{}: all {images} images lie beside folders of classes; expected one folder a class, as in train/\n  Images without classes cannot be measured on: give the folder `{folder}` a name that is no split, such as unlabelled.", path.display())]
+    NoLabels {
+        /// The folder.
+        path: PathBuf,
+        /// Its name.
+        folder: String,
+        /// Images in it.
+        images: usize,
     },
     /// A class of the test or val split that training does not have.
     #[error("{}: class `{class}` is not in the training split\n  Add {class} to train/, or remove it here.", path.display())]
@@ -236,8 +272,16 @@ pub enum DatasetError {
         /// The path.
         path: PathBuf,
     },
+    /// A folder with several of Hugging Face's configurations.
+    #[error("{}: has a table for each of {}; expected one\n  Point `dataset.path` or --data at one of these folders.", path.display(), names.join(", "))]
+    Configurations {
+        /// The folder.
+        path: PathBuf,
+        /// Folders in it.
+        names: Vec<String>,
+    },
     /// A Parquet file of images with other columns or values than expected.
-    #[error("{}: {found}\n  A table of images has a column label and a column image (encoded, such as PNG or JPEG, or a struct of bytes and path); one of paths is read with dataset.kind = \"list\".", path.display())]
+    #[error("{}: {found}\n  A table of images has a column label and a column image (encoded, such as PNG or JPEG, or a struct of bytes and path), or a column of paths.", path.display())]
     Table {
         /// The file.
         path: PathBuf,

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Dataset, DatasetError, Split, decode};
+use super::{Account, Dataset, DatasetError, Split, decode};
 use crate::config::DatasetConfig;
 
 /// Where an image is in a dataset.
@@ -24,6 +24,7 @@ pub struct Gallery {
     class_names: Vec<String>,
     /// Each split with its name, and the index of its first image.
     splits: Vec<(&'static str, usize, Split)>,
+    account: Account,
 }
 
 impl Gallery {
@@ -32,7 +33,7 @@ impl Gallery {
     /// # Errors
     /// The dataset cannot be listed. An image that is missing or cannot be decoded is no error here.
     pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
-        let Dataset { class_names, train, val, test, .. } = Dataset::list(config)?;
+        let Dataset { class_names, train, val, test, account, .. } = Dataset::list(config)?;
         let named = [("train", Some(train)), ("val", val), ("test", Some(test))];
         let mut first = 0;
         let mut splits = vec![];
@@ -41,12 +42,17 @@ impl Gallery {
             splits.push((name, first, split));
             first += images;
         }
-        Ok(Self { class_names, splits })
+        Ok(Self { class_names, splits, account })
     }
 
     /// Classes.
     pub fn classes(&self) -> usize {
         self.class_names.len()
+    }
+
+    /// What became of every file.
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
     /// Images of all splits.

@@ -23,7 +23,9 @@ pub(super) fn keep(parts: Parts, most: usize) -> Parts {
     };
     let class_names = kept.iter().map(|&class| parts.class_names[class].clone()).collect();
     let (train, val, test) = (of(parts.train), parts.val.map(of), parts.test.map(of));
-    Parts { class_names, train, val, test, account: parts.account }
+    let mut account = parts.account;
+    account.notes.push(format!("dataset.max_classes keeps {most} of {classes} classes"));
+    Parts { class_names, train, val, test, account }
 }
 
 /// `most` of the classes, at ranks round(i (C − 1) / (most − 1)), in label order.

@@ -1,62 +1,261 @@
-//! A folder of one's own images: `train/CLASS/*`, `test/CLASS/*` and, if wanted, `val/CLASS/*`; or
-//! `CLASS/*` alone, of which a share becomes the test split.
+//! A folder of one's own images: `train/CLASS/**`, `test/CLASS/**` and, if wanted, `val/CLASS/**`, under
+//! the names that people give them; or `CLASS/**` alone. A share becomes the test split where there is none.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Component, Path, PathBuf};
 
+use super::account::{Account, LeftOut, Reason};
 use super::decode::Framing;
-use super::{DatasetError, Parts, Split};
+use super::image_kind::FileKind;
+pub(super) use super::image_kind::has_picture_extension as is_image;
+use super::split_name::SplitName;
+use super::walk::{self, Found, Walk, What};
+use super::{DatasetError, Parts, Split, class_name};
+use crate::config::{ClassOrder, DatasetConfig};
 
-/// Names of images end in these; what the files are follows from their content.
-const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
-
-/// Lists the folder; classes and images are in order of their names.
-pub(super) fn open(root: &Path, framing: Framing) -> Result<Parts, DatasetError> {
+/// Lists the folder; images are in order of their classes, folders and names.
+pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, DatasetError> {
+    let root = config.path.as_path();
     if !root.is_dir() {
-        let expected = "a folder with one folder of images a class".into();
-        return Err(DatasetError::Missing { path: root.into(), expected });
+        return Err(no_classes(root.into()));
     }
-    if !root.join("train").is_dir() {
-        return open_flat(root, framing);
+    let walk = walk::below(root)?;
+    let mut account = Account::default();
+    let layout = Layout::of(root, &walk, config.class_order, &mut account)?;
+    let mut images: BTreeMap<SplitName, Vec<Image>> = BTreeMap::new();
+    for found in &walk.files {
+        let reason = match layout.place(&found.path)? {
+            Place::Class(split, label) if found.is_picture() => {
+                images.entry(split).or_default().push(Image::of(root, found, label)?);
+                if found.what == What::File(FileKind::Image) {
+                    account.used += 1;
+                    continue;
+                }
+                Reason::Unreadable
+            }
+            Place::Class(..) => Reason::Unreadable,
+            Place::OutsideClasses => Reason::OutsideClasses,
+            Place::NoSplit => Reason::NoSplit,
+        };
+        account.left_out.push(found.left_out(reason));
     }
-    let class_names = class_folders(&root.join("train"))?;
-    let train = list(root, "train/", &class_names, framing)?;
-    let test = list(root, "test/", &class_names, framing)?;
-    let val =
-        root.join("val").is_dir().then(|| list(root, "val/", &class_names, framing)).transpose()?;
-    Ok(Parts::whole(class_names, train, val, Some(test)))
+    layout.tell_others(&mut account);
+    let mut split = |name| {
+        let mut images = images.remove(&name).unwrap_or_default();
+        images.sort_unstable();
+        let (labels, paths) = images.into_iter().map(|image| (image.label, image.path())).unzip();
+        Split::files(framing, root, labels, paths)
+    };
+    let train = split(SplitName::Train);
+    let [val, test] = [SplitName::Val, SplitName::Test].map(|name| {
+        let folder = layout.splits.get(&name)?;
+        Some((folder, split(name)))
+    });
+    for (folder, split) in [&val, &test].into_iter().flatten() {
+        Layout::must_have_classes(root, folder, split, &account)?;
+    }
+    let [val, test] = [val, test].map(|split| split.map(|(_, split)| split));
+    let val = val.filter(|val| !val.is_empty());
+    Ok(Parts { class_names: layout.class_names, train, val, test, account })
 }
 
-/// `CLASS/*` without splits.
-fn open_flat(root: &Path, framing: Framing) -> Result<Parts, DatasetError> {
-    let class_names = class_folders(root)?;
-    // Folders that are splits and not classes are more likely a missing train/.
-    if class_names.is_empty() || class_names.iter().any(|name| name == "test") {
-        return Err(DatasetError::Missing {
-            path: root.join("train"),
-            expected: "a folder with one folder of images a class".into(),
-        });
+fn no_classes(path: PathBuf) -> DatasetError {
+    let expected = "a folder with one folder of images a class".into();
+    DatasetError::Missing { path, expected }
+}
+
+/// An image, in the order of its class, then of its folder and its name.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Image {
+    label: u32,
+    folder: String,
+    name: String,
+}
+
+impl Image {
+    fn of(root: &Path, found: &Found, label: u32) -> Result<Self, DatasetError> {
+        let not_utf8 = || DatasetError::NotUtf8 { path: root.join(&found.path) };
+        let path = found.path.to_str().ok_or_else(not_utf8)?;
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        Ok(Self { label, folder: folder.into(), name: name.into() })
     }
-    let train = list(root, "", &class_names, framing)?;
-    Ok(Parts::whole(class_names, train, None, None))
+
+    fn path(&self) -> String {
+        format!("{}/{}", self.folder, self.name)
+    }
 }
 
-/// Whether a file's name is that of an image.
-pub(super) fn is_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    EXTENSIONS.iter().any(|e| extension == *e)
+/// Where a file lies.
+enum Place {
+    /// In a class of a split, at any depth.
+    Class(SplitName, u32),
+    /// Beside the class folders.
+    OutsideClasses,
+    /// In a folder beside those of the splits.
+    NoSplit,
 }
 
-/// Names in a directory, sorted; hidden ones are left out.
-pub(super) fn names(dir: &Path) -> Result<Vec<String>, DatasetError> {
-    let read = |source| DatasetError::Read { path: dir.into(), source };
+/// Which folders are splits, and which are classes.
+struct Layout {
+    /// Folder of each split; none where the root's folders are classes.
+    splits: BTreeMap<SplitName, String>,
+    /// Folders beside them.
+    others: Vec<String>,
+    /// Class of each class folder, as split/class or, without splits, class.
+    labels: HashMap<PathBuf, u32>,
+    class_names: Vec<String>,
+}
+
+impl Layout {
+    fn of(
+        root: &Path,
+        walk: &Walk,
+        order: ClassOrder,
+        account: &mut Account,
+    ) -> Result<Self, DatasetError> {
+        let mut splits = BTreeMap::new();
+        let mut others = vec![];
+        for folder in at_depth(walk, 1) {
+            let name = text(root, folder)?;
+            match SplitName::of(name) {
+                None => others.push(name.to_string()),
+                Some(split) => {
+                    if let Some(first) = splits.insert(split, name.to_string()) {
+                        let (split, second) = (split.name(), name.into());
+                        return Err(DatasetError::TwoFolders {
+                            path: root.into(),
+                            split,
+                            first,
+                            second,
+                        });
+                    }
+                }
+            }
+        }
+        let is_train =
+            |folder: &Path| splits.get(&SplitName::Train).is_some_and(|t| folder.starts_with(t));
+        let (class_folders, training): (Vec<&PathBuf>, Vec<&PathBuf>) = match splits.is_empty() {
+            true => (at_depth(walk, 1).collect(), at_depth(walk, 1).collect()),
+            false => {
+                let in_split =
+                    |folder: &&PathBuf| splits.values().any(|split| folder.starts_with(split));
+                let classes: Vec<&PathBuf> = at_depth(walk, 2).filter(in_split).collect();
+                (classes.clone(), classes.into_iter().filter(|folder| is_train(folder)).collect())
+            }
+        };
+        if training.is_empty() {
+            return Err(Self::without_training(root, &splits));
+        }
+        if let Some(taken) =
+            SplitName::taken(splits.iter().map(|(split, name)| (name.as_str(), *split)))
+        {
+            account.notes.push(taken);
+        }
+        let mut names: BTreeMap<String, Vec<&PathBuf>> = BTreeMap::new();
+        for folder in training {
+            let name = class_name::nfc(text(root, folder)?).into_owned();
+            names.entry(name).or_default().push(folder);
+        }
+        for (name, _) in names.iter().filter(|(_, folders)| folders.len() > 1) {
+            account
+                .notes
+                .push(format!("`{name}` is written in two forms of Unicode, which are one class"));
+        }
+        let mut class_names: Vec<String> = names.into_keys().collect();
+        class_name::sort(&mut class_names, order);
+        if order == ClassOrder::Name {
+            account.warnings.extend(class_name::unnatural(&class_names));
+        }
+        let label_of: HashMap<&str, u32> =
+            class_names.iter().map(String::as_str).zip(0..).collect();
+        let mut labels = HashMap::new();
+        for folder in class_folders {
+            let class = text(root, folder)?;
+            let Some(&label) = label_of.get(&*class_name::nfc(class)) else {
+                let (path, class) = (root.join(folder), class.into());
+                return Err(DatasetError::UnknownClass { path, class });
+            };
+            labels.insert(folder.clone(), label);
+        }
+        Ok(Self { splits, others, labels, class_names })
+    }
+
+    /// Why there is nothing to train on.
+    fn without_training(root: &Path, splits: &BTreeMap<SplitName, String>) -> DatasetError {
+        match (splits.get(&SplitName::Train), splits.is_empty()) {
+            (Some(train), _) => DatasetError::NoClassFolder { path: root.join(train) },
+            (None, true) => no_classes(root.join("train")),
+            (None, false) => {
+                let found: Vec<String> = splits.values().map(|name| format!("{name}/")).collect();
+                let found = found.join(" and ");
+                DatasetError::NoTrainFolder { path: root.into(), found }
+            }
+        }
+    }
+
+    fn place(&self, path: &Path) -> Result<Place, DatasetError> {
+        let mut folders = path.components();
+        folders.next_back();
+        let depth = if self.splits.is_empty() { 1 } else { 2 };
+        let folder: PathBuf = folders.clone().take(depth).collect();
+        if let Some(&label) = self.labels.get(&folder) {
+            let named = |(_, name): &(&SplitName, &String)| folder.starts_with(name);
+            let split =
+                self.splits.iter().find(named).map_or(SplitName::Train, |(split, _)| *split);
+            return Ok(Place::Class(split, label));
+        }
+        let first = folders.next().map(Component::as_os_str);
+        let is_other =
+            first.is_some_and(|first| self.others.iter().any(|other| first == other.as_str()));
+        Ok(match is_other && !self.splits.is_empty() {
+            true => Place::NoSplit,
+            false => Place::OutsideClasses,
+        })
+    }
+
+    /// Names the folders beside the splits that have images.
+    fn tell_others(&self, account: &mut Account) {
+        for other in &self.others {
+            let is_in = |left: &&LeftOut| {
+                left.reason == Reason::NoSplit && Path::new(&left.path).starts_with(other)
+            };
+            let images = account.left_out.iter().filter(is_in).count();
+            if images > 0 {
+                account.warnings.push(format!(
+                    "the folder `{other}` is no split (train, val or test): its images are not used, {images} in all"
+                ));
+            }
+        }
+    }
+
+    /// Refuses a split whose images all lie beside class folders.
+    fn must_have_classes(
+        root: &Path,
+        folder: &str,
+        split: &Split,
+        account: &Account,
+    ) -> Result<(), DatasetError> {
+        let is_in = |left: &&LeftOut| {
+            left.reason == Reason::OutsideClasses && Path::new(&left.path).starts_with(folder)
+        };
+        match account.left_out.iter().filter(is_in).count() {
+            images if images > 0 && split.is_empty() => {
+                let (path, folder) = (root.join(folder), folder.into());
+                Err(DatasetError::NoLabels { path, folder, images })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Names in a folder, sorted; hidden ones are left out.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, DatasetError> {
+    let read = |source| DatasetError::Read { path: folder.into(), source };
     let mut names = vec![];
-    for entry in fs::read_dir(dir).map_err(read)? {
-        let entry = entry.map_err(read)?;
-        let name = entry
-            .file_name()
-            .into_string()
-            .map_err(|name| DatasetError::NotUtf8 { path: dir.join(PathBuf::from(name)) })?;
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let name = entry.map_err(read)?.file_name();
+        let not_utf8 = |name| DatasetError::NotUtf8 { path: folder.join(PathBuf::from(name)) };
+        let name = name.into_string().map_err(not_utf8)?;
         if !name.starts_with('.') {
             names.push(name);
         }
@@ -65,37 +264,21 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>, DatasetError> {
     Ok(names)
 }
 
-fn class_folders(dir: &Path) -> Result<Vec<String>, DatasetError> {
-    Ok(names(dir)?.into_iter().filter(|name| dir.join(name).is_dir()).collect())
+/// Whether a folder has folders of images, as classes.
+pub(super) fn has_classes(root: &Path) -> bool {
+    let names = |dir: &Path| names(dir).unwrap_or_default();
+    let has_images = |dir: &Path| names(dir).iter().any(|name| is_image(Path::new(name)));
+    [root.to_path_buf(), root.join("train")]
+        .iter()
+        .any(|dir| names(dir).iter().any(|class| has_images(&dir.join(class))))
 }
 
-fn list(
-    root: &Path,
-    split: &str,
-    classes: &[String],
-    framing: Framing,
-) -> Result<Split, DatasetError> {
-    let dir = root.join(split);
-    let (mut labels, mut paths) = (vec![], vec![]);
-    if !dir.is_dir() {
-        return Err(DatasetError::Missing {
-            path: dir,
-            expected: format!(
-                "the {} images, one folder a class, as in train/",
-                split.trim_end_matches('/')
-            ),
-        });
-    }
-    for class in class_folders(&dir)? {
-        let Ok(label) = classes.binary_search(&class) else {
-            return Err(DatasetError::UnknownClass { path: dir.join(&class), class });
-        };
-        for name in names(&dir.join(&class))? {
-            if is_image(Path::new(&name)) {
-                labels.push(label as u32);
-                paths.push(format!("{split}{class}/{name}"));
-            }
-        }
-    }
-    Ok(Split::files(framing, root, labels, paths))
+fn at_depth(walk: &Walk, depth: usize) -> impl Iterator<Item = &PathBuf> {
+    walk.folders.iter().filter(move |folder| folder.components().count() == depth)
+}
+
+/// The name of a folder.
+fn text<'a>(root: &Path, folder: &'a Path) -> Result<&'a str, DatasetError> {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    name.ok_or_else(|| DatasetError::NotUtf8 { path: root.join(folder) })
 }

@@ -1,5 +1,6 @@
 //! Batches of network inputs: images of a split, decoded, transformed and normalised on all threads.
 
+use std::collections::HashSet;
 use std::io;
 
 use rayon::prelude::*;
@@ -84,20 +85,34 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
+    /// Leaves out the images that `undecodable` names, all at once, as far as their errors bear it out.
+    pub(super) fn skip_named(&self, undecodable: &HashSet<&str>) -> Result<(), DatasetError> {
+        let named = (0..self.split.len()).filter(|&i| undecodable.contains(self.split.path(i)));
+        let tried = named.filter_map(|i| Some((i, self.split.image(i).err()?)));
+        let of_images = tried.map(|(i, error)| Ok((i, of_the_image(error)?)));
+        let images = of_images.collect::<Result<_, _>>()?;
+        self.dataset.skipped.add(self.name, self.split, &self.dataset.class_names, images)
+    }
+
     fn skip(&self, sample: usize, error: DatasetError) -> Result<(), DatasetError> {
-        let Dataset { skipped, class_names, .. } = self.dataset;
-        match error {
-            DatasetError::Read { path, source } if !is_of_the_file(&source) => {
-                Err(DatasetError::Disk { path, source })
-            }
-            error => skipped.add(self.name, self.split, class_names, sample, error),
+        let images = vec![(sample, of_the_image(error)?)];
+        self.dataset.skipped.add(self.name, self.split, &self.dataset.class_names, images)
+    }
+}
+
+/// The error of an image that may be left out; else that of a disk.
+fn of_the_image(error: DatasetError) -> Result<DatasetError, DatasetError> {
+    match error {
+        DatasetError::Read { path, source } if !is_of_the_file(&source) => {
+            Err(DatasetError::Disk { path, source })
         }
+        error => Ok(error),
     }
 }
 
 /// Whether a failed read says that there is no such file, or none that is an image. Anything else, such as a
 /// failing disk, a server that is away or too many open files, may be otherwise when it is tried again.
-fn is_of_the_file(error: &io::Error) -> bool {
+pub(super) fn is_of_the_file(error: &io::Error) -> bool {
     use io::ErrorKind::{
         FileTooLarge, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
         PermissionDenied,

@@ -5,6 +5,7 @@ mod account;
 mod bit_depth;
 mod cifar;
 mod cifar_python;
+mod class_name;
 mod decode;
 mod error;
 mod examine;
@@ -12,43 +13,51 @@ mod fewer_classes;
 mod folder;
 mod gif;
 mod hold_out;
+mod image_kind;
 mod jitter;
 mod jpeg;
+mod kind;
 pub mod known;
 mod list;
 mod loader;
 mod long_tail;
 mod orientation;
 mod overlay;
-mod pickle;
 mod random_crop;
 mod skipped;
 mod split;
+mod split_name;
 mod table;
 mod tiff_palette;
 mod tiff_tags;
 mod transform;
+mod walk;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{DatasetConfig, DatasetKind, Interpolation};
+use crate::config::{CropMode, DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::{ClassCounts, FeatureShape};
 use crate::regular_file;
 
 pub use account::{Account, LeftOut, Reason};
+pub(crate) use class_name::nfc;
 use decode::Framing;
 pub use error::DatasetError;
 pub use examine::{Gallery, ImagePlace};
 pub use hold_out::{HeldOut, held_of};
+pub use image_kind::OtherPicture;
+pub use kind::kind_at;
 pub use list::{ListError, Listed, ListedSplit, Place, read as read_lists};
 pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
-pub use pickle::PickleError;
 pub use skipped::{Skipped, SkippedList, save_skipped};
+use split::Pixels;
 pub use split::Split;
 pub use transform::{Augmentation, Normalisation, Transform};
+pub use walk::images_below;
 
 /// A dataset that was found whole.
 pub struct Dataset {
@@ -99,25 +108,30 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// As [`Dataset::open`], but without a fingerprint and with a look at the files of some images only: one
-    /// that is missing is found when it is asked for.
+    /// As [`Dataset::open`], but without a fingerprint, with no more than a look at the first bytes of the files
+    /// in a folder and at some images whole: a listed image that is missing is found when it is asked for.
     ///
     /// # Errors
     /// As [`Dataset::open`].
     pub fn list(config: &DatasetConfig) -> Result<Self, DatasetError> {
         let (path, framing) = (config.path.as_path(), Framing::of(config));
-        let parts = match config.kind {
+        let mut parts = match config.kind {
             DatasetKind::Cifar10 => cifar::open(path, &cifar::CIFAR10)?,
             DatasetKind::Cifar100 => cifar::open(path, &cifar::CIFAR100)?,
-            DatasetKind::Folder => folder::open(path, framing)?,
+            DatasetKind::Folder => folder::open(config, framing)?,
             DatasetKind::List => list::open(config, framing)?,
             DatasetKind::Parquet => table::open(config, framing)?,
         };
+        if config.kind != DatasetKind::Folder {
+            parts.account.left_out.extend(in_no_list(&parts)?);
+        }
         let parts = match config.max_classes {
             0 => parts,
             most => fewer_classes::keep(parts, most),
         };
         let Parts { class_names, mut train, mut val, test, mut account } = parts;
+        let list = path.join(&config.train_list);
+        let path = if config.train_list.as_os_str().is_empty() { path } else { list.as_path() };
         if class_names.len() < 2 {
             return Err(DatasetError::TooSmall {
                 path: path.into(),
@@ -133,6 +147,7 @@ impl Dataset {
                 let (stays, held) = hold_out::divide(train.labels(), classes, TEST_FRACTION);
                 let test = train.subset(&held);
                 train = train.subset(&stays);
+                account.notes.push(no_test_split(config.kind, val.is_some()));
                 test
             }
         };
@@ -169,13 +184,18 @@ impl Dataset {
         if test.is_empty() {
             return Err(DatasetError::TooSmall {
                 path: path.into(),
-                found: "no test image".into(),
+                found: match test_held_out {
+                    true => {
+                        "no test split, and no class of 3 images that one can be held out of".into()
+                    }
+                    false => "no test image".into(),
+                },
                 expected: "test images, to measure accuracy on",
             });
         }
+        let (normalisation, image_size) = (Normalisation::new(config), train.size);
         let values = bit_depth::Values::of(&train);
         account.notes.extend(values.and_then(|values| values.note(framing.bit_depth)));
-        let normalisation = Normalisation::new(config);
         Ok(Self {
             class_names,
             train,
@@ -185,7 +205,7 @@ impl Dataset {
             test,
             test_held_out,
             normalisation,
-            image_size: framing.size,
+            image_size,
             bit_depth_seen: values.map(|values| values.bit_depth()),
             fingerprint: String::new(),
             skipped: Skipped::default(),
@@ -199,6 +219,9 @@ impl Dataset {
         if (framing.crop_fraction, framing.interpolation) != (1.0, Interpolation::Bilinear) {
             hash.update(format!("{} {:?}\n", framing.crop_fraction, framing.interpolation));
         }
+        if framing.crop_mode != CropMode::Center {
+            hash.update(format!("{:?} {:?}\n", framing.crop_mode, framing.border));
+        }
         if framing.bit_depth != DatasetConfig::default().bit_depth {
             hash.update(format!("{} bits\n", framing.bit_depth));
         }
@@ -207,6 +230,24 @@ impl Dataset {
             split.hash_into(&mut hash)?;
         }
         Ok(crate::hex(&hash.finalize()[..16]))
+    }
+
+    /// Leaves out the images that were seen to be none that can be decoded when they were listed, before
+    /// anything is computed.
+    ///
+    /// # Errors
+    /// They are more than [`Dataset::skipped`] allows, all that a split or a class has, or the disk does not
+    /// give one.
+    pub fn skip_undecodable(&self) -> Result<(), DatasetError> {
+        let left_out = self.account.left_out.iter();
+        let undecodable = left_out.filter(|left| left.reason == Reason::Unreadable);
+        let paths: HashSet<&str> = undecodable.map(|left| left.path.as_str()).collect();
+        let splits =
+            [("train", Some(&self.train)), ("val", self.val.as_ref()), ("test", Some(&self.test))];
+        for (name, split) in splits.into_iter().filter(|_| !paths.is_empty()) {
+            split.map_or(Ok(()), |split| Loader::new(self, name, split).skip_named(&paths))?;
+        }
+        Ok(())
     }
 
     /// Training images of each class.
@@ -231,6 +272,29 @@ impl Dataset {
         let mut hash = Sha256::new();
         self.train.hash_into(&mut hash)?;
         Ok(crate::hex(&hash.finalize()[..8]))
+    }
+}
+
+/// Images that lie among those of lists and are in none.
+fn in_no_list(parts: &Parts) -> Result<Vec<LeftOut>, DatasetError> {
+    let Pixels::Files { root, .. } = &parts.train.pixels else {
+        return Ok(vec![]);
+    };
+    let splits = [Some(&parts.train), parts.val.as_ref(), parts.test.as_ref()];
+    let paths = splits.into_iter().flatten().flat_map(|split| &split.paths);
+    account::in_no_list(root, paths.map(String::as_str))
+}
+
+fn no_test_split(kind: DatasetKind, has_val: bool) -> String {
+    let held = format!(
+        "the data has no test split; {:.0} % of each class's training images are held out as test images",
+        100.0 * TEST_FRACTION
+    );
+    match (kind, has_val) {
+        (DatasetKind::Folder, true) => {
+            held + "; to measure on the images of the val split instead, name its folder test"
+        }
+        _ => held,
     }
 }
 
@@ -269,16 +333,6 @@ impl Preprocessing {
     ) -> Result<Vec<u8>, DatasetError> {
         overlay::picture(path, self.framing, cam, shape)
     }
-}
-
-/// Whether a file's name is that of an image.
-pub fn has_image_extension(path: &Path) -> bool {
-    folder::is_image(path)
-}
-
-/// Whether a folder has Parquet files, itself or below `data/`.
-pub fn has_tables(folder: &Path) -> bool {
-    table::has_any(folder)
 }
 
 /// Share of each class's images that becomes the test split of data without splits.

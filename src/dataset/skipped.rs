@@ -1,7 +1,7 @@
 //! Images that cannot be decoded: they are left out, counted and listed, and an error where they are
 //! more than the user allows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -42,50 +42,56 @@ impl Skipped {
         Self { most: share, found: Mutex::default() }
     }
 
-    /// Leaves image `sample_id` out, because of `error`.
+    /// Leaves images out, each because of its error.
     ///
     /// # Errors
     /// More images of the split are left out than the share allows; none of them is left, or none of
-    /// the training images of the class.
+    /// the training images of a class.
     pub(super) fn add(
         &self,
         name: &'static str,
         split: &Split,
         class_names: &[String],
-        sample_id: usize,
-        error: DatasetError,
+        images: Vec<(usize, DatasetError)>,
     ) -> Result<(), DatasetError> {
-        let (label, images) = (split.labels()[sample_id], split.len());
-        let class = class_names.get(label as usize).cloned().unwrap_or_default();
-        let path = split.path(sample_id).to_string();
-        let image = SkippedImage {
-            split: name.into(),
-            sample_id,
-            path,
-            class: class.clone(),
-            reason: error.in_one_line(),
-        };
         let mut found = self.found.lock().expect("no panic while held");
-        found.insert((name, sample_id), image);
-        let of_split = || found.range((name, 0)..=(name, usize::MAX)).map(|(&(_, i), _)| i);
-        let skipped = of_split().count();
-        // A share such as 0.07 is not exact in binary.
-        let allowed = (self.most * images as f64 + 1e-6) as usize;
-        if skipped > allowed || skipped == images {
-            let found = Box::new(error);
-            return Err(DatasetError::TooManySkipped {
-                found,
-                skipped,
-                allowed,
-                images,
-                split: name,
-            });
+        let class = |label: u32| class_names.get(label as usize).cloned().unwrap_or_default();
+        for (sample_id, error) in &images {
+            let image = SkippedImage {
+                split: name.into(),
+                sample_id: *sample_id,
+                path: split.path(*sample_id).to_string(),
+                class: class(split.labels()[*sample_id]),
+                reason: error.in_one_line(),
+            };
+            found.insert((name, *sample_id), image);
         }
-        let in_class = |label_of: u32| label_of == label;
-        let lost = of_split().filter(|&i| in_class(split.labels()[i])).count();
-        let all = split.labels().iter().filter(|&&of| in_class(of)).count();
-        if name == "train" && lost == all {
-            return Err(DatasetError::ClassSkipped { found: Box::new(error), class });
+        let of_split = || found.range((name, 0)..=(name, usize::MAX)).map(|(&(_, i), _)| i);
+        let (skipped, all) = (of_split().count(), split.len());
+        // A share such as 0.07 is not exact in binary.
+        let allowed = (self.most * all as f64 + 1e-6) as usize;
+        let is_lost = |label: u32| {
+            let lost = of_split().filter(|&i| split.labels()[i] == label).count();
+            name == "train" && lost == split.labels().iter().filter(|&&of| of == label).count()
+        };
+        let mut labels = BTreeSet::new();
+        for (sample_id, error) in images {
+            if skipped > allowed || skipped == all {
+                let found = Box::new(error);
+                let split = name;
+                return Err(DatasetError::TooManySkipped {
+                    found,
+                    skipped,
+                    allowed,
+                    images: all,
+                    split,
+                });
+            }
+            let label = split.labels()[sample_id];
+            if labels.insert(label) && is_lost(label) {
+                let (found, class) = (Box::new(error), class(label));
+                return Err(DatasetError::ClassSkipped { found, class });
+            }
         }
         Ok(())
     }
@@ -205,7 +211,7 @@ mod tests {
         let path = PathBuf::from(format!("photos/{image}.png"));
         let error = DatasetError::Image { path, message: "no image".into() };
         let names = ["a".to_string(), "b".to_string()];
-        skipped.add(name, &split(), &names, image, error)
+        skipped.add(name, &split(), &names, vec![(image, error)])
     }
 
     #[test]

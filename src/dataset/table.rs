@@ -14,10 +14,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use self::columns::{Texts, Wrong};
-pub(super) use self::shards::has_any;
+pub(super) use self::shards::any_in;
 use super::decode::Framing;
 use super::list::{
-    Classes, Columns, Entry, List, Numbering, Place, SplitName, find, in_list, no_path,
+    Classes, Columns, Entry, Indicators, Labels, List, Listed, Lists, Numbering, Place, SplitName,
+    find, in_list, no_path,
 };
 use super::{DatasetError, Parts, Split};
 use crate::config::DatasetConfig;
@@ -29,25 +30,69 @@ const BATCH_ROWS: usize = 256;
 /// Where Hugging Face's `datasets` says what the columns are.
 const FEATURES_KEY: &str = "huggingface";
 
-/// Reads the images of one file or of a folder of shards, encoded; rows keep their order within a split.
+/// Reads the images of one file or of a folder of shards, encoded, or as files where the table has their
+/// paths alone; rows keep their order within a split.
 pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, DatasetError> {
     let path = config.path.as_path();
-    let [mut train, mut val, mut test] = [vec![], vec![], vec![]];
-    for (split, file) in shards::of(path)? {
-        let parts = read_images(&file, config, split)?.divided(split.unwrap_or(SplitName::Train));
-        let splits = [&mut train, &mut val, &mut test];
-        splits.into_iter().zip(parts).for_each(|(split, part)| split.extend(part));
+    let shards = shards::of(path)?;
+    let images = match shards.first() {
+        Some((_, file)) => holds_images(file, config)?,
+        None => true,
+    };
+    if images && !config.path_rewrites.is_empty() {
+        let found = "dataset.path_rewrites is set, but the images are in the table itself".into();
+        return Err(DatasetError::Table { path: path.into(), found });
     }
-    if train.is_empty() {
+    let mut lists = Lists::default();
+    for (split, file) in shards {
+        let list = match images {
+            true => read_images(&file, config, split)?,
+            false => read_list(&file, config, split)?,
+        };
+        lists.add(list, split.unwrap_or(SplitName::Train));
+    }
+    if lists.splits[0].is_empty() {
         let found = "no image of the split train".into();
         return Err(DatasetError::Table { path: path.into(), found });
     }
-    let classes = Classes::of(&train)?;
+    let mut notes = vec![];
+    if !images {
+        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        let mut listed = Listed::of(folder, lists, config)?;
+        let what = "the table has paths and no images, which are read as files";
+        listed.notes.insert(0, format!("{what} below {}", folder.display()));
+        return listed.parts(framing);
+    }
+    let classes = lists.classes(&mut notes)?;
     let joined = |lists| join(path, framing, &classes, lists);
     let present = |lists: Vec<List>| (!lists.is_empty()).then(|| joined(lists)).transpose();
+    let [train, val, test] = lists.splits;
     let (val, test) = (present(val)?, present(test)?);
     let train = joined(train)?;
-    Ok(Parts::whole(classes.names, train, val, test))
+    let mut parts = Parts::whole(classes.names, train, val, test);
+    parts.account.notes = notes;
+    Ok(parts)
+}
+
+/// Whether the images of a table are in it; not so where it has a column of paths, or Hugging Face's
+/// images without bytes.
+fn holds_images(file: &Path, config: &DatasetConfig) -> Result<bool, DatasetError> {
+    let Table { builder, names, mut columns, .. } = Table::open(file, config)?;
+    let image = match columns::image(builder.schema()) {
+        Ok(image) => image,
+        Err(_) if columns.path.is_some() => return Ok(false),
+        Err(found) => return Err(DatasetError::Table { path: file.into(), found }),
+    };
+    columns = Columns { path: None, name: None, split: None, ..columns };
+    match batches(file, builder, &columns, Some(image))?.next() {
+        Some(batch) => Ok(!columns::only_paths(&batch?, &names[image])),
+        None => Ok(true),
+    }
+}
+
+/// Whether a Parquet file holds images, as far as can be seen; one that cannot be read is a table.
+pub(super) fn is_table(file: &Path) -> bool {
+    holds_images(file, &DatasetConfig::default()).unwrap_or(true)
 }
 
 fn join(
@@ -65,21 +110,27 @@ fn join(
     Ok(Split::encoded(framing, path, labels, paths, images))
 }
 
-/// Reads a list of image files.
-pub(super) fn read_list(file: &Path, config: &DatasetConfig) -> Result<List, DatasetError> {
-    let table = Table::open(file, config)?;
-    let mut list = List::new(file, Numbering::Ids, Place::Row);
-    if table.columns.path.is_none() {
-        let names: Vec<&str> = table.names.iter().map(String::as_str).collect();
+/// Reads a list of image files; `split` is what the file's name says.
+pub(super) fn read_list(
+    file: &Path,
+    config: &DatasetConfig,
+    split: Option<SplitName>,
+) -> Result<List, DatasetError> {
+    let Table { builder, names, mut columns, mut room } = Table::open(file, config)?;
+    columns.path = columns.path.or(columns.id);
+    columns.split = columns.split.filter(|_| split.is_none());
+    let mut list = new_list(file, &builder, &names, &columns, Numbering::Ids);
+    if columns.path.is_none() {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         return Err(list.wrong(Place::Whole, no_path(&names)));
     }
-    let Table { builder, names, columns, mut room } = table;
     for batch in batches(file, builder, &columns, None)? {
         let batch = batch?;
         let before = list.paths.len() as u64;
         let texts = Texts::of(&batch, &names, &columns).map_err(|e| wrong_row(file, before, e))?;
         for i in 0..batch.num_rows() {
-            let entry = texts.entry(i, before);
+            let entry =
+                texts.entry(i, before, &columns).map_err(|(place, e)| list.wrong(place, e))?;
             room.take(file, entry.path.len())?;
             list.push(&entry)?;
         }
@@ -98,10 +149,7 @@ fn read_images(
     let image = columns::image(builder.schema()).map_err(table)?;
     columns.path = columns.path.filter(|&path| path != image);
     columns.split = columns.split.filter(|_| split.is_none());
-    let mut list = match declared_classes(&builder, &columns) {
-        Some(classes) => List::declared(file, classes, Place::Row),
-        None => List::new(file, Numbering::Dense, Place::Row),
-    };
+    let mut list = new_list(file, &builder, &names, &columns, Numbering::Dense);
     let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     for batch in batches(file, builder, &columns, Some(image))? {
         let batch = batch?;
@@ -110,7 +158,8 @@ fn read_images(
         let texts = Texts::of(&batch, &names, &columns).map_err(wrong)?;
         let images = columns::images(&batch, &names[image]).map_err(wrong)?;
         for (i, (bytes, path)) in images.into_iter().enumerate() {
-            let entry = texts.entry(i, before);
+            let entry =
+                texts.entry(i, before, &columns).map_err(|(place, e)| list.wrong(place, e))?;
             let made = || format!("{file_name}#{}", before + i as u64);
             let path = match entry.path {
                 "" => path.filter(|path| !path.is_empty()).unwrap_or_else(made),
@@ -122,6 +171,27 @@ fn read_images(
         }
     }
     Ok(list)
+}
+
+/// A list of no image yet, with the classes that the table declares.
+fn new_list(
+    file: &Path,
+    builder: &ParquetRecordBatchReaderBuilder<File>,
+    names: &[String],
+    columns: &Columns,
+    numbering: Numbering,
+) -> List {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut list = match (&columns.label, declared_classes(builder, columns)) {
+        (Labels::OneHot(columns), _) => {
+            let classes: Vec<&str> = columns.iter().map(|&column| names[column]).collect();
+            List::of_classes(file, &classes, Place::Row)
+        }
+        (_, Some(classes)) => List::declared(file, classes, Place::Row),
+        (_, None) => List::new(file, numbering, Place::Row),
+    };
+    list.notes = columns.notes(&names);
+    list
 }
 
 /// A Parquet file whose columns were found.
@@ -168,11 +238,26 @@ impl Table {
         let names: Vec<String> =
             builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let header: Vec<&str> = names.iter().map(String::as_str).collect();
-        match find(config, &header) {
-            Ok(columns) => Ok(Self { builder, names, columns, room: Room::of(bytes) }),
-            Err(wrong) => Err(in_list(file, Place::Whole, wrong)),
-        }
+        let wrong = |wrong| in_list(file, Place::Whole, wrong);
+        let look = |indicators: &mut Indicators| {
+            for batch in rows(file, reopened(file)?, indicators.columns().collect())? {
+                columns::look(indicators, &batch?, &header);
+            }
+            Ok(())
+        };
+        let columns = find(config, &header, look, wrong)?;
+        Ok(Self { builder, names, columns, room: Room::of(bytes) })
     }
+}
+
+/// The file, which was checked, once more.
+fn reopened(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, DatasetError> {
+    let (opened, _) = regular_file::open(file)
+        .map_err(|source| DatasetError::Read { path: file.into(), source })?;
+    caught(|| ParquetRecordBatchReaderBuilder::try_new(opened))
+        .and_then(|builder| builder.map_err(|e| e.to_string()))
+        .map_err(|found| DatasetError::Table { path: file.into(), found })
+        .map(|builder| builder.with_batch_size(BATCH_ROWS))
 }
 
 /// The rows of the columns that are used.
@@ -182,10 +267,23 @@ fn batches(
     columns: &Columns,
     image: Option<usize>,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, DatasetError>>, DatasetError> {
+    let mut used = match &columns.label {
+        Labels::Column(label) => vec![*label],
+        Labels::OneHot(columns) => columns.clone(),
+    };
+    used.extend([columns.path, columns.name, columns.split, image].into_iter().flatten());
+    rows(file, builder, used)
+}
+
+/// The rows of some columns.
+fn rows(
+    file: &Path,
+    builder: ParquetRecordBatchReaderBuilder<File>,
+    used: Vec<usize>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, DatasetError>> + use<>, DatasetError> {
     let path = file.to_path_buf();
     let unreadable = move |found: String| DatasetError::Table { path: path.clone(), found };
-    let used = [Some(columns.label), columns.path, columns.name, columns.split, image];
-    let mask = ProjectionMask::roots(builder.parquet_schema(), used.into_iter().flatten());
+    let mask = ProjectionMask::roots(builder.parquet_schema(), used);
     let reader = caught(|| builder.with_projection(mask).build())
         .and_then(|reader| reader.map_err(|e| e.to_string()))
         .map_err(&unreadable)?;
@@ -215,7 +313,8 @@ fn declared_classes(
     builder: &ParquetRecordBatchReaderBuilder<File>,
     columns: &Columns,
 ) -> Option<Vec<String>> {
-    let field = builder.schema().field(columns.label);
+    let Labels::Column(label) = columns.label else { return None };
+    let field = builder.schema().field(label);
     if !field.data_type().is_integer() {
         return None;
     }

@@ -212,6 +212,7 @@ fn section(name: &'static str, settings: Vec<Setting>) -> Section {
 fn dataset_section(survey: &Survey, path: &str, fraction: f64, figures: &Figures) -> Section {
     let (kind, what) = match survey.kind {
         DatasetKind::List => ("list", "a list of images and their classes"),
+        DatasetKind::Parquet => ("parquet", "tables of images and their classes"),
         _ => ("folder", "one folder a class"),
     };
     let (median, size) = (survey.sides.shorter[1], figures.image_size);
@@ -394,9 +395,8 @@ fn warnings(survey: &Survey, train: &ClassCounts) -> Vec<String> {
 fn unreadable(survey: &Survey) -> Option<String> {
     let first = survey.unreadable.first()?;
     let (n, of) = (survey.unreadable.len(), survey.unreadable.len() + survey.sides.measured);
-    let them = if n == 1 { "is" } else { "are" };
     Some(format!(
-        "{n} of {of} files looked at {them} no readable JPEG or PNG image, such as {}; training stops at them",
+        "{n} of {of} files looked at cannot be decoded, such as {}; training stops where --max-skipped allows fewer",
         first.escape_debug()
     ))
 }
@@ -471,6 +471,7 @@ mod tests {
             sides: Sides { measured: 10, shorter: [side; 3], median_aspect: 1.3 },
             bit_depth: None,
             unreadable: vec![],
+            account: Default::default(),
         }
     }
 
@@ -547,7 +548,7 @@ mod tests {
         poor.unreadable = vec!["train/x.png".into()];
         let said = warned(&poor);
         for part in [
-            "1 of 11 files looked at is no readable JPEG or PNG image, such as train/x.png",
+            "1 of 11 files looked at cannot be decoded, such as train/x.png",
             "training images of 4 classes are few",
             "2 classes (class 2, a\\nb) have one training image only",
             "class a\\nb has no test image",

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::atomic_file::{self, WriteError};
 use crate::backbone::BackboneError;
-use crate::config::{DatasetConfig, DatasetKind, Pipeline};
-use crate::dataset::DatasetError;
+use crate::config::{DatasetConfig, Pipeline};
+use crate::dataset::{DatasetError, kind_at};
 
 use choices::Choices;
 pub use survey::{Sides, Survey};
@@ -39,7 +39,7 @@ pub enum ProposalError {
 
 /// What a pipeline is wanted for.
 pub struct ProposalRequest<'a> {
-    /// A folder of images, or a list of them.
+    /// A folder of images, a list of them, or Parquet files of images.
     pub images: &'a Path,
     /// The pipeline's file; `None`: the images' name and `.toml`, in the current folder.
     pub out: Option<&'a Path>,
@@ -81,7 +81,7 @@ pub fn run(request: &ProposalRequest) -> Result<Proposal, ProposalError> {
     let survey = survey::look(&dataset_config(request.images))?;
     let choices = Choices::of(&survey, &path_in_file(&file, request.images)?)?;
     let text = text::pipeline_text(request.images, &survey, &choices);
-    atomic_file::write(&file, text.as_bytes())?;
+    atomic_file::write_named(&file, text.as_bytes())?;
     Ok(Proposal {
         summary: text::summary(&file, &survey, &choices),
         pipeline: choices.pipeline(),
@@ -91,10 +91,8 @@ pub fn run(request: &ProposalRequest) -> Result<Proposal, ProposalError> {
     })
 }
 
-/// A file is a list, all else a folder.
 fn dataset_config(images: &Path) -> DatasetConfig {
-    let kind = if images.is_file() { DatasetKind::List } else { DatasetKind::Folder };
-    DatasetConfig { kind, path: images.into(), ..DatasetConfig::default() }
+    DatasetConfig { kind: kind_at(images), path: images.into(), ..DatasetConfig::default() }
 }
 
 fn default_file(images: &Path) -> PathBuf {

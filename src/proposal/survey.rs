@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::config::{DatasetConfig, DatasetKind};
-use crate::dataset::{Dataset, DatasetError, Split};
+use crate::dataset::{Account, Dataset, DatasetError, Split};
 use crate::domain::ClassCounts;
 
 /// Images whose headers are read.
@@ -31,6 +31,9 @@ pub struct Survey {
     pub bit_depth: Option<u32>,
     /// Files among those measured that are no readable image.
     pub unreadable: Vec<String>,
+    /// What became of every file that was met.
+    #[serde(skip)]
+    pub account: Account,
 }
 
 impl Survey {
@@ -67,6 +70,7 @@ pub(super) fn look(config: &DatasetConfig) -> Result<Survey, DatasetError> {
         bit_depth: dataset.bit_depth_seen,
         sides,
         unreadable,
+        account: dataset.account,
     })
 }
 

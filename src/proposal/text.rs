@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::choices::{Choices, Section, plural};
 use super::survey::Survey;
+use crate::report::account_text;
 
 /// The file: what was found, what may disappoint, then the settings.
 pub(super) fn pipeline_text(images: &Path, survey: &Survey, choices: &Choices) -> String {
@@ -58,7 +59,7 @@ pub(super) fn summary(file: &Path, survey: &Survey, choices: &Choices) -> String
     for (name, fact) in lines {
         text += &format!("  {name:<11} {fact}\n");
     }
-    text
+    text + "\n" + &account_text(&survey.account)
 }
 
 /// Names and what was found, one a line.
@@ -100,7 +101,7 @@ fn facts(survey: &Survey, choices: &Choices) -> Vec<(&'static str, String)> {
 
 fn validation(survey: &Survey, held_out: usize) -> String {
     match (&survey.val, held_out) {
-        (Some(val), _) => format!("{} images in val/", val.total()),
+        (Some(val), _) => format!("{} images of the val split", val.total()),
         (None, 0) => "none; most classes are too small to hold images out".into(),
         (None, n) => format!("{n} of the training images, held out (val_fraction)"),
     }

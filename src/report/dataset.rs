@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::account::account_text;
 use super::table::Table;
 use crate::check::{CheckReport, Fault, FaultKind};
 use crate::dataset::ImagePlace;
@@ -245,6 +246,7 @@ pub fn check_text(report: &CheckReport) -> String {
     let classes = counted(report.classes, "class", "classes");
     let mut text =
         format!("{}: {} images of {classes}, all looked at\n", report.name, splits.join(", "));
+    text += &account_text(&report.account);
     for (kind, title) in [
         (FaultKind::Missing, "missing"),
         (FaultKind::Unreadable, "not readable"),

@@ -163,8 +163,6 @@ fn bad_folders_and_images_are_named() {
     let dataset = Dataset::open(&settings).unwrap();
     let error = dataset.train.image(3).unwrap_err();
     assert!(matches!(&error, DatasetError::Image { path, .. } if *path == bad), "{error}");
-    fs::remove_dir_all(dir.path().join("test")).unwrap();
-    assert!(self::error(&settings).contains("the test images"));
 }
 
 #[test]
@@ -258,7 +256,7 @@ fn a_table_of_another_kind_is_refused() {
     assert!(error(&config(DatasetKind::Parquet, &text)).contains("x.parquet"));
     crate::fixtures::BankSpec::default().write(dir.path());
     let text = error(&config(DatasetKind::Parquet, &dir.path().join("test-00000.parquet")));
-    assert!(text.contains("no column `image`"), "{text}");
+    assert!(text.contains("parquet: the first images are not there: no "), "{text}");
 }
 
 /// The real archive, where FSA_BANK_TEST_DATA has it.

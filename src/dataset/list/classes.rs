@@ -1,10 +1,13 @@
 //! From the labels of training lists to classes: their order and their names, and the class of each
 //! label of any list.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::error::quoted;
 use super::{List, ListError, Numbering, Place, layout};
 use crate::dataset::DatasetError;
+use crate::dataset::class_name::nfc;
 
 /// The classes of the training lists.
 pub(in crate::dataset) struct Classes {
@@ -12,7 +15,10 @@ pub(in crate::dataset) struct Classes {
     /// What the lists call each class, where they have names besides labels.
     listed_names: Vec<Option<String>>,
     ids: HashMap<Key, u32>,
-    numeric: bool,
+    /// The label of each class, where labels are not numbers.
+    texts: Vec<String>,
+    /// Names of declared classes that have no image.
+    dropped: Vec<String>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -36,7 +42,7 @@ impl Classes {
         if let Some(first) = train.first()
             && let Numbering::Declared(classes) = first.numbering
         {
-            return Self::declared(first, classes);
+            return Self::declared(train, classes);
         }
         let labels: Vec<Label> = train.iter().flat_map(used).collect();
         let numbers: Option<Vec<i64>> = labels.iter().map(|label| number(label.text)).collect();
@@ -46,34 +52,79 @@ impl Classes {
         }
     }
 
-    fn declared(list: &List, classes: usize) -> Result<Self, DatasetError> {
-        let (labels, listed_names) = (&list.labels[..classes], list.names[..classes].to_vec());
-        let mut ids = HashMap::new();
-        for (label, class) in labels.iter().zip(0..) {
-            if ids.insert(Key::Text(label.clone()), class).is_some() {
+    /// Classes that the first list declares, without those that no list has an image of.
+    fn declared(train: &[List], classes: usize) -> Result<Self, DatasetError> {
+        let list = &train[0];
+        let mut declared: HashMap<Cow<str>, usize> = HashMap::new();
+        for (class, label) in list.labels[..classes].iter().enumerate() {
+            if declared.insert(nfc(label), class).is_some() {
                 let wrong = ListError::TwoIds { what: "categories", id: label.clone() };
                 return Err(list.wrong(Place::Whole, wrong));
             }
         }
-        let named =
-            |(name, label): (&Option<String>, &String)| name.as_ref().unwrap_or(label).clone();
-        let names = listed_names.iter().zip(labels).map(named).collect();
-        Ok(Self { names, listed_names, ids, numeric: false })
+        let mut has_images = vec![false; classes];
+        for Label { list, text, place, .. } in train.iter().flat_map(used) {
+            let unknown = || ListError::UnknownLabel { label: text.into(), classes };
+            let class = *declared.get(&nfc(text)).ok_or_else(|| list.wrong(place, unknown()))?;
+            has_images[class] = true;
+        }
+        let name = |class: usize| list.names[class].as_ref().unwrap_or(&list.labels[class]).clone();
+        let of = |images: bool| (0..classes).filter(move |&class| has_images[class] == images);
+        let (kept, dropped): (Vec<usize>, Vec<usize>) =
+            (of.clone()(true).collect(), of(false).collect());
+        let key = |&class: &usize| Key::Text(nfc(&list.labels[class]).into());
+        let dropped: Vec<String> = dropped.into_iter().map(name).collect();
+        Ok(Self {
+            names: kept.iter().map(|&class| name(class)).collect(),
+            listed_names: kept.iter().map(|&class| list.names[class].clone()).collect(),
+            ids: kept.iter().map(key).zip(0..).collect(),
+            texts: kept.iter().map(|&class| list.labels[class].clone()).collect(),
+            dropped,
+        })
     }
 
     fn named(mut labels: Vec<Label>) -> Result<Self, DatasetError> {
-        // Numbers among them are in their order, not that of their digits.
+        // Numbers among them are in their order, not that of their digits; two spellings of a name are at
+        // the place of the first.
+        let mut spelling: HashMap<Cow<str>, &str> = HashMap::new();
+        for label in &labels {
+            let first = spelling.entry(nfc(label.text)).or_insert(label.text);
+            *first = label.text.min(first);
+        }
+        labels.iter_mut().for_each(|label| label.text = spelling[&nfc(label.text)]);
         labels.sort_by_key(|label| (label.text.parse::<u64>().ok(), label.text));
         let same = |a: &Label, b: &Label| a.text == b.text;
         let listed_names = names_of_groups(&labels, same)?;
         labels.dedup_by(|a, b| same(b, a));
-        let key = |label: &Label| Key::Text(label.text.into());
+        let key = |label: &Label| Key::Text(nfc(label.text).into());
         let ids = labels.iter().map(key).zip(0..).collect();
         let named = |(label, name): (&Label, &Option<String>)| {
             name.as_deref().unwrap_or(label.text).to_string()
         };
         let names = labels.iter().zip(&listed_names).map(named).collect();
-        Ok(Self { names, listed_names, ids, numeric: false })
+        let texts = labels.iter().map(|label| label.text.into()).collect();
+        Ok(Self { names, listed_names, ids, texts, dropped: vec![] })
+    }
+
+    /// What was taken for what: classes without images, and names that a list spells in another way.
+    pub(super) fn notes<'a>(&self, lists: impl Iterator<Item = &'a List>) -> Vec<String> {
+        let mut notes = vec![];
+        if !self.dropped.is_empty() {
+            const SHOWN: usize = 5;
+            let shown = quoted(&self.dropped[..self.dropped.len().min(SHOWN)]);
+            let more = if self.dropped.len() > SHOWN { ", ..." } else { "" };
+            let (n, all) = (self.dropped.len(), self.dropped.len() + self.names.len());
+            notes.push(format!(
+                "{n} of {all} classes have no training image and are left out: {shown}{more}"
+            ));
+        }
+        let known: HashSet<&str> = self.texts.iter().map(String::as_str).collect();
+        let keys: HashSet<Cow<str>> = self.texts.iter().map(|text| nfc(text)).collect();
+        let labels = lists.flat_map(|list| &list.labels);
+        let other = labels.filter(|label| !known.contains(label.as_str())).map(|label| nfc(label));
+        let respelled: BTreeSet<Cow<str>> = other.filter(|label| keys.contains(label)).collect();
+        notes.extend(respelled.iter().map(|name| respelled_note(name)));
+        notes
     }
 
     fn numbered(
@@ -100,7 +151,8 @@ impl Classes {
                 return Err(label.list.wrong(label.place, wrong));
             }
         }
-        let mut classes = Self { names: vec![], listed_names, ids, numeric: true };
+        let (names, texts, dropped) = (vec![], vec![], vec![]);
+        let mut classes = Self { names, listed_names, ids, texts, dropped };
         classes.names = classes.names_of_numbers(train)?;
         Ok(classes)
     }
@@ -136,14 +188,14 @@ impl Classes {
 
     fn class(&self, list: &List, label: usize) -> Result<u32, ListError> {
         let text = &list.labels[label];
-        let key = match number(text).filter(|_| self.numeric) {
+        let key = match number(text).filter(|_| self.texts.is_empty()) {
             Some(number) => Key::Number(number),
-            None => Key::Text(text.clone()),
+            None => Key::Text(nfc(text).into()),
         };
         let unknown = || ListError::UnknownLabel { label: text.clone(), classes: self.names.len() };
         let class = *self.ids.get(&key).ok_or_else(unknown)?;
         match (&list.names[label], &self.listed_names[class as usize]) {
-            (Some(name), Some(train)) if name != train => Err(ListError::OtherName {
+            (Some(name), Some(train)) if nfc(name) != nfc(train) => Err(ListError::OtherName {
                 label: text.clone(),
                 name: name.clone(),
                 train: train.clone(),
@@ -151,6 +203,11 @@ impl Classes {
             _ => Ok(class),
         }
     }
+}
+
+/// That two spellings are one class.
+pub(super) fn respelled_note(name: &str) -> String {
+    format!("`{name}` is written in two forms of Unicode, which are one class")
 }
 
 /// The labels that images of a list have, and the first image of each.
@@ -184,7 +241,9 @@ fn names_of_groups(
         let mut named = group.iter().filter_map(|label| Some((label, label.name?)));
         let first = named.next();
         if let Some((label, first, second)) = first.and_then(|(_, first)| {
-            named.find(|(_, name)| *name != first).map(|(label, second)| (label, first, second))
+            named
+                .find(|(_, name)| nfc(name) != nfc(first))
+                .map(|(label, second)| (label, first, second))
         }) {
             let (first, second) = (first.clone(), second.clone());
             let wrong = ListError::TwoNames { label: label.text.into(), first, second };

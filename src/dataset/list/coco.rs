@@ -1,10 +1,10 @@
 //! Lists in the JSON of COCO and of iNaturalist 2017 and 2018: images, annotations and categories, each
 //! annotation joined to its image by the image's id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, de};
@@ -13,6 +13,8 @@ use super::{List, ListError, Numbering, Place, in_list};
 use crate::dataset::DatasetError;
 
 const BUFFER_BYTES: usize = 1 << 20;
+/// Some editors put it before a file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Other fields are skipped without being kept.
 #[derive(Deserialize)]
@@ -87,13 +89,24 @@ impl<'de> Deserialize<'de> for Id {
 pub(super) fn read(file: &Path) -> Result<List, DatasetError> {
     let opened =
         File::open(file).map_err(|source| DatasetError::Read { path: file.into(), source })?;
-    let content: Content = serde_json::from_reader(BufReader::with_capacity(BUFFER_BYTES, opened))
-        .map_err(|e| not_read(file, e))?;
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, opened);
+    let begin =
+        reader.fill_buf().map_err(|source| DatasetError::Read { path: file.into(), source })?;
+    if begin.starts_with(BYTE_ORDER_MARK) {
+        reader.consume(BYTE_ORDER_MARK.len());
+    }
+    let content: Content = serde_json::from_reader(reader).map_err(|e| not_read(file, e))?;
     let Content { images, annotations, mut categories } = content;
     categories.sort_by(|a, b| a.id.cmp(&b.id));
     let mut list = List::new(file, Numbering::Declared(categories.len()), Place::Image);
-    list.label_of =
+    let several;
+    (list.label_of, several) =
         joined(&images, &annotations, &categories).map_err(|e| list.wrong(Place::Whole, e))?;
+    if several > 0 {
+        list.notes.push(format!(
+            "{several} images have several annotations of one class, which count once"
+        ));
+    }
     list.paths = images.into_iter().map(|image| image.file_name).collect();
     list.labels = categories.iter().map(|category| category.id.to_string()).collect();
     list.names = categories.into_iter().map(|category| Some(category.name)).collect();
@@ -107,20 +120,20 @@ fn not_read(file: &Path, error: serde_json::Error) -> DatasetError {
     in_list(file, Place::Whole, ListError::Syntax { message: error.to_string() })
 }
 
-/// Of each image, the place of its category.
+/// Of each image, the place of its category; and how many images have more than one annotation.
 fn joined(
     images: &[Image],
     annotations: &[Annotation],
     categories: &[Category],
-) -> Result<Vec<u32>, ListError> {
+) -> Result<(Vec<u32>, usize), ListError> {
     let image_of = places(images.iter().map(|image| &image.id), "images")?;
     let category_of = places(categories.iter().map(|category| &category.id), "categories")?;
     let named = |i: usize| match &annotations[i].id {
         Some(id) => id.to_string(),
         None => format!("annotations[{i}]"),
     };
-    let mut annotation_of: Vec<Option<usize>> = vec![None; images.len()];
-    let mut labels = vec![0; images.len()];
+    let mut labels: Vec<Option<u32>> = vec![None; images.len()];
+    let mut several = HashSet::new();
     for (i, Annotation { image_id, category_id, .. }) in annotations.iter().enumerate() {
         let Some(&image) = image_of.get(image_id) else {
             return Err(ListError::NoImage { annotation: named(i), image: image_id.to_string() });
@@ -129,19 +142,27 @@ fn joined(
             let (annotation, category) = (named(i), category_id.to_string());
             return Err(ListError::NoCategory { annotation, category });
         };
-        labels[image as usize] = category;
-        if let Some(first) = annotation_of[image as usize].replace(i) {
-            let (first, second) = (named(first), named(i));
-            return Err(ListError::TwoAnnotations { image: image_id.to_string(), first, second });
+        match labels[image as usize].replace(category) {
+            Some(first) if first != category => {
+                let name = |category: u32| categories[category as usize].name.clone();
+                return Err(ListError::TwoClasses {
+                    image: image_id.to_string(),
+                    file_name: images[image as usize].file_name.clone(),
+                    first: name(first),
+                    second: name(category),
+                });
+            }
+            Some(_) => drop(several.insert(image)),
+            None => {}
         }
     }
-    match annotation_of.iter().position(Option::is_none) {
-        None => Ok(labels),
-        Some(i) => Err(ListError::NoAnnotation {
-            image: images[i].id.to_string(),
-            file_name: images[i].file_name.clone(),
-        }),
-    }
+    let unlabelled = |i: usize| ListError::NoAnnotation {
+        image: images[i].id.to_string(),
+        file_name: images[i].file_name.clone(),
+    };
+    let labels =
+        labels.into_iter().enumerate().map(|(i, label)| label.ok_or_else(|| unlabelled(i)));
+    Ok((labels.collect::<Result<_, _>>()?, several.len()))
 }
 
 /// The place of each id.
@@ -162,7 +183,7 @@ fn places<'a>(
 mod tests {
     use super::*;
 
-    fn labels(text: &str) -> Result<Vec<u32>, ListError> {
+    fn labels(text: &str) -> Result<(Vec<u32>, usize), ListError> {
         let Content { images, annotations, mut categories } = serde_json::from_str(text).unwrap();
         categories.sort_by(|a, b| a.id.cmp(&b.id));
         joined(&images, &annotations, &categories)
@@ -175,6 +196,6 @@ mod tests {
             "categories": [{"id": 300, "name": "b"}, {"id": 7, "name": "a"}], "info": {"year": 2018},
             "images": [{"id": 10, "file_name": "1"}, {"id": 20, "file_name": "2", "width": 5},
             {"id": "x", "file_name": "3"}]}"#;
-        assert_eq!(labels(text).unwrap(), [1, 0, 0]);
+        assert_eq!(labels(text).unwrap(), (vec![1, 0, 0], 0));
     }
 }

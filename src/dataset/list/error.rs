@@ -1,6 +1,7 @@
 //! What can be wrong with a list of images, and where in it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// A part of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub enum ListError {
         field: &'static str,
     },
     /// The columns have other names.
-    #[error("no column of {what} among {}; known names: {}\n  Rename the column or set dataset.{key}. A list without a header row is a .txt.", quoted(found), known.join(", "))]
+    #[error("no column of {what} among {}; known names: {}\n  Rename the column or set dataset.{key}.", quoted(found), known.join(", "))]
     NoColumn {
         /// What the column would hold.
         what: &'static str,
@@ -94,6 +95,48 @@ pub enum ListError {
         /// The setting that names it.
         key: &'static str,
     },
+    /// Rows of columns of 0 and 1 that do not say one class.
+    #[error("{} of the columns {} {} 1; expected one, the image's class\n  Remove rows of no class or of several, or the columns that are no class.", ones.len(), quoted(columns), if ones.len() == 1 { "is" } else { "are" })]
+    NotOneHot {
+        /// The columns.
+        columns: Vec<String>,
+        /// Those of them with a 1.
+        ones: Vec<String>,
+    },
+    /// `label_column` names the column of one class out of several.
+    #[error(
+        "column `{column}` holds 0 and 1, as do {}, and none of them is 1 where it is: each is a class\n  Leave dataset.label_column out, and the columns are the classes. Where `{column}` alone is meant, against all others, remove the others from the list.",
+        quoted(others)
+    )]
+    OneOfOneHot {
+        /// The column.
+        column: String,
+        /// Columns that exclude it.
+        others: Vec<String>,
+    },
+    /// Two columns of yes and no that say a split.
+    #[error(
+        "the columns `{first}` and `{second}` both say a split; expected one\n  Name one in dataset.split_column, or write a column `split` of train, val and test."
+    )]
+    TwoSplits {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A first row of an image.
+    #[error(
+        "no header row: `{field}` is the name of an image\n  Write a first row such as path,label, or give a list of two columns without one the extension .txt."
+    )]
+    NoHeader {
+        /// A field of the first row.
+        field: String,
+    },
+    /// A first line of names of columns where there are none.
+    #[error(
+        "is a header row; expected PATH CLASS\n  Remove it, or give the list the extension .csv or .tsv."
+    )]
+    HeaderRow,
     /// Two columns of one name.
     #[error("two columns are called `{name}`; expected one")]
     TwoColumns {
@@ -157,18 +200,35 @@ pub enum ListError {
         train: String,
     },
     /// A path that leads elsewhere.
-    #[error(
-        "`{image}` leads out of the folder of the images; expected a relative path without `..`"
-    )]
+    #[error("`{image}` leads out of the folder of the images, {}; expected a path below it\n  {remedy}", root.display())]
     OutsideRoot {
         /// The path.
         image: String,
+        /// The folder.
+        root: PathBuf,
+        /// What to do.
+        remedy: String,
     },
     /// Images that are not there under any name.
-    #[error("the first images are not there: no {}\n  Check dataset.path, or set dataset.path_rewrites = [[\"from prefix\", \"to prefix\"]].", tried.join(", no "))]
+    #[error("the first images are not there: no {}\n  {remedy}", tried.join(", no "))]
     NotFound {
         /// Where the first was looked for.
         tried: Vec<String>,
+        /// What to do.
+        remedy: String,
+    },
+    /// A name that several files have.
+    #[error(
+        "`{image}` is not there, and several files could be meant: {}\n  Write the path in the list or, where all images are in one folder, name it as in dataset.path_rewrites = [[\"\", \"{folder}\"]].",
+        quoted(files)
+    )]
+    Ambiguous {
+        /// As the list has it.
+        image: String,
+        /// Where the first one is.
+        folder: String,
+        /// Files of that name.
+        files: Vec<String>,
     },
     /// Not the JSON of a list.
     #[error(
@@ -203,7 +263,9 @@ pub enum ListError {
         category: String,
     },
     /// An image of unknown class.
-    #[error("image {image} (`{file_name}`) has no annotation; expected one an image")]
+    #[error(
+        "image {image} (`{file_name}`) has no annotation; expected one an image\n  Remove it from images, or annotate it."
+    )]
     NoAnnotation {
         /// Its id.
         image: String,
@@ -211,17 +273,21 @@ pub enum ListError {
         file_name: String,
     },
     /// An image of two classes.
-    #[error("image {image} has the annotations {first} and {second}; expected one an image")]
-    TwoAnnotations {
+    #[error(
+        "image {image} (`{file_name}`) has annotations of the classes `{first}` and `{second}`; expected one class an image\n  Remove the image, or the annotations of all but one class."
+    )]
+    TwoClasses {
         /// Its id.
         image: String,
-        /// One annotation.
+        /// Its file.
+        file_name: String,
+        /// Name of one class.
         first: String,
-        /// The other.
+        /// Of the other.
         second: String,
     },
 }
 
-fn quoted(names: &[String]) -> String {
+pub(super) fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

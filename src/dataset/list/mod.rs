@@ -7,51 +7,29 @@ mod columns;
 mod delimited;
 mod error;
 mod layout;
+mod one_hot;
+mod search;
 mod text;
+mod unlisted;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::class_name::nfc;
 use super::decode::Framing;
 use super::{DatasetError, Parts, Split, table};
 use crate::config::DatasetConfig;
 use crate::domain::ClassCounts;
 
+pub(super) use super::split_name::SplitName;
 pub(super) use classes::Classes;
-pub(super) use columns::{Columns, find, no_path};
+pub(super) use columns::{Columns, Labels, find, no_path};
 pub use error::{ListError, Place};
-
-/// The splits that lists and tables name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SplitName {
-    Train,
-    Val,
-    Test,
-}
-
-impl SplitName {
-    const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
-
-    /// The split that a word stands for, as data sets call them.
-    pub(super) fn of(word: &str) -> Option<Self> {
-        match word.to_ascii_lowercase().as_str() {
-            "train" | "training" => Some(Self::Train),
-            "val" | "valid" | "validation" | "dev" => Some(Self::Val),
-            "test" | "testing" => Some(Self::Test),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Val => "val",
-            Self::Test => "test",
-        }
-    }
-}
+pub(super) use one_hot::{Indicators, class_of};
 
 /// What labels that are numbers mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +57,10 @@ pub(super) struct List {
     /// Of each image, its bytes; empty where images are files.
     pub(super) encoded: Vec<Bytes>,
     pub(super) numbering: Numbering,
+    /// What was taken for what, in sentences.
+    pub(super) notes: Vec<String>,
+    /// Labels that are there in two spellings, which are one in Unicode's normal form C.
+    respelled: BTreeSet<String>,
     unit: fn(u64) -> Place,
     places: Vec<u32>,
     known: HashMap<String, u32>,
@@ -106,6 +88,8 @@ impl List {
             splits: vec![],
             encoded: vec![],
             numbering,
+            notes: vec![],
+            respelled: BTreeSet::new(),
             unit,
             places: vec![],
             known: HashMap::new(),
@@ -119,6 +103,15 @@ impl List {
             list.id_of(&class.to_string());
         });
         list.names = classes.into_iter().map(Some).collect();
+        list
+    }
+
+    /// A list of no image yet, whose labels are these classes.
+    pub(super) fn of_classes(file: &Path, classes: &[&str], unit: fn(u64) -> Place) -> Self {
+        let mut list = Self::new(file, Numbering::Declared(classes.len()), unit);
+        classes.iter().for_each(|class| {
+            list.id_of(class);
+        });
         list
     }
 
@@ -140,7 +133,7 @@ impl List {
         let id = self.id_of(label);
         if let Some(name) = name.filter(|name| !name.is_empty()) {
             let known = self.names[id as usize].get_or_insert_with(|| name.into());
-            if known != name {
+            if nfc(known) != nfc(name) {
                 let (label, first, second) = (label.into(), known.clone(), name.into());
                 return wrong(self, ListError::TwoNames { label, first, second });
             }
@@ -153,13 +146,17 @@ impl List {
     }
 
     fn id_of(&mut self, label: &str) -> u32 {
-        if let Some(&id) = self.known.get(label) {
+        let key = nfc(label);
+        if let Some(&id) = self.known.get(key.as_ref()) {
+            if self.labels[id as usize] != label {
+                self.respelled.insert(key.into_owned());
+            }
             return id;
         }
         let id = self.labels.len() as u32;
         self.labels.push(label.into());
         self.names.push(None);
-        self.known.insert(label.into(), id);
+        self.known.insert(key.into_owned(), id);
         id
     }
 
@@ -214,6 +211,48 @@ fn no_image_of(file: &Path, split: SplitName) -> DatasetError {
     in_list(file, Place::Whole, ListError::EmptySplit { split: split.name() })
 }
 
+/// The lists of a dataset, split by split: train, val and test.
+#[derive(Default)]
+pub(super) struct Lists {
+    pub(super) splits: [Vec<List>; 3],
+    notes: Vec<String>,
+    /// Their files.
+    files: HashSet<PathBuf>,
+}
+
+impl Lists {
+    /// Adds a list, whose images are of `role` where it names no splits.
+    pub(super) fn add(&mut self, mut list: List, role: SplitName) {
+        self.take_notes(&mut list);
+        for (lists, part) in self.splits.iter_mut().zip(list.divided(role)) {
+            lists.extend(part);
+        }
+    }
+
+    fn take_notes(&mut self, list: &mut List) {
+        self.files.insert(list.file.clone());
+        self.note(std::mem::take(&mut list.notes));
+        let respelled = std::mem::take(&mut list.respelled);
+        self.note(respelled.iter().map(|name| classes::respelled_note(name)));
+    }
+
+    fn note(&mut self, notes: impl IntoIterator<Item = String>) {
+        for note in notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+    }
+
+    /// The classes of the training lists, and the labels of every split; notes go to `notes`.
+    pub(super) fn classes(&self, notes: &mut Vec<String>) -> Result<Classes, DatasetError> {
+        let classes = Classes::of(&self.splits[0])?;
+        notes.extend(self.notes.iter().cloned());
+        notes.extend(classes.notes(self.splits.iter().flatten()));
+        Ok(classes)
+    }
+}
+
 /// What the lists of a dataset say, before any image is looked for.
 pub struct Listed {
     /// The folder that paths are relative to.
@@ -226,6 +265,10 @@ pub struct Listed {
     pub val: Option<ListedSplit>,
     /// Images to test on, where a list has them.
     pub test: Option<ListedSplit>,
+    /// What was taken for what, in sentences.
+    pub notes: Vec<String>,
+    /// The lists.
+    files: HashSet<PathBuf>,
 }
 
 /// The images of one split, in their list's order.
@@ -243,6 +286,58 @@ impl Listed {
     pub fn class_counts(&self) -> ClassCounts {
         ClassCounts::from_labels(&self.train.labels, self.class_names.len())
     }
+
+    /// What lists say of images below `root`.
+    pub(super) fn of(
+        root: &Path,
+        mut lists: Lists,
+        config: &DatasetConfig,
+    ) -> Result<Self, DatasetError> {
+        let mut taken = layout::Taken::default();
+        for list in lists.splits.iter_mut().flatten() {
+            layout::rewrite(list, root, &config.path_rewrites, &mut taken)?;
+        }
+        lists.note(taken.notes());
+        let mut notes = vec![];
+        let classes = lists.classes(&mut notes)?;
+        let [train, val, test] = lists.splits.map(|lists| joined(lists, &classes));
+        let train = train?.ok_or_else(|| no_image_of(&config.path, SplitName::Train))?;
+        let (root, class_names, files) = (root.into(), classes.names, lists.files);
+        Ok(Self { root, class_names, train, val: val?, test: test?, notes, files })
+    }
+
+    /// The images, found.
+    pub(super) fn parts(mut self, framing: Framing) -> Result<Parts, DatasetError> {
+        let folders = layout::class_folders(&self.train, self.class_names.len());
+        let (files, mut taken) = (OnceCell::new(), layout::Taken::default());
+        let splits = [Some(&mut self.train), self.val.as_mut(), self.test.as_mut()];
+        for split in splits.into_iter().flatten() {
+            layout::locate(split, &self.root, &folders, &files, &mut taken)?;
+        }
+        self.notes.extend(taken.notes());
+        let splits: Vec<&ListedSplit> = [Some(&self.train), self.val.as_ref(), self.test.as_ref()]
+            .into_iter()
+            .flatten()
+            .collect();
+        let left_out = unlisted::files(&self.root, &splits, &self.files);
+        let files =
+            |split: ListedSplit| Split::files(framing, &self.root, split.labels, split.paths);
+        let (train, val) = (files(self.train), self.val.map(files));
+        let mut parts = Parts::whole(self.class_names, train, val, self.test.map(files));
+        (parts.account.notes, parts.account.left_out) = (self.notes, left_out);
+        Ok(parts)
+    }
+}
+
+/// Lists of one split as one; `None` where there are none.
+fn joined(lists: Vec<List>, classes: &Classes) -> Result<Option<ListedSplit>, DatasetError> {
+    let Some(first) = lists.first() else { return Ok(None) };
+    let mut split = ListedSplit { file: first.file.clone(), paths: vec![], labels: vec![] };
+    for list in lists {
+        split.labels.extend(classes.labels(&list)?);
+        split.paths.extend(list.paths);
+    }
+    Ok(Some(split))
 }
 
 /// Reads the lists of a dataset of the kind `list`; its images need not be there.
@@ -255,44 +350,24 @@ impl Listed {
 /// Memory for the paths; a JSON file is read as a stream.
 pub fn read(config: &DatasetConfig) -> Result<Listed, DatasetError> {
     let (root, train_file) = root_and_list(config)?;
-    let given = |list: &Path| (!list.as_os_str().is_empty()).then(|| root.join(list));
-    let read = |file: &Path| read_file(file, config);
-    let whole = read(&train_file)?;
-    let [train, mut val, mut test] = whole.divided(SplitName::Train);
-    let mut train = train.ok_or_else(|| no_image_of(&train_file, SplitName::Train))?;
-    if let Some(file) = given(&config.val_list) {
-        val = Some(read(&file)?.only(SplitName::Val)?);
+    let mut lists = Lists::default();
+    lists.add(read_file(&train_file, &root, config)?, SplitName::Train);
+    if lists.splits[0].is_empty() {
+        return Err(no_image_of(&train_file, SplitName::Train));
     }
-    if let Some(file) = given(&config.test_list) {
-        test = Some(read(&file)?.only(SplitName::Test)?);
+    for (file, name) in [(&config.val_list, SplitName::Val), (&config.test_list, SplitName::Test)] {
+        if !file.as_os_str().is_empty() {
+            let mut list = read_file(&root.join(file), &root, config)?;
+            lists.take_notes(&mut list);
+            lists.splits[name as usize] = vec![list.only(name)?];
+        }
     }
-    layout::rewrite(&mut train, &config.path_rewrites)?;
-    let classes = Classes::of(std::slice::from_ref(&train))?;
-    let listed = |mut list: List| {
-        layout::rewrite(&mut list, &config.path_rewrites)?;
-        split(list, &classes)
-    };
-    let (val, test) = (val.map(listed).transpose()?, test.map(listed).transpose()?);
-    let train = split(train, &classes)?;
-    Ok(Listed { root, train, val, test, class_names: classes.names })
-}
-
-fn split(list: List, classes: &Classes) -> Result<ListedSplit, DatasetError> {
-    let labels = classes.labels(&list)?;
-    Ok(ListedSplit { file: list.file, paths: list.paths, labels })
+    Listed::of(&root, lists, config)
 }
 
 /// Reads the lists and finds their images.
 pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, DatasetError> {
-    let mut listed = read(config)?;
-    let folders = layout::class_folders(&listed.train, listed.class_names.len());
-    let splits = [Some(&mut listed.train), listed.val.as_mut(), listed.test.as_mut()];
-    for split in splits.into_iter().flatten() {
-        layout::locate(split, &listed.root, &folders)?;
-    }
-    let files = |split: ListedSplit| Split::files(framing, &listed.root, split.labels, split.paths);
-    let (train, val) = (files(listed.train), listed.val.map(files));
-    Ok(Parts::whole(listed.class_names, train, val, listed.test.map(files)))
+    read(config)?.parts(framing)
 }
 
 /// The folder of the images, and the list of those to train on.
@@ -314,19 +389,19 @@ fn missing(path: &Path, expected: &str) -> DatasetError {
     DatasetError::Missing { path: path.into(), expected: expected.into() }
 }
 
-/// Reads one list by its extension.
-fn read_file(file: &Path, config: &DatasetConfig) -> Result<List, DatasetError> {
+/// Reads one list by its extension; its paths begin in `root`.
+fn read_file(file: &Path, root: &Path, config: &DatasetConfig) -> Result<List, DatasetError> {
     if !file.is_file() {
         let expected = "a list of images: beside the pipeline file, or inside dataset.path";
         return Err(missing(file, expected));
     }
     let extension = file.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let list = match extension.as_str() {
-        "" | "txt" | "lst" | "list" => text::read(file)?,
-        "csv" => delimited::read(file, config, None)?,
-        "tsv" => delimited::read(file, config, Some(b'\t'))?,
+        "" | "txt" | "lst" | "list" => text::read(file, root)?,
+        "csv" => delimited::read(file, root, config, [b',', b';', b'\t'])?,
+        "tsv" => delimited::read(file, root, config, [b'\t', b',', b';'])?,
         "json" => coco::read(file)?,
-        "parquet" => table::read_list(file, config)?,
+        "parquet" => table::read_list(file, config, None)?,
         _ => {
             return Err(in_list(file, Place::Whole, ListError::UnknownFormat { extension }));
         }
@@ -337,13 +412,38 @@ fn read_file(file: &Path, config: &DatasetConfig) -> Result<List, DatasetError> 
     Ok(list)
 }
 
-/// A list's text.
-fn utf8<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str, DatasetError> {
-    // Spreadsheets put a byte order mark before the first line.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    std::str::from_utf8(bytes).map_err(|e| {
-        let before = &bytes[..e.valid_up_to()];
+/// A list's text, its lines ended by `\n` whatever system wrote them.
+fn text_of<'a>(file: &Path, bytes: &'a [u8]) -> Result<Cow<'a, str>, DatasetError> {
+    let not_text = |before: &[u8]| {
         let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count() as u64;
         in_list(file, Place::Line(line), ListError::NotUtf8)
-    })
+    };
+    let text: Cow<str> = match bytes {
+        // Spreadsheets put a byte order mark before the first line.
+        [0xff, 0xfe, units @ ..] => {
+            utf16(units, u16::from_le_bytes).ok_or_else(|| not_text(&[]))?
+        }
+        [0xfe, 0xff, units @ ..] => {
+            utf16(units, u16::from_be_bytes).ok_or_else(|| not_text(&[]))?
+        }
+        _ => {
+            let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+            let text = std::str::from_utf8(bytes);
+            text.map_err(|e| not_text(&bytes[..e.valid_up_to()]))?.into()
+        }
+    };
+    // UTF-16 without its mark.
+    if let Some(at) = text.find('\0') {
+        return Err(not_text(&text.as_bytes()[..at]));
+    }
+    match text.contains('\r') {
+        true => Ok(text.replace("\r\n", "\n").replace('\r', "\n").into()),
+        false => Ok(text),
+    }
+}
+
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<Cow<'static, str>> {
+    let units: Vec<u16> =
+        bytes.chunks(2).map(|pair| Some(unit(pair.try_into().ok()?))).collect::<Option<_>>()?;
+    String::from_utf16(&units).ok().map(Cow::Owned)
 }

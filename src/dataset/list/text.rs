@@ -2,32 +2,49 @@
 
 use std::path::Path;
 
-use super::{Entry, List, ListError, Numbering, Place};
+use super::{Entry, List, ListError, Numbering, Place, columns};
 use crate::dataset::{DatasetError, folder};
 
 /// A tab goes before a comma, and both before a space, which paths may have too.
 const SEPARATORS: [char; 3] = ['\t', ',', ' '];
+/// What a comment begins with.
+pub(super) const COMMENT: char = '#';
 
-/// Reads the whole list; empty lines are skipped.
-pub(super) fn read(file: &Path) -> Result<List, DatasetError> {
+/// Reads the whole list; empty lines are skipped, and comments.
+pub(super) fn read(file: &Path, root: &Path) -> Result<List, DatasetError> {
     let bytes = crate::dataset::read_file(file)?;
-    let text = super::utf8(file, &bytes)?;
+    let text = super::text_of(file, &bytes)?;
     let mut list = List::new(file, Numbering::Dense, Place::Line);
+    let mut comments = 0;
     for (line, number) in text.lines().map(str::trim).zip(1..) {
         if line.is_empty() {
             continue;
         }
-        let (path, label) =
-            path_and_label(line).map_err(|wrong| list.wrong(Place::Line(number), wrong))?;
+        let divided = path_and_label(line);
+        let is_image = || divided.as_ref().is_ok_and(|(path, _)| root.join(path).is_file());
+        if line.starts_with(COMMENT) && !is_image() {
+            comments += 1;
+            continue;
+        }
+        let (path, label) = divided.map_err(|wrong| list.wrong(Place::Line(number), wrong))?;
+        if number == 1 && columns::are_names(path, label) && !root.join(path).is_file() {
+            return Err(list.wrong(Place::Line(number), ListError::HeaderRow));
+        }
         list.push(&Entry { path, label, name: None, split: None, number })?;
     }
+    list.notes.extend(comment_note(comments));
     Ok(list)
+}
+
+/// That lines are not used.
+pub(super) fn comment_note(lines: u64) -> Option<String> {
+    (lines > 0).then(|| format!("{lines} lines that begin with {COMMENT} are taken for comments"))
 }
 
 /// Where an image's name ends tells which separator a line uses; of names that end otherwise, the first
 /// kind of separator that it has.
 fn path_and_label(line: &str) -> Result<(&str, &str), ListError> {
-    let is_image = |path: &str| folder::is_image(Path::new(path.trim_end()));
+    let is_image = |path: &str| folder::is_image(Path::new(unquoted(path.trim_end())));
     let last = |separator| line.rsplit_once(separator).map(|split| (separator, split));
     let splits = || SEPARATORS.into_iter().filter_map(last);
     let begins_with_image =
@@ -42,7 +59,13 @@ fn path_and_label(line: &str) -> Result<(&str, &str), ListError> {
     if SEPARATORS.into_iter().take_while(|&s| s != separator).any(|s| label.contains(s)) {
         return Err(ListError::MoreColumns);
     }
-    Ok((path.trim_end(), label.trim_start()))
+    Ok((unquoted(path.trim_end()), unquoted(label.trim_start())))
+}
+
+/// A field as it is without the quotes that spreadsheets put around one with a comma.
+fn unquoted(field: &str) -> &str {
+    let inner = field.strip_prefix('"').and_then(|field| field.strip_suffix('"'));
+    inner.filter(|inner| !inner.contains('"')).unwrap_or(field)
 }
 
 #[cfg(test)]
@@ -58,6 +81,7 @@ mod tests {
         assert_eq!(split("a.jpg\tgrey heron"), ("a.jpg", "grey heron"));
         assert_eq!(split("a.jpg, grey heron"), ("a.jpg", "grey heron"));
         assert_eq!(split("a 1.jpg,3"), ("a 1.jpg", "3"));
+        assert_eq!(split("\"Larus, adult/1.png\",\"5\""), ("Larus, adult/1.png", "5"));
         // Names without a known ending.
         assert_eq!(split("raw/17  4"), ("raw/17", "4"));
     }

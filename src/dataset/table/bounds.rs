@@ -2,15 +2,18 @@
 //! promise no more than the file can hold.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 use crate::thrift::Fields;
 
-/// The most bytes that a codec makes of one: zstd's blocks of 128 KiB take at least 4.
+/// The most bytes that a codec makes of one: zstd's blocks of 128 KiB take at least 4. Brotli's make more,
+/// but not of images.
 const MOST_EXPANSION: u64 = 1 << 15;
 /// Groups of columns within each other.
 const DEEPEST: usize = 64;
+/// How metadata call this codec.
+const BROTLI: i64 = 4;
 const MAGIC: &[u8; 4] = b"PAR1";
 /// Length of the metadata and magic, at a file's end.
 const TAIL_BYTES: u64 = 8;
@@ -35,7 +38,9 @@ pub(super) fn check(file: &File, length: u64) -> Result<(), String> {
     for group in footer.structs(4)? {
         rows = rows.saturating_add(group.size(3)?);
         for chunk in group.structs(1)? {
-            taken.push(chunk_range(chunk, begin)?);
+            let about = chunk.fields(3)?;
+            let (start, end) = chunk_range(chunk, about, begin)?;
+            taken.push((start, end, about.number(4)? == BROTLI));
         }
     }
     // Whatever a row is, it takes a byte.
@@ -46,7 +51,7 @@ pub(super) fn check(file: &File, length: u64) -> Result<(), String> {
     if taken.windows(2).any(|pair| pair[0].1 > pair[1].0) {
         return Err("column chunks over each other".into());
     }
-    taken.into_iter().try_for_each(|(start, end)| check_pages(file, start, end))
+    taken.into_iter().try_for_each(|(start, end, brotli)| check_pages(file, start, end, brotli))
 }
 
 fn at(file: &File, start: u64, length: u64) -> Result<Vec<u8>, String> {
@@ -80,11 +85,10 @@ fn check_schema(elements: &[&Fields]) -> Result<(), String> {
 }
 
 /// Where a column chunk begins and ends, before byte `most`.
-fn chunk_range(chunk: &Fields, most: u64) -> Result<(u64, u64), String> {
+fn chunk_range(chunk: &Fields, about: &Fields, most: u64) -> Result<(u64, u64), String> {
     if chunk.ids().any(|id| id == 1) {
         return Err("a column in another file".into());
     }
-    let about = chunk.fields(3)?;
     let first = about.size(9)?;
     let start =
         about.optional_number(11)?.map_or(first, |at| u64::try_from(at).unwrap_or(u64::MAX));
@@ -92,30 +96,62 @@ fn chunk_range(chunk: &Fields, most: u64) -> Result<(u64, u64), String> {
     Ok((start, end.ok_or("a column chunk outside the file")?))
 }
 
-fn check_pages(file: &File, mut start: u64, end: u64) -> Result<(), String> {
+fn check_pages(file: &File, mut start: u64, end: u64, brotli: bool) -> Result<(), String> {
     while start < end {
-        let (content, length) = page(file, start, end)?;
+        let Page { content, header_length, levels, length } = page(file, start, end)?;
         let most = length.saturating_mul(MOST_EXPANSION);
         if content > most {
             return Err(format!("a page of {length} bytes that are to become {content}"));
+        }
+        let before = header_length.saturating_add(levels).min(length);
+        if brotli && !brotli_fits(&at(file, start + before, length - before)?, content) {
+            return Err(format!("a page of {length} bytes that become more than {content}"));
         }
         start += length;
     }
     Ok(())
 }
 
-/// Of the page at byte `start`, the bytes of its content, decompressed, and its length in the file.
-fn page(file: &File, start: u64, end: u64) -> Result<(u64, u64), String> {
+/// Whether so many bytes hold what the compressed ones become. The decoder goes on to their end, which
+/// may be a million times as far; of the other codecs it stops, or they cannot.
+fn brotli_fits(compressed: &[u8], content: u64) -> bool {
+    const BUFFER_BYTES: usize = 1 << 12;
+    let stream = brotli_decompressor::Decompressor::new(compressed, BUFFER_BYTES);
+    // What is no stream is no concern here.
+    io::copy(&mut stream.take(content + 1), &mut io::sink()).map_or(true, |bytes| bytes <= content)
+}
+
+/// A page's sizes.
+struct Page {
+    /// Bytes of its content, decompressed.
+    content: u64,
+    header_length: u64,
+    /// Bytes behind the header that are not compressed.
+    levels: u64,
+    /// Bytes in the file, its header too.
+    length: u64,
+}
+
+/// The page at byte `start`.
+fn page(file: &File, start: u64, end: u64) -> Result<Page, String> {
     let mut wrong = String::new();
     for window in WINDOWS {
         let bytes = at(file, start, window.min(end - start))?;
         match Fields::of(&bytes) {
-            Ok((header, length)) => {
-                let length = (length as u64).saturating_add(header.size(3)?);
-                return match length <= end - start {
-                    true => Ok((header.size(2)?, length)),
-                    false => Err(format!("a page of {length} bytes beyond its chunk")),
+            Ok((header, header_length)) => {
+                let header_length = header_length as u64;
+                let length = header_length.saturating_add(header.size(3)?);
+                if length > end - start {
+                    return Err(format!("a page of {length} bytes beyond its chunk"));
+                }
+                // Of a page of the second version.
+                let levels = match header.ids().any(|id| id == 8) {
+                    true => header
+                        .fields(8)
+                        .and_then(|v2| Ok(v2.size(5)?.saturating_add(v2.size(6)?)))?,
+                    false => 0,
                 };
+                return Ok(Page { content: header.size(2)?, header_length, levels, length });
             }
             Err(_) if window < end - start => {}
             Err(e) => return Err(e),

@@ -1,11 +1,13 @@
 //! The columns of a Parquet table as text and as encoded images, whatever types a writer gave them.
 
+use std::collections::HashMap;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 use bytes::Bytes;
 
-use crate::dataset::list::{Columns, Entry};
+use crate::dataset::list::{Columns, Entry, Indicators, Labels, ListError, Place, class_of};
 
 /// Names that columns of images have.
 const IMAGES: [&str; 7] = ["image", "img", "picture", "photo", "jpg", "jpeg", "png"];
@@ -22,7 +24,8 @@ pub(super) struct Wrong {
 /// Columns of some rows as text.
 pub(super) struct Texts {
     path: Option<StringArray>,
-    label: StringArray,
+    /// The column of labels, or those of the classes, with their names.
+    labels: Vec<(String, StringArray)>,
     name: Option<StringArray>,
     split: Option<StringArray>,
 }
@@ -35,9 +38,16 @@ impl Texts {
         columns: &Columns,
     ) -> Result<Self, Wrong> {
         let text = |column: usize| text(batch, &names[column]);
+        let labels = match &columns.label {
+            Labels::Column(label) => vec![(names[*label].clone(), text(*label)?)],
+            Labels::OneHot(columns) => columns
+                .iter()
+                .map(|&column| Ok((names[column].clone(), lenient(batch, &names[column])?)))
+                .collect::<Result<_, Wrong>>()?,
+        };
         Ok(Self {
-            path: columns.path.map(text).transpose()?,
-            label: text(columns.label)?,
+            path: columns.path.map(|column| paths(batch, &names[column])).transpose()?,
+            labels,
             name: columns.name.map(text).transpose()?,
             split: columns.split.map(text).transpose()?,
         })
@@ -45,15 +55,73 @@ impl Texts {
 
     /// What row `i`, with `before` rows of the table before these, says; its path is empty where no
     /// column has paths.
-    pub(super) fn entry(&self, i: usize, before: u64) -> Entry<'_> {
-        Entry {
+    pub(super) fn entry(
+        &self,
+        i: usize,
+        before: u64,
+        columns: &Columns,
+    ) -> Result<Entry<'_>, (Place, ListError)> {
+        let number = before + i as u64 + 1;
+        let label = match columns.label {
+            Labels::Column(_) => self.labels[0].1.value(i),
+            Labels::OneHot(_) => {
+                let fields = self.labels.iter().map(|(name, text)| (name.as_str(), text.value(i)));
+                class_of(fields).map_err(|wrong| (Place::Row(number), wrong))?
+            }
+        };
+        let split = self.split.as_ref().map(|split| columns.split_word(split.value(i)));
+        Ok(Entry {
             path: self.path.as_ref().map_or("", |path| path.value(i)),
-            label: self.label.value(i),
+            label,
             name: self.name.as_ref().map(|name| name.value(i)),
-            split: self.split.as_ref().map(|split| split.value(i)),
-            number: before + i as u64 + 1,
-        }
+            split,
+            number,
+        })
     }
+}
+
+/// Passes rows to columns that may be of 0 and 1.
+pub(super) fn look(indicators: &mut Indicators, batch: &RecordBatch, names: &[&str]) {
+    let texts: HashMap<usize, StringArray> = indicators
+        .columns()
+        .filter_map(|column| Some((column, lenient(batch, names[column]).ok()?)))
+        .collect();
+    // What is no text is no 0 or 1 either.
+    let field = |row: usize, column: usize| texts.get(&column).map_or("?", |text| text.value(row));
+    (0..batch.num_rows()).for_each(|row| indicators.row(|column| field(row, column)));
+}
+
+/// A column as text, whatever its values; nulls are empty.
+fn lenient(batch: &RecordBatch, name: &str) -> Result<StringArray, Wrong> {
+    let column = column(batch, name)?;
+    let wrong = || Wrong { row: None, found: format!("column `{name}` is {}", column.data_type()) };
+    if !is_scalar(column.data_type()) {
+        return Err(wrong());
+    }
+    let text = cast(column, &DataType::Utf8).map_err(|_| wrong())?;
+    Ok(text.as_string::<i32>().iter().map(|text| Some(text.unwrap_or_default())).collect())
+}
+
+/// The paths of a column of text, or of images that have no bytes.
+fn paths(batch: &RecordBatch, name: &str) -> Result<StringArray, Wrong> {
+    let Some(group) = column(batch, name)?.as_struct_opt() else { return text(batch, name) };
+    let wrong = |row, found| Wrong { row, found };
+    let in_table = "has bytes, not paths: such a table is of dataset.kind = \"parquet\"";
+    let paths = own_paths(group).filter(|_| only_paths(batch, name));
+    let paths = paths.ok_or_else(|| wrong(None, format!("column `{name}` {in_table}")))?;
+    match (0..paths.len()).find(|&row| paths.is_null(row)) {
+        None => Ok(paths),
+        row => Err(wrong(row, format!("neither bytes nor a path in column `{name}`"))),
+    }
+}
+
+/// Whether the images of a column have paths and no bytes.
+pub(super) fn only_paths(batch: &RecordBatch, name: &str) -> bool {
+    let group = batch.column_by_name(name).and_then(|column| column.as_struct_opt());
+    let Some(group) = group.filter(|group| !group.is_empty()) else { return false };
+    let no_bytes =
+        group.column_by_name(BYTES).is_none_or(|bytes| bytes.null_count() == bytes.len());
+    no_bytes && own_paths(group).is_some_and(|paths| paths.null_count() < paths.len())
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, Wrong> {
@@ -64,26 +132,42 @@ fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, Wrong>
 fn text(batch: &RecordBatch, name: &str) -> Result<StringArray, Wrong> {
     let column = column(batch, name)?;
     let wrong = |found: String| Wrong { row: None, found };
-    if !is_text_or_integer(column.data_type()) {
+    if !is_scalar(column.data_type()) {
         return Err(wrong(format!(
-            "column `{name}` is {}, not text or integers",
-            column.data_type()
+            "column `{name}` is {}, not text or integers{}",
+            column.data_type(),
+            if holds_images(column.data_type()) {
+                ": images in a table are of dataset.kind = \"parquet\""
+            } else {
+                ""
+            }
         )));
     }
     let text = cast(column, &DataType::Utf8).map_err(|e| wrong(format!("column `{name}`: {e}")))?;
     let text = text.as_string::<i32>().clone();
-    match (0..text.len()).find(|&i| text.is_null(i)) {
+    if let Some(row) = (0..text.len()).find(|&i| text.is_null(i)) {
+        return Err(Wrong { row: Some(row), found: format!("a null in column `{name}`") });
+    }
+    // Programs write integers as such where some are missing.
+    let fraction = |i: &usize| text.value(*i).strip_suffix(".0").is_none();
+    match (0..text.len()).filter(|_| column.data_type().is_floating()).find(fraction) {
         None => Ok(text),
-        Some(row) => Err(Wrong { row: Some(row), found: format!("a null in column `{name}`") }),
+        Some(row) => Err(Wrong {
+            row: Some(row),
+            found: format!("{} in column `{name}`, not text or an integer", text.value(row)),
+        }),
     }
 }
 
-fn is_text_or_integer(kind: &DataType) -> bool {
+fn is_scalar(kind: &DataType) -> bool {
     match kind {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Dictionary(_, values) => is_text_or_integer(values),
-        kind => kind.is_integer(),
+        DataType::Dictionary(_, values) => is_scalar(values),
+        kind => is_text(kind) || kind.is_numeric() || *kind == DataType::Boolean,
     }
+}
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 /// The column of images: of a known name, or the only one of such a type.
@@ -125,9 +209,7 @@ pub(super) fn images(
     let encoded = group.and_then(|group| group.column_by_name(BYTES)).unwrap_or(column);
     let null = |row: usize| Wrong {
         row: Some(row),
-        found: format!(
-            "no bytes in column `{name}`; images that are files of their own are a list"
-        ),
+        found: format!("no bytes in column `{name}`, where rows before it have some"),
     };
     let bytes = binary(encoded);
     let paths = group.and_then(own_paths);
@@ -144,7 +226,7 @@ pub(super) fn images(
 }
 
 fn own_paths(group: &StructArray) -> Option<StringArray> {
-    let paths = group.column_by_name(PATH).filter(|paths| is_text_or_integer(paths.data_type()))?;
+    let paths = group.column_by_name(PATH).filter(|paths| is_text(paths.data_type()))?;
     Some(cast(paths, &DataType::Utf8).ok()?.as_string::<i32>().clone())
 }
 

@@ -1,5 +1,6 @@
 //! Which Parquet files of a folder hold which split, as Hugging Face names them:
-//! `train-00000-of-00002.parquet`, `test.parquet`, `validation/0000.parquet`, also below `data/`.
+//! `train-00000-of-00002.parquet`, `test.parquet`, `validation/0000.parquet`, also below `data/` or the
+//! folder of a configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -19,31 +20,66 @@ pub(super) fn of(path: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, Datas
             }
         }
     }
-    let expected =
-        "a Parquet file of images, or a folder of train-*.parquet and test-*.parquet".into();
-    Err(DatasetError::Missing { path: path.into(), expected })
+    match configurations(path).as_slice() {
+        [] => {
+            let expected =
+                "a Parquet file of images, or a folder of train-*.parquet and test-*.parquet";
+            Err(DatasetError::Missing { path: path.into(), expected: expected.into() })
+        }
+        [only] => in_folder(only),
+        several => Err(DatasetError::Configurations {
+            path: path.into(),
+            names: several
+                .iter()
+                .filter_map(|folder| Some(folder.file_name()?.to_string_lossy().into()))
+                .collect(),
+        }),
+    }
 }
 
-/// Whether a folder has Parquet files, itself or below `data/`.
-pub(in crate::dataset) fn has_any(folder: &Path) -> bool {
-    [folder.to_path_buf(), folder.join("data")].iter().any(|folder| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.into_iter().any(|entry| is_parquet(&entry.path()))
-    })
+/// The folders of a folder that have shards themselves: one for each of Hugging Face's configurations.
+fn configurations(path: &Path) -> Vec<PathBuf> {
+    let names = if path.is_dir() { folder::names(path).unwrap_or_default() } else { vec![] };
+    let folders = names.into_iter().map(|name| path.join(name)).filter(|folder| folder.is_dir());
+    folders.filter(|folder| has_shards(&in_folder(folder))).collect()
+}
+
+/// Whether a folder has shards of a table, itself, below `data/` or in a configuration's folder; with
+/// `Some(false)`, there are Parquet files, but something is wrong with them.
+pub(in crate::dataset) fn any_in(folder: &Path) -> Option<bool> {
+    let found = if folder.is_dir() { of(folder) } else { return None };
+    has_shards(&found).then_some(found.is_ok())
+}
+
+/// Whether there are shards, be it with something wrong about them.
+fn has_shards(found: &Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError>) -> bool {
+    match found {
+        Ok(shards) => !shards.is_empty(),
+        Err(e) => matches!(e, DatasetError::Table { .. } | DatasetError::Configurations { .. }),
+    }
 }
 
 fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError> {
     let mut shards = vec![];
+    let mut stray = None;
     for name in folder::names(folder)? {
         let path = folder.join(&name);
         if path.is_dir() {
-            if let Some(split) = SplitName::of(&name) {
-                let files = folder::names(&path)?.into_iter().map(|name| path.join(name));
-                shards.extend(files.filter(|file| is_parquet(file)).map(|file| (split, file)));
+            let files = folder::names(&path)?.into_iter().map(|name| path.join(name));
+            let files: Vec<PathBuf> = files.filter(|file| is_parquet(file)).collect();
+            match SplitName::of(&name) {
+                Some(split) => shards.extend(files.into_iter().map(|file| (split, file))),
+                None if files.is_empty() => {}
+                None => stray = Some(path),
             }
         } else if is_parquet(&path) {
             shards.push((split_of(&path, &name)?, path));
         }
+    }
+    // Below a folder without shards it may be a configuration's.
+    if let Some(path) = stray.filter(|_| !shards.is_empty()) {
+        let found = "a folder of Parquet files whose name is no split (train, validation, test)";
+        return Err(DatasetError::Table { path, found: found.into() });
     }
     for split in [SplitName::Train, SplitName::Val, SplitName::Test] {
         let files: Vec<&PathBuf> =

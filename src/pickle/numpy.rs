@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::machine::Machine;
+use super::names::Role;
 use super::{Id, Object, Pickle, PickleError, printable, text_of};
 
 /// The type of an array's values.
@@ -126,7 +127,7 @@ pub(super) fn reconstruct<'a>(
 ) -> Result<Object<'a>, PickleError> {
     let class = arguments.first().map(|id| machine.of(*id));
     match class {
-        Some(Object::Name(super::Name::NdArray)) => Ok(Object::Array(None)),
+        Some(Object::Name(known)) if known.role == Role::NdArray => Ok(Object::Array(None)),
         _ => Err(wrong(machine, "of a class that is not numpy's own")),
     }
 }
@@ -184,8 +185,9 @@ fn whole<'a>(
     Ok(Object::Array(Some(array)))
 }
 
-fn shape_of(machine: &Machine, id: Id) -> Option<Vec<usize>> {
-    /// More than any array of CIFAR has.
+/// The integers of a tuple: sizes, or steps.
+pub(super) fn shape_of(machine: &Machine, id: Id) -> Option<Vec<usize>> {
+    /// More than any array of CIFAR or weight has.
     const MOST_AXES: usize = 8;
     let Object::Tuple(axes) = machine.of(id) else { return None };
     let axis = |id: &Id| match machine.of(*id) {

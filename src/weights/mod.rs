@@ -1,4 +1,8 @@
-//! Named f32 tensors in safetensors files: models, checkpoints and classifiers.
+//! Named f32 tensors in safetensors files: models, checkpoints and classifiers. `checkpoint` reads the
+//! weights of other programs.
+
+mod checkpoint;
+mod torch_file;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -10,6 +14,9 @@ use sha2::{Digest, Sha256};
 use crate::atomic_file::{self, WriteError};
 use crate::domain::LinearHead;
 use crate::regular_file;
+
+pub use checkpoint::{Checkpoint, StateDict, StoredTensor};
+pub use torch_file::TorchFileError;
 
 /// One tensor: its shape and its values, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +36,10 @@ pub struct Weights {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// What to do about a file of something else.
+const STATE_DICT: &str =
+    "Give a state dict: torch.save(network.state_dict(), \"weights.pth\") writes one.";
+
 /// What can be wrong with a file of weights.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
@@ -47,6 +58,30 @@ pub enum WeightsError {
         path: PathBuf,
         /// What the parser found.
         message: String,
+    },
+    /// Neither safetensors nor a file of `torch.save`.
+    #[error("{}: neither a safetensors file nor one of torch.save\n  {STATE_DICT}", path.display())]
+    Kind {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of `torch.save` that cannot be taken.
+    #[error("{}: {source}{}", path.display(), remedy(path, source))]
+    TorchFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<TorchFileError>,
+    },
+    /// A tensor that shows a few values again and again.
+    #[error("{}: tensor `{name}` of shape {shape:?} has more values than the file has bytes", path.display())]
+    Repeated {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
     },
     /// A tensor that should be there is not.
     #[error("{}: no tensor `{name}`; expected {name} {expected:?}", path.display())]
@@ -71,10 +106,12 @@ pub enum WeightsError {
         expected: Vec<usize>,
     },
     /// Tensors of another network.
-    #[error("{}: {} tensors differ from the network's\n  {}\n  Set [network] to the network that the file is of.", path.display(), differences.len(), listed(differences))]
+    #[error("{}: {} tensors differ from the network's{taken}\n  {}\n  Set [network] to the network that the file is of.", path.display(), differences.len(), listed(differences))]
     OtherNetwork {
         /// The file.
         path: PathBuf,
+        /// Which of the file's tensors were looked at, where that is not all of them.
+        taken: String,
         /// Each with its name and both shapes.
         differences: Vec<String>,
     },
@@ -96,6 +133,32 @@ pub enum WeightsError {
         /// Its name.
         name: String,
     },
+}
+
+/// How to get a state dict out of a file that is not taken as it is.
+fn remedy(path: &Path, error: &TorchFileError) -> String {
+    let program = match error {
+        TorchFileError::TorchScript => {
+            "torch.save(torch.jit.load(sys.argv[1], map_location='cpu').state_dict(), sys.argv[2])"
+        }
+        TorchFileError::NoPickle | TorchFileError::NoStateDict { .. } => {
+            return format!("\n  {STATE_DICT}");
+        }
+        TorchFileError::BigEndian | TorchFileError::Pickle(_) if !error.is_cut_short() => {
+            "d = torch.load(sys.argv[1], map_location='cpu', weights_only=False); d = d.state_dict() \
+             if hasattr(d, 'state_dict') else d.get('state_dict', d.get('model', d)); torch.save(\
+             {k: v.to_dense().dequantize() for k, v in d.items() if torch.is_tensor(v)}, sys.argv[2])"
+        }
+        _ => return "\n  Get it again.".into(),
+    };
+    let word = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
+    format!(
+        "\n  Only tensors and plain data are read here, and no code of a file runs. If you trust it, take its \
+         tensors out with PyTorch and give the new file:\n  \
+         python -c \"import sys, torch; {program}\" {} {}",
+        word(path),
+        word(&path.with_extension("tensors.pth"))
+    )
 }
 
 /// The first differences; a network of another kind has hundreds.
@@ -123,18 +186,21 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
 }
 
 impl Weights {
-    /// Reads a file; tensors must be finite floats (integer counters, as torchvision's
-    /// `num_batches_tracked`, are passed over).
+    /// Reads a file, also one of `torch.save`; tensors must be finite floats (integer counters, as
+    /// torchvision's `num_batches_tracked`, are passed over).
     ///
     /// # Errors
     /// See [`WeightsError`].
     pub fn load(path: &Path) -> Result<Self, WeightsError> {
         let bytes = regular_file::read(path, u64::MAX)
             .map_err(|source| WeightsError::Read { path: path.into(), source })?;
-        Self::from_bytes(&bytes, path)
+        match torch_file::is_one(&bytes) {
+            true => Checkpoint::from_bytes(bytes, path)?.weights(),
+            false => Self::from_bytes(&bytes, path),
+        }
     }
 
-    /// Parses the content of a file; `path` is for messages.
+    /// Parses the content of a safetensors file; `path` is for messages.
     ///
     /// # Errors
     /// See [`WeightsError`].

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::numpy;
-use super::{Id, Name, Object, Pickle, PickleError};
+use super::names::{Dialect, Known, Role};
+use super::text::{unescape, unquote};
+use super::{Id, Object, Pickle, PickleError};
+use super::{numpy, torch};
 
-/// The largest file, CIFAR-100's training images, has some 200,000 values.
+/// CIFAR-100's training images have some 200,000 values, a checkpoint with its optimizer fewer.
 const MOST_VALUES: usize = 1 << 20;
 /// Marks that are open at once: how deep lists and the like stand in each other.
 const MOST_MARKS: usize = 100;
@@ -16,9 +18,10 @@ const MOST_ARGUMENTS: usize = 9;
 type Outcome = Result<(), PickleError>;
 
 /// Runs the program to its end.
-pub(super) fn run(input: &[u8]) -> Result<Pickle<'_>, PickleError> {
+pub(super) fn run(input: &[u8], dialect: Dialect) -> Result<Pickle<'_>, PickleError> {
     let mut machine = Machine {
         input,
+        dialect,
         at: 0,
         code_at: 0,
         objects: vec![],
@@ -36,11 +39,12 @@ pub(super) fn run(input: &[u8]) -> Result<Pickle<'_>, PickleError> {
         }
     }
     let root = machine.pop()?;
-    Ok(Pickle { objects: machine.objects, root })
+    Ok(Pickle { objects: machine.objects, root, length: machine.at })
 }
 
 pub(super) struct Machine<'a> {
     input: &'a [u8],
+    dialect: Dialect,
     /// The next byte.
     at: usize,
     /// The instruction that is being done.
@@ -103,6 +107,7 @@ impl<'a> Machine<'a> {
             b'R' => self.reduce(),
             b'b' => self.build(),
             b'i' => self.instance(),
+            b'Q' if self.dialect == Dialect::Torch => self.persistent(),
             b'o' | 0x81 | 0x92 => self.object(code),
             _ => Err(PickleError::Instruction { at: self.code_at, code }),
         }
@@ -262,6 +267,10 @@ impl<'a> Machine<'a> {
     /// Two's complement of any length.
     fn long_number<const N: usize>(&mut self) -> Outcome {
         let bytes = self.counted::<N>()?;
+        if bytes.len() > 8 && self.dialect == Dialect::Torch {
+            // Such as the state of a random number generator.
+            return self.push(Object::Opaque);
+        }
         if bytes.len() > 8 {
             return Err(self.unreadable("an integer of 64 bits"));
         }
@@ -329,6 +338,7 @@ impl<'a> Machine<'a> {
         let list = self.top()?;
         match &mut self.objects[list as usize] {
             Object::List(list) => list.extend_from_slice(items),
+            Object::Opaque => {}
             _ => return Err(self.misplaced("items for what is no list")),
         }
         Ok(())
@@ -353,6 +363,7 @@ impl<'a> Machine<'a> {
             Object::Dictionary(entries) if rest.is_empty() => {
                 entries.extend(pairs.iter().map(|[key, value]| (*key, *value)));
             }
+            Object::Opaque if rest.is_empty() => {}
             _ => return Err(self.misplaced("a key without a value or a dictionary")),
         }
         Ok(())
@@ -395,7 +406,7 @@ impl<'a> Machine<'a> {
 
     fn global(&mut self) -> Outcome {
         let (module, name) = (self.line()?, self.line()?);
-        self.push(Object::Name(Name::known(module, name)?))
+        self.push(Object::Name(self.dialect.known(module, name)?))
     }
 
     fn stack_global(&mut self) -> Outcome {
@@ -403,12 +414,19 @@ impl<'a> Machine<'a> {
         let (Object::Text(module), Object::Text(name)) = (self.of(module), self.of(name)) else {
             return Err(self.misplaced("a function whose name is no text"));
         };
-        let known = Name::known(module.as_bytes(), name.as_bytes())?;
+        let known = self.dialect.known(module.as_bytes(), name.as_bytes())?;
         self.push(Object::Name(known))
     }
 
+    /// A value outside of the pickle: the storage of a tensor.
+    fn persistent(&mut self) -> Outcome {
+        let id = self.pop()?;
+        let storage = torch::storage(self, id)?;
+        self.push(storage)
+    }
+
     /// Arguments of a call, or the parts of a state.
-    fn few(&self, id: Id) -> Result<Vec<Id>, PickleError> {
+    pub(super) fn few(&self, id: Id) -> Result<Vec<Id>, PickleError> {
         match self.of(id) {
             Object::Tuple(items) if items.len() <= MOST_ARGUMENTS => Ok(items.clone()),
             _ => Err(self.misplaced("a call without the arguments that it needs")),
@@ -417,18 +435,58 @@ impl<'a> Machine<'a> {
 
     fn reduce(&mut self) -> Outcome {
         let (arguments, callee) = (self.pop()?, self.pop()?);
-        let Object::Name(name) = *self.of(callee) else {
+        let Object::Name(known) = *self.of(callee) else {
             return Err(self.refused_value("a value that is no function to be called"));
         };
-        let arguments = self.few(arguments)?;
-        let made = match name {
-            Name::Encode => self.encode(&arguments)?,
-            Name::Reconstruct => numpy::reconstruct(self, &arguments)?,
-            Name::FromBuffer => numpy::from_buffer(self, &arguments)?,
-            Name::Dtype => numpy::dtype(self, &arguments)?,
-            Name::NdArray => return Err(name.refused()),
-        };
+        if known.role == Role::Opaque {
+            return self.push(Object::Opaque);
+        }
+        let made = self.made(known, &self.few(arguments)?)?;
         self.push(made)
+    }
+
+    /// What one of the known functions gives.
+    pub(super) fn made(
+        &mut self,
+        known: &'static Known,
+        arguments: &[Id],
+    ) -> Result<Object<'a>, PickleError> {
+        match known.role {
+            Role::Encode => self.encode(arguments),
+            Role::Reconstruct => numpy::reconstruct(self, arguments),
+            Role::FromBuffer => numpy::from_buffer(self, arguments),
+            Role::Dtype => numpy::dtype(self, arguments),
+            Role::Tensor => torch::tensor(self, arguments),
+            Role::Parameter => torch::parameter(self, arguments),
+            Role::TensorOfType => torch::of_type(self, arguments),
+            Role::Dictionary => self.dictionary_of(arguments),
+            Role::Opaque => Ok(Object::Opaque),
+            Role::Attribute => match arguments.first().map(|id| self.of(*id)) {
+                Some(Object::Name(class)) if class.role == Role::Opaque => Ok(Object::Opaque),
+                _ => Err(known.refused()),
+            },
+            Role::NdArray | Role::Storage(_) | Role::TensorType => Err(known.refused()),
+        }
+    }
+
+    /// `OrderedDict()`, or with a list of pairs as Python 2 writes it; `defaultdict(...)` is empty.
+    fn dictionary_of(&self, arguments: &[Id]) -> Result<Object<'a>, PickleError> {
+        let wrong = || self.misplaced("a dictionary of what are no pairs");
+        let pair = |id: &Id| match self.of(*id) {
+            Object::List(items) | Object::Tuple(items) => match items[..] {
+                [key, value] => Ok((key, value)),
+                _ => Err(wrong()),
+            },
+            _ => Err(wrong()),
+        };
+        let entries = match arguments.first().map(|id| self.of(*id)) {
+            None | Some(Object::Name(_) | Object::None) => vec![],
+            Some(Object::List(items) | Object::Tuple(items)) => {
+                items.iter().map(pair).collect::<Result<_, _>>()?
+            }
+            Some(_) => return Err(wrong()),
+        };
+        Ok(Object::Dictionary(entries))
     }
 
     /// `_codecs.encode(text, "latin1")`
@@ -453,7 +511,10 @@ impl<'a> Machine<'a> {
         let built = match *self.of(target) {
             Object::Element(element) => numpy::element_state(self, element, &self.few(state)?)?,
             Object::Array(None) => numpy::array_state(self, &self.few(state)?)?,
-            _ => return Err(self.refused_value("a state to be set on what is no numpy array")),
+            // Attributes of a state dict (its `_metadata`) are no part of it.
+            Object::Dictionary(_) if self.dialect == Dialect::Torch => return Ok(()),
+            Object::Opaque => return Ok(()),
+            _ => return Err(self.refused_value("a state to be set on what has none")),
         };
         self.objects[target as usize] = built;
         Ok(())
@@ -466,7 +527,16 @@ impl<'a> Machine<'a> {
     /// An instance of a class that is named here.
     fn instance(&mut self) -> Outcome {
         let (module, name) = (self.line()?, self.line()?);
-        Err(Name::known(module, name)?.refused())
+        let known = self.dialect.known(module, name)?;
+        self.since_mark()?;
+        self.instance_of(known)
+    }
+
+    fn instance_of(&mut self, class: &'static Known) -> Outcome {
+        match class.role {
+            Role::Opaque => self.push(Object::Opaque),
+            _ => Err(class.refused()),
+        }
     }
 
     /// An instance of a class that was put on the stack: before its arguments, or after a mark.
@@ -481,60 +551,8 @@ impl<'a> Machine<'a> {
             Some(self.pop()?)
         };
         match class.map(|id| self.of(id)) {
-            Some(Object::Name(name)) => Err(name.refused()),
+            Some(Object::Name(class)) => self.instance_of(class),
             _ => Err(self.refused_value("an instance of what is no class")),
         }
     }
-}
-
-/// The bytes of a text that Python 2's `repr` wrote.
-fn unquote(line: &[u8]) -> Option<Vec<u8>> {
-    let (&quote, rest) = line.split_first()?;
-    let (&end, inner) = rest.split_last()?;
-    if quote != end || ![b'\'', b'"'].contains(&quote) {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(inner.len());
-    let mut rest = inner.iter().copied();
-    while let Some(byte) = rest.next() {
-        bytes.push(if byte == b'\\' { quoted_escape(&mut rest)? } else { byte });
-    }
-    Some(bytes)
-}
-
-fn quoted_escape(rest: &mut impl Iterator<Item = u8>) -> Option<u8> {
-    match rest.next()? {
-        byte @ (b'\\' | b'\'' | b'"') => Some(byte),
-        b'n' => Some(b'\n'),
-        b'r' => Some(b'\r'),
-        b't' => Some(b'\t'),
-        b'x' => hexadecimal(rest, 2).map(|value| value as u8),
-        _ => None,
-    }
-}
-
-/// The characters of a text in Latin-1 with `\u` and `\U` escapes.
-fn unescape(line: &[u8]) -> Option<String> {
-    let mut text = String::with_capacity(line.len());
-    let mut rest = line.iter().copied().peekable();
-    while let Some(byte) = rest.next() {
-        let digits = match rest.peek() {
-            Some(b'u') if byte == b'\\' => 4,
-            Some(b'U') if byte == b'\\' => 8,
-            _ => {
-                text.push(byte.into());
-                continue;
-            }
-        };
-        rest.next();
-        text.push(char::from_u32(hexadecimal(&mut rest, digits)?)?);
-    }
-    Some(text)
-}
-
-fn hexadecimal(rest: &mut impl Iterator<Item = u8>, digits: usize) -> Option<u32> {
-    (0..digits).try_fold(0, |value, _| {
-        let digit = char::from(rest.next()?).to_digit(16)?;
-        Some(value << 4 | digit)
-    })
 }

@@ -1,21 +1,26 @@
-//! Reads a Python pickle of dictionaries, lists, texts, numbers and numpy arrays, which CIFAR's Python
-//! version is made of. Nothing of a pickle runs: the few functions it may name are recognised, any
-//! other is refused.
+//! Reads a Python pickle of dictionaries, lists, texts, numbers, and numpy arrays or tensors of PyTorch:
+//! CIFAR's Python version and files of `torch.save` are made of these. Nothing of a pickle runs: the few
+//! functions it may name are recognised, any other is refused.
 
 mod machine;
+mod names;
 mod numpy;
+mod text;
+mod torch;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use numpy::{Array, Element};
+
+pub use names::Dialect;
+pub(crate) use torch::{Storage, Tensor};
 
 /// What can be wrong with a pickle.
 #[derive(Debug, thiserror::Error)]
 pub enum PickleError {
     /// Something that Python would import and run.
-    #[error(
-        "the file asks for `{module}.{name}` to be called; refused\n  No code of a file is run here. Fetch the archive again from a place that you trust."
-    )]
+    #[error("the file asks for `{module}.{name}` to be called; refused")]
     Refused {
         /// The module, as the file names it.
         module: String,
@@ -23,9 +28,7 @@ pub enum PickleError {
         name: String,
     },
     /// A call of, or a state for, something that has none.
-    #[error(
-        "byte {at}: the file asks for {what}; refused\n  No code of a file is run here. Fetch the archive again from a place that you trust."
-    )]
+    #[error("byte {at}: the file asks for {what}; refused")]
     RefusedValue {
         /// Where, from 0.
         at: usize,
@@ -48,9 +51,9 @@ pub enum PickleError {
         /// Its number.
         found: u8,
     },
-    /// An instruction that an archive of CIFAR does not need.
+    /// An instruction that plain data does not need.
     #[error(
-        "byte {at}: instruction 0x{code:02x}; expected a pickle of dictionaries, lists, texts, numbers and numpy arrays"
+        "byte {at}: instruction 0x{code:02x}; expected a pickle of dictionaries, lists, texts, numbers and arrays"
     )]
     Instruction {
         /// Where, from 0.
@@ -74,8 +77,8 @@ pub enum PickleError {
         /// What should be there.
         expected: &'static str,
     },
-    /// More than any archive of CIFAR has.
-    #[error("byte {at}: more than {most} {what}; expected a file of CIFAR's Python version")]
+    /// More than any archive of CIFAR or state dict has.
+    #[error("byte {at}: more than {most} {what}; files of this kind have fewer")]
     TooMany {
         /// Where, from 0.
         at: usize,
@@ -87,6 +90,14 @@ pub enum PickleError {
     /// A numpy array that is not as numpy writes it.
     #[error("byte {at}: a numpy array {found}; the file is damaged or of another kind")]
     Array {
+        /// Where, from 0.
+        at: usize,
+        /// What is wrong.
+        found: String,
+    },
+    /// A tensor that is not as PyTorch writes it, or that reaches beyond its values.
+    #[error("byte {at}: a tensor {found}; the file is damaged or of another kind")]
+    Tensor {
         /// Where, from 0.
         at: usize,
         /// What is wrong.
@@ -111,51 +122,14 @@ enum Object<'a> {
     List(Vec<Id>),
     Tuple(Vec<Id>),
     Dictionary(Vec<(Id, Id)>),
-    Name(Name),
+    Name(&'static names::Known),
     Element(Element),
     /// An array; `None` until its state follows.
     Array(Option<Array>),
-}
-
-/// The functions and classes that a pickle may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Name {
-    /// `numpy.core.multiarray._reconstruct`: an array whose state follows.
-    Reconstruct,
-    /// `numpy.core.numeric._frombuffer`: an array of protocol 5.
-    FromBuffer,
-    /// `numpy.ndarray`, an argument of `_reconstruct`.
-    NdArray,
-    /// `numpy.dtype`
-    Dtype,
-    /// `_codecs.encode`: how Python 3 writes bytes in the protocols of Python 2.
-    Encode,
-}
-
-impl Name {
-    const ALL: [(&'static str, &'static str, Self); 7] = [
-        ("numpy.core.multiarray", "_reconstruct", Self::Reconstruct),
-        ("numpy._core.multiarray", "_reconstruct", Self::Reconstruct),
-        ("numpy.core.numeric", "_frombuffer", Self::FromBuffer),
-        ("numpy._core.numeric", "_frombuffer", Self::FromBuffer),
-        ("numpy", "ndarray", Self::NdArray),
-        ("numpy", "dtype", Self::Dtype),
-        ("_codecs", "encode", Self::Encode),
-    ];
-
-    fn known(module: &[u8], name: &[u8]) -> Result<Self, PickleError> {
-        let same = |(m, n, _): &&(&str, &str, Self)| m.as_bytes() == module && n.as_bytes() == name;
-        Self::ALL.iter().find(same).map(|(.., known)| *known).ok_or_else(|| PickleError::Refused {
-            module: printable(module),
-            name: printable(name),
-        })
-    }
-
-    fn refused(self) -> PickleError {
-        let (module, name, _) =
-            Self::ALL.iter().find(|(.., known)| *known == self).expect("every name is listed");
-        PickleError::Refused { module: (*module).into(), name: (*name).into() }
-    }
+    Storage(Storage),
+    Tensor(Tensor),
+    /// Something that holds no tensor, of which nothing is kept.
+    Opaque,
 }
 
 /// Text of a file for a message: short, and without what a terminal would act on.
@@ -167,9 +141,10 @@ fn printable(text: &[u8]) -> String {
 
 /// A whole pickle.
 #[derive(Debug)]
-pub(super) struct Pickle<'a> {
+pub(crate) struct Pickle<'a> {
     objects: Vec<Object<'a>>,
     root: Id,
+    length: usize,
 }
 
 impl<'a> Pickle<'a> {
@@ -177,13 +152,43 @@ impl<'a> Pickle<'a> {
     ///
     /// # Cost
     /// No length is believed before as many bytes are there, and the number of values is bounded.
-    pub(super) fn read(input: &'a [u8]) -> Result<Self, PickleError> {
-        machine::run(input)
+    pub(crate) fn read(input: &'a [u8], dialect: Dialect) -> Result<Self, PickleError> {
+        machine::run(input, dialect)
     }
 
     /// The outermost value.
-    pub(super) fn root(&self) -> Value<'_, 'a> {
+    pub(crate) fn root(&self) -> Value<'_, 'a> {
         Value { pickle: self, id: self.root }
+    }
+
+    /// Its bytes; others may follow.
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// All storages that tensors may lie in, under their keys.
+    ///
+    /// # Errors
+    /// Two of one key that differ.
+    pub(crate) fn storages(&self) -> Result<BTreeMap<&str, &Storage>, PickleError> {
+        let mut found: BTreeMap<&str, &Storage> = BTreeMap::new();
+        for object in &self.objects {
+            let Object::Storage(storage) = object else { continue };
+            let key = self.key_of(storage);
+            if found.insert(key, storage).is_some_and(|other| !other.same_values(storage)) {
+                let found = format!("in storage `{}` of two kinds", printable(key.as_bytes()));
+                return Err(PickleError::Tensor { at: 0, found });
+            }
+        }
+        Ok(found)
+    }
+
+    fn key_of(&self, storage: &Storage) -> &str {
+        match self.object(storage.key) {
+            Object::Text(text) => text,
+            Object::Bytes(bytes) => std::str::from_utf8(bytes).unwrap_or_default(),
+            _ => "",
+        }
     }
 
     fn object(&self, id: Id) -> &Object<'a> {
@@ -193,7 +198,7 @@ impl<'a> Pickle<'a> {
 
 /// A value and what it refers to.
 #[derive(Clone, Copy)]
-pub(super) struct Value<'p, 'a> {
+pub(crate) struct Value<'p, 'a> {
     pickle: &'p Pickle<'a>,
     id: Id,
 }
@@ -204,7 +209,7 @@ impl<'p, 'a> Value<'p, 'a> {
     }
 
     /// The value of a text key of a dictionary; as in Python, the last one counts.
-    pub(super) fn get(self, key: &str) -> Option<Self> {
+    pub(crate) fn get(self, key: &str) -> Option<Self> {
         let Object::Dictionary(entries) = self.object() else { return None };
         let is_key = |id: Id| text_of(self.pickle.object(id)) == Some(key.as_bytes());
         let (_, id) = entries.iter().rev().find(|(id, _)| is_key(*id))?;
@@ -212,7 +217,7 @@ impl<'p, 'a> Value<'p, 'a> {
     }
 
     /// The integers of a list, or of an array with one axis.
-    pub(super) fn integers(self) -> Option<Vec<i64>> {
+    pub(crate) fn integers(self) -> Option<Vec<i64>> {
         match self.object() {
             Object::List(items) | Object::Tuple(items) => {
                 let integer = |id: &Id| match self.pickle.object(*id) {
@@ -227,20 +232,62 @@ impl<'p, 'a> Value<'p, 'a> {
     }
 
     /// The texts of a list.
-    pub(super) fn texts(self) -> Option<Vec<String>> {
+    pub(crate) fn texts(self) -> Option<Vec<String>> {
         let (Object::List(items) | Object::Tuple(items)) = self.object() else { return None };
         let text = |id: &Id| text_of(self.pickle.object(*id));
         items.iter().map(|id| text(id).map(|t| String::from_utf8_lossy(t).into_owned())).collect()
     }
 
     /// Rows, columns and values, row by row, of an array of unsigned bytes with two axes.
-    pub(super) fn byte_rows(self) -> Option<(usize, usize, Cow<'p, [u8]>)> {
+    pub(crate) fn byte_rows(self) -> Option<(usize, usize, Cow<'p, [u8]>)> {
         let Object::Array(Some(array)) = self.object() else { return None };
         array.byte_rows(self.pickle)
     }
 
+    /// Text keys of a dictionary with their values, in the order of the file.
+    pub(crate) fn entries(self) -> Vec<(&'p str, Self)> {
+        let Object::Dictionary(entries) = self.object() else { return vec![] };
+        let text =
+            |id: Id| text_of(self.pickle.object(id)).and_then(|t| std::str::from_utf8(t).ok());
+        entries
+            .iter()
+            .filter_map(|(key, id)| Some((text(*key)?, Self { id: *id, ..self })))
+            .collect()
+    }
+
+    /// Values of a list.
+    pub(crate) fn items(self) -> Vec<Self> {
+        let (Object::List(items) | Object::Tuple(items)) = self.object() else { return vec![] };
+        items.iter().map(|id| Self { id: *id, ..self }).collect()
+    }
+
+    /// Whether it is a list or a dictionary.
+    pub(crate) fn holds_values(self) -> bool {
+        matches!(self.object(), Object::List(_) | Object::Tuple(_) | Object::Dictionary(_))
+    }
+
+    /// A number that only this value of the pickle has.
+    pub(crate) fn identity(self) -> u32 {
+        self.id
+    }
+
+    /// An integer.
+    pub(crate) fn integer(self) -> Option<i64> {
+        match self.object() {
+            Object::Integer(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A tensor, the key of its storage, and the storage.
+    pub(crate) fn tensor(self) -> Option<(&'p Tensor, &'p str, &'p Storage)> {
+        let Object::Tensor(tensor) = self.object() else { return None };
+        let Object::Storage(storage) = self.pickle.object(tensor.storage) else { return None };
+        Some((tensor, self.pickle.key_of(storage), storage))
+    }
+
     /// What it is, for a message.
-    pub(super) fn describe(self) -> String {
+    pub(crate) fn describe(self) -> String {
         match self.object() {
             Object::None => "nothing".into(),
             Object::Integer(_) | Object::Float => "a number".into(),
@@ -248,6 +295,8 @@ impl<'p, 'a> Value<'p, 'a> {
             Object::List(items) | Object::Tuple(items) => format!("a list of {}", items.len()),
             Object::Dictionary(entries) => format!("a dictionary of {}", entries.len()),
             Object::Name(_) | Object::Element(_) | Object::Array(None) => "no data".into(),
+            Object::Storage(_) | Object::Opaque => "no data".into(),
+            Object::Tensor(tensor) => format!("a tensor of shape {:?}", tensor.shape),
             Object::Array(Some(array)) => array.to_string(),
         }
     }

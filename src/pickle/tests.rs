@@ -5,14 +5,18 @@ use proptest::prelude::*;
 use super::*;
 use crate::rng::{KeyedRng, Stage};
 
+fn read(input: &[u8]) -> Result<Pickle<'_>, PickleError> {
+    Pickle::read(input, Dialect::Numpy)
+}
+
 fn error(input: &[u8]) -> String {
-    Pickle::read(input).unwrap_err().to_string()
+    read(input).unwrap_err().to_string()
 }
 
 #[test]
 fn every_protocol_of_python_2_and_3_gives_the_same_values() {
     for (writer, input) in WRITTEN {
-        let pickle = Pickle::read(input).unwrap_or_else(|e| panic!("{writer}: {e}"));
+        let pickle = read(input).unwrap_or_else(|e| panic!("{writer}: {e}"));
         let part = |key| pickle.root().get(key).unwrap_or_else(|| panic!("{writer}: {key}"));
         let (rows, columns, data) = part("data").byte_rows().unwrap();
         assert_eq!((rows, columns, &data[..]), (2, 3, &[0, 10, 92, 39, 128, 255][..]), "{writer}");
@@ -33,18 +37,18 @@ fn a_column_major_array_is_read_row_by_row() {
         q\x07\x87q\x08Rq\t(K\x01K\x02K\x03\x86q\ncnumpy\ndtype\nq\x0bX\x02\x00\x00\x00u1q\x0c\x89\x88\
         \x87q\rRq\x0e(K\x03X\x01\x00\x00\x00|q\x0fNNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x10b\
         \x88h\x03X\x06\x00\x00\x00\x00\x03\x01\x04\x02\x05q\x11h\x05\x86q\x12Rq\x13tq\x14b.";
-    let pickle = Pickle::read(written).unwrap();
+    let pickle = read(written).unwrap();
     let (rows, columns, data) = pickle.root().byte_rows().unwrap();
     assert_eq!((rows, columns, &data[..]), (2, 3, &[0, 1, 2, 3, 4, 5][..]));
 }
 
 #[test]
 fn texts_and_numbers_of_the_old_protocols() {
-    let texts = |input: &[u8]| Pickle::read(input).unwrap().root().texts().unwrap();
+    let texts = |input: &[u8]| read(input).unwrap().root().texts().unwrap();
     assert_eq!(texts(b"(lS'a\\n\\t\\'\\x41'\naS\"b\"\na."), ["a\n\t'A", "b"]);
     // A byte of a unicode text is a character of Latin-1.
     assert_eq!(texts(b"(lV\xe9\\u20ac\\U0001f426\\\na."), ["\u{e9}\u{20ac}\u{1f426}\\"]);
-    let integers = |input: &[u8]| Pickle::read(input).unwrap().root().integers().unwrap();
+    let integers = |input: &[u8]| read(input).unwrap().root().integers().unwrap();
     assert_eq!(
         integers(
             b"(lI01\naI-7\naL99999999999L\na\x8a\x00a\x8a\x02\x00\xffa\x8b\x01\x00\x00\x00\x7fa."
@@ -157,7 +161,7 @@ fn instructions_without_their_values_are_errors() {
         assert!(error(input).ends_with("the file is damaged"), "{}", input.escape_ascii());
     }
     // A mark may be taken off, and a second value may follow the first pickle.
-    assert_eq!(Pickle::read(b"(0I1\n.I2\n.").unwrap().root().describe(), "a number");
+    assert_eq!(read(b"(0I1\n.I2\n.").unwrap().root().describe(), "a number");
 }
 
 #[test]
@@ -171,7 +175,7 @@ fn arrays_must_be_as_numpy_writes_them() {
         )
     };
     let good = array("I2\nI1\n", "u1", "|", "ab");
-    assert_eq!(Pickle::read(good.as_bytes()).unwrap().root().byte_rows().unwrap().2[..], *b"ab");
+    assert_eq!(read(good.as_bytes()).unwrap().root().byte_rows().unwrap().2[..], *b"ab");
     for (input, wanted) in [
         (array("I2\nI2\n", "u1", "|", "ab"), "with 2 bytes: an array of shape [2, 2] and type u1"),
         (array("I2\n", "i8", "<", "ab"), "with 2 bytes: an array of shape [2] and type i8"),
@@ -198,7 +202,7 @@ fn arrays_must_be_as_numpy_writes_them() {
     assert!(error(again.as_bytes()).contains("refused"), "{}", error(again.as_bytes()));
     // Large unsigned numbers do not become negative ones.
     let large = array("I1\n", "u8", "<", &"\\xff".repeat(8));
-    assert!(Pickle::read(large.as_bytes()).unwrap().root().integers().is_none());
+    assert!(read(large.as_bytes()).unwrap().root().integers().is_none());
 }
 
 #[test]
@@ -212,8 +216,8 @@ fn the_number_of_values_is_bounded_and_nesting_costs_nothing() {
     assert!(error(&[b"N", &stored[..], b"."].concat()).contains("more than 1048576 stored values"));
     // A million lists in each other, and a list that holds itself.
     let nested = [&b"]".repeat(1_000_000)[..], &b"a".repeat(999_999), b"."].concat();
-    assert_eq!(Pickle::read(&nested).unwrap().root().describe(), "a list of 1");
-    let own = Pickle::read(b"]q\x00h\x00a.").unwrap();
+    assert_eq!(read(&nested).unwrap().root().describe(), "a list of 1");
+    let own = read(b"]q\x00h\x00a.").unwrap();
     assert_eq!(own.root().describe(), "a list of 1");
     assert!(own.root().texts().is_none() && own.root().integers().is_none());
     // A text of 100 KB that is encoded 1,000 times, which would take 100 MB.
@@ -242,7 +246,7 @@ fn changed(bytes: &[u8], rng: &mut KeyedRng) -> Vec<u8> {
 
 /// All that a caller may ask for; none of it may panic.
 fn ask(input: &[u8]) {
-    let Ok(pickle) = Pickle::read(input) else { return };
+    let Ok(pickle) = read(input) else { return };
     let parts = ["data", "labels", "names", "far"].map(|key| pickle.root().get(key));
     for value in parts.into_iter().flatten().chain([pickle.root()]) {
         let _ = (value.describe(), value.texts(), value.integers());
@@ -258,7 +262,7 @@ fn damaged_files_are_errors_or_other_values_but_never_a_panic() {
     for (number, (_, input)) in WRITTEN.iter().enumerate() {
         let mut rng = KeyedRng::new(8, Stage::InitialWeights, (number as u64, 0));
         (0..rounds).for_each(|_| ask(&changed(input, &mut rng)));
-        (0..input.len()).for_each(|length| assert!(Pickle::read(&input[..length]).is_err()));
+        (0..input.len()).for_each(|length| assert!(read(&input[..length]).is_err()));
     }
 }
 

@@ -1,0 +1,162 @@
+//! The files below a folder by their names: what a listed name without a folder or an extension means.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::ListError;
+use crate::dataset::folder;
+
+/// Entries that are looked at: a list may lie in the root of a disk.
+const MOST_ENTRIES: usize = 4_000_000;
+
+/// All files below a folder, hidden ones left out.
+pub(super) struct Files {
+    /// Relative to the folder, sorted.
+    paths: Vec<String>,
+    /// By name, and by name without the extension.
+    places: HashMap<String, Vec<u32>>,
+}
+
+impl Files {
+    /// Looks through the folder once; what cannot be read is not there.
+    pub(super) fn below(root: &Path) -> Self {
+        let mut paths = paths_below(root);
+        paths.sort_unstable();
+        let mut places: HashMap<String, Vec<u32>> = HashMap::new();
+        for (path, place) in paths.iter().zip(0..) {
+            let (_, name) = divided(path);
+            let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+            for key in HashSet::from([name, stem]) {
+                places.entry(key.into()).or_default().push(place);
+            }
+        }
+        Self { paths, places }
+    }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = &str> {
+        let places = self.places.get(name).map(Vec::as_slice).unwrap_or_default();
+        places.iter().map(|&place| self.paths[place as usize].as_str())
+    }
+
+    /// The file that a listed path means: of its name, with any extension where it has none, in its folder
+    /// or below; an image where there are others besides.
+    pub(super) fn find(&self, path: &str) -> Result<Option<&str>, ListError> {
+        let path = path.trim_start_matches("./");
+        let (folder, name) = divided(path);
+        let fits = |file: &&str| file.starts_with(folder);
+        let mut files: Vec<&str> = self.named(name).filter(fits).collect();
+        let is_image = |file: &&str| folder::is_image(Path::new(file));
+        if files.iter().any(is_image) {
+            files.retain(is_image);
+        }
+        match files.as_slice() {
+            [] => Ok(None),
+            [only] => Ok(Some(only)),
+            [first, ..] => Err(ListError::Ambiguous {
+                image: path.into(),
+                folder: divided(first).0.into(),
+                files: files.into_iter().map(Into::into).collect(),
+            }),
+        }
+    }
+
+    /// A prefix of the path and what to put there, so that it leads to a file of its name: to the one that
+    /// shares most folders with it.
+    pub(super) fn rewrite_for(&self, path: &str) -> Option<[String; 2]> {
+        let (_, name) = divided(path);
+        let shared = |file: &str| {
+            let parts = |path| str::rsplit(path, '/');
+            let same = parts(path).zip(parts(file)).skip(1).take_while(|(a, b)| a == b);
+            same.map(|(part, _)| part.len() + 1).sum::<usize>()
+        };
+        let mut found: Vec<(usize, &str)> =
+            self.named(name).map(|file| (shared(file), file)).collect();
+        found.sort_unstable();
+        let (most, file) = found.pop()?;
+        if found.last().is_some_and(|(second, _)| *second == most) {
+            return None;
+        }
+        let before = |path: &str| divided(path).0[..divided(path).0.len() - most].to_string();
+        Some([before(path), before(file)])
+    }
+}
+
+/// The folder, with its slash, and the name.
+fn divided(path: &str) -> (&str, &str) {
+    path.split_at(path.rfind('/').map_or(0, |at| at + 1))
+}
+
+fn paths_below(root: &Path) -> Vec<String> {
+    let mut paths = vec![];
+    let mut entries_seen = 0;
+    // Links may lead in a circle.
+    let mut seen = HashSet::new();
+    let mut folders = vec![(root.to_path_buf(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        if !folder.canonicalize().is_ok_and(|folder| seen.insert(folder)) {
+            continue;
+        }
+        let here = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.clone() };
+        for entry in fs::read_dir(here).into_iter().flatten().flatten() {
+            entries_seen += 1;
+            if entries_seen > MOST_ENTRIES {
+                return paths;
+            }
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if name.starts_with('.') {
+                continue;
+            }
+            let is_folder = match entry.file_type() {
+                Ok(kind) if kind.is_symlink() => folder.join(&name).is_dir(),
+                Ok(kind) => kind.is_dir(),
+                Err(_) => continue,
+            };
+            match is_folder {
+                true => folders.push((folder.join(&name), format!("{prefix}{name}/"))),
+                false => paths.push(format!("{prefix}{name}")),
+            }
+        }
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(paths: &[&str]) -> (tempfile::TempDir, Files) {
+        let dir = tempfile::tempdir().unwrap();
+        for path in paths {
+            fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(path), "").unwrap();
+        }
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
+        let files = Files::below(dir.path());
+        (dir, files)
+    }
+
+    #[test]
+    fn a_name_leads_to_the_only_file_that_fits() {
+        let (_dir, files) = files(&["a/1.jpg", "a/x/2.png", "a/2.txt", "b/2.jpg", "3.v1.jpg"]);
+        assert_eq!(files.find("1").unwrap(), Some("a/1.jpg"));
+        assert_eq!(files.find("1.jpg").unwrap(), Some("a/1.jpg"));
+        assert_eq!(files.find("./a/2").unwrap(), Some("a/x/2.png"));
+        assert_eq!(files.find("3.v1").unwrap(), Some("3.v1.jpg"));
+        assert_eq!(files.find("b/1").unwrap(), None);
+        let several = files.find("2").unwrap_err().to_string();
+        assert!(several.contains("`a/x/2.png`, `b/2.jpg`"), "{several}");
+    }
+
+    #[test]
+    fn a_rewrite_leads_to_the_file_that_shares_most_folders() {
+        let (_dir, files) = files(&["photos/heron/1.jpg", "photos/gull/1.jpg", "photos/x/2.jpg"]);
+        let rewrite = |path| files.rewrite_for(path);
+        let pair = |from: &str, to: &str| Some([from.to_string(), to.to_string()]);
+        assert_eq!(rewrite("/old/heron/1.jpg"), pair("/old/", "photos/"));
+        assert_eq!(rewrite("gull/1.jpg"), pair("", "photos/"));
+        assert_eq!(rewrite("C:/me/photos/x/2.jpg"), pair("C:/me/", ""));
+        assert_eq!(rewrite("swan/1.jpg"), None);
+        assert_eq!(rewrite("3.jpg"), None);
+    }
+}
