@@ -32,6 +32,9 @@ pub(super) enum Pixels {
     Encoded { origin: PathBuf, images: Vec<Bytes>, framing: Framing, kept: Kept },
 }
 
+/// The content of an image's file, and its place.
+type File<'a> = (Cow<'a, [u8]>, PathBuf);
+
 /// Decoded images, where all of them fit into memory.
 type Kept = Option<Vec<OnceLock<Box<[u8]>>>>;
 
@@ -165,7 +168,7 @@ impl Split {
     }
 
     /// The file of image `i` and its place; `None` of images that are held decoded.
-    fn file_of(&self, i: usize) -> Result<Option<(Cow<'_, [u8]>, PathBuf)>, DatasetError> {
+    pub(super) fn file_of(&self, i: usize) -> Result<Option<File<'_>>, DatasetError> {
         Ok(match &self.pixels {
             Pixels::Decoded(_) => None,
             Pixels::Files { root, .. } => {
