@@ -1,12 +1,11 @@
 //! What became of every file that a dataset was opened with: used, or left out and why.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 
-use super::image_kind::{self, OtherPicture};
-use super::{DatasetError, walk};
+use super::image_kind::OtherPicture;
 use crate::atomic_file::{self, WriteError};
 
 /// Every file or entry, accounted for.
@@ -90,36 +89,4 @@ impl Account {
         let text: String = self.left_out.iter().map(line).collect();
         atomic_file::write(file, text.as_bytes())
     }
-}
-
-/// Images that lie among those of lists and are in none: in the folders directly below `root` that have
-/// listed images, at any depth, and beside the lists where images are there.
-///
-/// # Cost
-/// The folders are walked through; no file is opened.
-pub(super) fn in_no_list<'p>(
-    root: &Path,
-    listed: impl Iterator<Item = &'p str>,
-) -> Result<Vec<LeftOut>, DatasetError> {
-    let plain = |path: &'p str| {
-        let path = Path::new(path).strip_prefix(".").unwrap_or(Path::new(path));
-        matches!(path.components().next(), Some(Component::Normal(_))).then_some(path)
-    };
-    let listed: HashSet<&Path> = listed.filter_map(plain).collect();
-    let folder = |path: &&Path| match path.parent()?.components().next() {
-        Some(first) => Some(PathBuf::from(first.as_os_str())),
-        None => Some(PathBuf::new()),
-    };
-    let mut folders: Vec<PathBuf> = listed.iter().filter_map(folder).collect();
-    folders.sort_unstable();
-    folders.dedup();
-    let unlisted = walk::names_below(root, &folders)?
-        .into_iter()
-        .filter(|path| image_kind::has_picture_extension(path) && !listed.contains(path.as_path()));
-    let left = |path: PathBuf| LeftOut {
-        path: path.to_string_lossy().into_owned(),
-        reason: Reason::NotListed,
-        picture: None,
-    };
-    Ok(unlisted.map(left).collect())
 }

@@ -23,10 +23,14 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
     let mut account = Account::default();
     let layout = Layout::of(root, &walk, config.class_order, &mut account)?;
     let mut images: BTreeMap<SplitName, Vec<Image>> = BTreeMap::new();
+    let mut nested = vec![];
     for found in &walk.files {
         let reason = match layout.place(&found.path)? {
             Place::Class(split, label) if found.is_picture() => {
                 images.entry(split).or_default().push(Image::of(root, found, label)?);
+                nested.extend(
+                    found.path.parent().filter(|folder| !layout.labels.contains_key(*folder)),
+                );
                 if found.what == What::File(FileKind::Image) {
                     account.used += 1;
                     continue;
@@ -38,6 +42,12 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
             Place::NoSplit => Reason::NoSplit,
         };
         account.left_out.push(found.left_out(reason));
+    }
+    if let Some(first) = nested.first() {
+        let (images, first) = (nested.len(), first.display());
+        account.notes.push(format!(
+            "{images} images lie in folders inside those of classes, such as {first}, and are of these classes"
+        ));
     }
     layout.tell_others(&mut account);
     let mut split = |name| {
@@ -161,6 +171,17 @@ impl Layout {
                 .notes
                 .push(format!("`{name}` is written in two forms of Unicode, which are one class"));
         }
+        // A dataset one level further down.
+        let inner = at_depth(walk, 2).filter(|folder| {
+            splits.is_empty() && text(root, folder).is_ok_and(|name| SplitName::of(name).is_some())
+        });
+        for folder in inner {
+            let outer = folder.parent().unwrap_or(folder).display();
+            account.warnings.push(format!(
+                "`{outer}` is taken for a class, though `{}` is named as a split: if it is one, point dataset.path or --data at `{outer}`",
+                folder.display()
+            ));
+        }
         let mut class_names: Vec<String> = names.into_keys().collect();
         class_name::sort(&mut class_names, order);
         if order == ClassOrder::Name {
@@ -266,11 +287,13 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, DatasetError> {
 
 /// Whether a folder has folders of images, as classes.
 pub(super) fn has_classes(root: &Path) -> bool {
-    let names = |dir: &Path| names(dir).unwrap_or_default();
-    let has_images = |dir: &Path| names(dir).iter().any(|name| is_image(Path::new(name)));
-    [root.to_path_buf(), root.join("train")]
-        .iter()
-        .any(|dir| names(dir).iter().any(|class| has_images(&dir.join(class))))
+    let names = |folder: &Path| names(folder).unwrap_or_default();
+    let has_images = |class: &Path| names(class).iter().any(|name| is_image(Path::new(name)));
+    let splits = names(root).into_iter().filter(|name| SplitName::of(name).is_some());
+    let with_classes = splits.map(|split| root.join(split)).chain([root.to_path_buf()]);
+    with_classes
+        .into_iter()
+        .any(|folder| names(&folder).iter().any(|c| has_images(&folder.join(c))))
 }
 
 fn at_depth(walk: &Walk, depth: usize) -> impl Iterator<Item = &PathBuf> {

@@ -54,7 +54,6 @@ pub use list::{ListError, Listed, ListedSplit, Place, read as read_lists};
 pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
 pub use skipped::{Skipped, SkippedList, save_skipped};
-use split::Pixels;
 pub use split::Split;
 pub use transform::{Augmentation, Normalisation, Transform};
 pub use walk::images_below;
@@ -115,16 +114,13 @@ impl Dataset {
     /// As [`Dataset::open`].
     pub fn list(config: &DatasetConfig) -> Result<Self, DatasetError> {
         let (path, framing) = (config.path.as_path(), Framing::of(config));
-        let mut parts = match config.kind {
+        let parts = match config.kind {
             DatasetKind::Cifar10 => cifar::open(path, &cifar::CIFAR10)?,
             DatasetKind::Cifar100 => cifar::open(path, &cifar::CIFAR100)?,
             DatasetKind::Folder => folder::open(config, framing)?,
             DatasetKind::List => list::open(config, framing)?,
             DatasetKind::Parquet => table::open(config, framing)?,
         };
-        if config.kind != DatasetKind::Folder {
-            parts.account.left_out.extend(in_no_list(&parts)?);
-        }
         let parts = match config.max_classes {
             0 => parts,
             most => fewer_classes::keep(parts, most),
@@ -273,16 +269,6 @@ impl Dataset {
         self.train.hash_into(&mut hash)?;
         Ok(crate::hex(&hash.finalize()[..8]))
     }
-}
-
-/// Images that lie among those of lists and are in none.
-fn in_no_list(parts: &Parts) -> Result<Vec<LeftOut>, DatasetError> {
-    let Pixels::Files { root, .. } = &parts.train.pixels else {
-        return Ok(vec![]);
-    };
-    let splits = [Some(&parts.train), parts.val.as_ref(), parts.test.as_ref()];
-    let paths = splits.into_iter().flatten().flat_map(|split| &split.paths);
-    account::in_no_list(root, paths.map(String::as_str))
 }
 
 fn no_test_split(kind: DatasetKind, has_val: bool) -> String {

@@ -44,6 +44,7 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
         return Err(DatasetError::Table { path: path.into(), found });
     }
     let mut lists = Lists::default();
+    lists.note(shards::taken(&shards));
     for (split, file) in shards {
         let list = match images {
             true => read_images(&file, config, split)?,
@@ -63,7 +64,7 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
         listed.notes.insert(0, format!("{what} below {}", folder.display()));
         return listed.parts(framing);
     }
-    let classes = lists.classes(&mut notes)?;
+    let classes = lists.classes(config.class_order, &mut notes)?;
     let joined = |lists| join(path, framing, &classes, lists);
     let present = |lists: Vec<List>| (!lists.is_empty()).then(|| joined(lists)).transpose();
     let [train, val, test] = lists.splits;

@@ -99,12 +99,13 @@ pub(super) fn below(root: &Path) -> Result<Walk, DatasetError> {
     Ok(walk)
 }
 
-/// Files that are not hidden in some folders of `root`, of the root itself (named by an empty path) those
-/// directly in it; none is opened.
+/// The files in some folders of `root`, of the root itself (named by an empty path) those directly in it; none
+/// is opened to see what it is.
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub(super) fn names_below(root: &Path, folders: &[PathBuf]) -> Result<Vec<PathBuf>, DatasetError> {
+pub(super) fn unopened(root: &Path, folders: &[PathBuf]) -> Result<Vec<Found>, DatasetError> {
+    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
     let mut walker = Walker::new(root);
     walker.within.extend(fs::metadata(root).ok().as_ref().map(identity));
     for folder in folders {
@@ -113,8 +114,7 @@ pub(super) fn names_below(root: &Path, folders: &[PathBuf]) -> Result<Vec<PathBu
             walker.folder(folder, false)?;
         }
     }
-    let shown = |found: &Found| matches!(found.what, What::File(_));
-    Ok(walker.walk.files.into_iter().filter(shown).map(|found| found.path).collect())
+    Ok(walker.walk.files)
 }
 
 /// Images in a folder at any depth, each folder in order of names, and what becomes of its other files.

@@ -110,7 +110,9 @@ fn validation(survey: &Survey, held_out: usize) -> String {
 fn test(survey: &Survey) -> String {
     let images = survey.test.total();
     match survey.test_held_out {
-        true => format!("{images} images, a fifth of each class held out of data without splits"),
+        true => {
+            format!("{images} images, a fifth of each class held out, as there is no test split")
+        }
         false => format!("{images} images"),
     }
 }

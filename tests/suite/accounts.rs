@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use fsa_bank::check;
-use fsa_bank::config::{DatasetConfig, DatasetKind};
+use fsa_bank::config::{ClassOrder, DatasetConfig, DatasetKind};
 use fsa_bank::dataset::{Account, Dataset, Reason, Split, images_below};
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::proposal::{self, ProposalRequest};
@@ -116,7 +116,7 @@ fn build(root: &Path, splits: &[&str], puts: &[(usize, Put)]) {
                 let place = (place % file_places).checked_sub(places.len());
                 let place = place.map_or_else(|| &places[0], |at| &above[at]);
                 let path = place.join(format!("{}{}", NAMES[*name], EXTENSIONS[*extension]));
-                if !path.exists() {
+                if path.symlink_metadata().is_err() {
                     fs::write(path, content(*kind)).unwrap();
                 }
             }
@@ -257,4 +257,66 @@ proptest! {
         prop_assert_eq!(&in_splits | &beside, predicted);
         prop_assert_eq!(of_predict.used + of_predict.left_out.len(), all.len());
     }
+}
+
+#[test]
+fn images_in_no_list_are_counted_and_words_of_splits_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let listed =
+        ["pics/class2/a.png", "./pics/class10/b.png", "pics/class2/c.png", "pics/class10/d.png"];
+    let beside = ["pics/class2/e.jpg", "pics/f.heic", "pics/deep/er/g.png"];
+    let elsewhere = ["runs/picture.png", "pics/notes.txt", "pics/.thumbs/h.png", "i.png"];
+    for path in listed.iter().chain(&beside).chain(&elsewhere) {
+        crate::fixtures::photograph(&root.join(path), 9);
+    }
+    // Links that lead back to where they are.
+    symlink("..", root.join("pics/up")).unwrap();
+    let mut list = "path,label,split\n".to_string();
+    for (path, split) in listed.iter().zip(["Training", "train", "valid", "TEST"]) {
+        let class = path.split('/').rev().nth(1).unwrap();
+        list += &format!("{path},{class},{split}\n");
+    }
+    fs::write(root.join("list.csv"), &list).unwrap();
+    let config = |class_order| DatasetConfig {
+        kind: DatasetKind::List,
+        path: root.join("list.csv"),
+        class_order,
+        ..Default::default()
+    };
+    let dataset = Dataset::open(&config(ClassOrder::Name)).unwrap();
+    let left: Vec<&str> = dataset.account.left_out.iter().map(|l| l.path.as_str()).collect();
+    let expected = ["class2/e.jpg", "deep/er/g.png", "f.heic", "notes.txt", "up"];
+    let expected = expected.map(|name| format!("pics/{name}"));
+    assert_eq!(
+        (left[0], &left[1..]),
+        ("pics/.thumbs/h.png", &expected.each_ref().map(String::as_str)[..])
+    );
+    let counts = dataset.account.counts();
+    assert_eq!(
+        [Reason::Hidden, Reason::LinkLoop, Reason::NotListed].map(|of| counts[&of]),
+        [1, 1, 4]
+    );
+    assert_eq!(dataset.account.used, 4);
+    let notes = dataset.account.notes.join("\n");
+    for (word, split) in [("Training", "train"), ("valid", "val"), ("TEST", "test")] {
+        assert!(notes.contains(&format!("`{word}` is taken for the {split} split")), "{notes}");
+    }
+    // Names of labels are in the order that is asked for.
+    assert_eq!(dataset.class_names, ["class10", "class2"]);
+    let natural = Dataset::open(&config(ClassOrder::Natural)).unwrap();
+    assert_eq!(natural.class_names, ["class2", "class10"]);
+    assert_eq!((natural.train.labels(), natural.test.labels()), (&[0, 1][..], &[1][..]));
+
+    // Of images directly beside the list, what lies in folders there is nothing of theirs.
+    let names = ["i", "j", "k", "l", "m", "n"].map(|name| format!("{name}.png"));
+    names.iter().for_each(|name| crate::fixtures::photograph(&root.join(name), 3));
+    let line = |(i, name): (usize, &String)| format!("{name},{}\n", ["a", "b"][i % 2]);
+    let lines: String = names[..6].iter().enumerate().map(line).collect();
+    fs::write(root.join("flat.csv"), format!("path,label\n{lines}")).unwrap();
+    crate::fixtures::photograph(&root.join("z.png"), 3);
+    let flat = DatasetConfig { path: root.join("flat.csv"), ..config(ClassOrder::Name) };
+    let account = Dataset::open(&flat).unwrap().account;
+    let left: Vec<&str> = account.left_out.iter().map(|l| l.path.as_str()).collect();
+    assert_eq!((account.used, left), (6, vec!["list.csv", "z.png"]));
 }

@@ -57,6 +57,16 @@ fn images_at_any_depth_are_of_their_class_in_torchvisions_order() {
     assert_eq!(train_paths(&dataset), expected);
     assert_eq!(dataset.train.labels(), [0, 0, 0, 1]);
     assert_eq!((dataset.account.used, dataset.account.left_out.len()), (6, 0));
+    let notes = dataset.account.notes.join("\n");
+    assert!(notes.contains("2 images lie in folders inside"), "{notes}");
+    assert!(notes.contains("such as train/ant/day1,"), "{notes}");
+
+    // Two sets, seen from above: their splits are no part of classes.
+    let above = tempfile::tempdir().unwrap();
+    fill(above.path(), &["birds/train", "birds/test", "fish/train"], 2);
+    let warnings = open(above.path()).account.warnings.join("\n");
+    assert_eq!(warnings.lines().count(), 3, "{warnings}");
+    assert!(warnings.contains("`birds/test` is named as a split"), "{warnings}");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::error::quoted;
 use super::{List, ListError, Numbering, Place, layout};
+use crate::config::ClassOrder;
 use crate::dataset::DatasetError;
-use crate::dataset::class_name::nfc;
+use crate::dataset::class_name::{natural_key, nfc};
 
 /// The classes of the training lists.
 pub(in crate::dataset) struct Classes {
@@ -38,7 +39,7 @@ struct Label<'a> {
 impl Classes {
     /// Numbers the labels of all training lists: in order of the numbers where all are numbers, else of
     /// the names.
-    pub(in crate::dataset) fn of(train: &[List]) -> Result<Self, DatasetError> {
+    pub(in crate::dataset) fn of(train: &[List], order: ClassOrder) -> Result<Self, DatasetError> {
         if let Some(first) = train.first()
             && let Numbering::Declared(classes) = first.numbering
         {
@@ -48,7 +49,7 @@ impl Classes {
         let numbers: Option<Vec<i64>> = labels.iter().map(|label| number(label.text)).collect();
         match numbers {
             Some(numbers) => Self::numbered(train, labels, numbers),
-            None => Self::named(labels),
+            None => Self::named(labels, order),
         }
     }
 
@@ -83,7 +84,7 @@ impl Classes {
         })
     }
 
-    fn named(mut labels: Vec<Label>) -> Result<Self, DatasetError> {
+    fn named(mut labels: Vec<Label>, order: ClassOrder) -> Result<Self, DatasetError> {
         // Numbers among them are in their order, not that of their digits; two spellings of a name are at
         // the place of the first.
         let mut spelling: HashMap<Cow<str>, &str> = HashMap::new();
@@ -93,6 +94,9 @@ impl Classes {
         }
         labels.iter_mut().for_each(|label| label.text = spelling[&nfc(label.text)]);
         labels.sort_by_key(|label| (label.text.parse::<u64>().ok(), label.text));
+        if order == ClassOrder::Natural {
+            labels.sort_by_cached_key(|label| natural_key(label.text));
+        }
         let same = |a: &Label, b: &Label| a.text == b.text;
         let listed_names = names_of_groups(&labels, same)?;
         labels.dedup_by(|a, b| same(b, a));
@@ -326,7 +330,9 @@ mod tests {
     }
 
     fn names(numbering: Numbering, entries: &[(&str, &str)]) -> Result<Vec<String>, String> {
-        Classes::of(&[list(numbering, entries)]).map(|c| c.names).map_err(|e| e.to_string())
+        Classes::of(&[list(numbering, entries)], ClassOrder::Name)
+            .map(|c| c.names)
+            .map_err(|e| e.to_string())
     }
 
     #[test]

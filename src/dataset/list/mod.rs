@@ -14,7 +14,7 @@ mod unlisted;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::class_name::nfc;
 use super::decode::Framing;
 use super::{DatasetError, Parts, Split, table};
-use crate::config::DatasetConfig;
+use crate::config::{ClassOrder, DatasetConfig};
 use crate::domain::ClassCounts;
 
 pub(super) use super::split_name::SplitName;
@@ -54,6 +54,8 @@ pub(super) struct List {
     pub(super) names: Vec<Option<String>>,
     /// Of each image, the split that it says; empty where the list says none.
     pub(super) splits: Vec<SplitName>,
+    /// Words that stand for splits, where they are not their names.
+    split_words: BTreeMap<String, SplitName>,
     /// Of each image, its bytes; empty where images are files.
     pub(super) encoded: Vec<Bytes>,
     pub(super) numbering: Numbering,
@@ -86,6 +88,7 @@ impl List {
             labels: vec![],
             names: vec![],
             splits: vec![],
+            split_words: BTreeMap::new(),
             encoded: vec![],
             numbering,
             notes: vec![],
@@ -128,6 +131,9 @@ impl List {
             let Some(name) = SplitName::of(word) else {
                 return wrong(self, ListError::UnknownSplit { split: word.into() });
             };
+            if word != name.name() && !self.split_words.contains_key(word) {
+                self.split_words.insert(word.into(), name);
+            }
             self.splits.push(name);
         }
         let id = self.id_of(label);
@@ -232,11 +238,12 @@ impl Lists {
     fn take_notes(&mut self, list: &mut List) {
         self.files.insert(list.file.clone());
         self.note(std::mem::take(&mut list.notes));
+        self.note(SplitName::taken(list.split_words.iter().map(|(w, s)| (w.as_str(), *s))));
         let respelled = std::mem::take(&mut list.respelled);
         self.note(respelled.iter().map(|name| classes::respelled_note(name)));
     }
 
-    fn note(&mut self, notes: impl IntoIterator<Item = String>) {
+    pub(super) fn note(&mut self, notes: impl IntoIterator<Item = String>) {
         for note in notes {
             if !self.notes.contains(&note) {
                 self.notes.push(note);
@@ -245,8 +252,12 @@ impl Lists {
     }
 
     /// The classes of the training lists, and the labels of every split; notes go to `notes`.
-    pub(super) fn classes(&self, notes: &mut Vec<String>) -> Result<Classes, DatasetError> {
-        let classes = Classes::of(&self.splits[0])?;
+    pub(super) fn classes(
+        &self,
+        order: ClassOrder,
+        notes: &mut Vec<String>,
+    ) -> Result<Classes, DatasetError> {
+        let classes = Classes::of(&self.splits[0], order)?;
         notes.extend(self.notes.iter().cloned());
         notes.extend(classes.notes(self.splits.iter().flatten()));
         Ok(classes)
@@ -299,7 +310,7 @@ impl Listed {
         }
         lists.note(taken.notes());
         let mut notes = vec![];
-        let classes = lists.classes(&mut notes)?;
+        let classes = lists.classes(config.class_order, &mut notes)?;
         let [train, val, test] = lists.splits.map(|lists| joined(lists, &classes));
         let train = train?.ok_or_else(|| no_image_of(&config.path, SplitName::Train))?;
         let (root, class_names, files) = (root.into(), classes.names, lists.files);
@@ -319,7 +330,7 @@ impl Listed {
             .into_iter()
             .flatten()
             .collect();
-        let left_out = unlisted::files(&self.root, &splits, &self.files);
+        let left_out = unlisted::files(&self.root, &splits, &self.files)?;
         let files =
             |split: ListedSplit| Split::files(framing, &self.root, split.labels, split.paths);
         let (train, val) = (files(self.train), self.val.map(files));

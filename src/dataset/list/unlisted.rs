@@ -1,49 +1,51 @@
-//! The files beside listed images that no list names.
+//! The files among listed images that no list names.
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::{Component, Path, PathBuf};
 
 use super::ListedSplit;
-use crate::dataset::{LeftOut, Reason};
+use crate::dataset::walk::{self, Found, What};
+use crate::dataset::{DatasetError, LeftOut, Reason};
 
-/// Files that operating systems put into folders.
-const SYSTEM_FILES: [&str; 2] = ["Thumbs.db", "desktop.ini"];
-
-/// The files in folders of listed images that are none of them and no list, in order of their names.
+/// The files that are none of the listed images and no list, in order of their names: at any depth in the
+/// folders directly below `root` that have listed images, and beside them where images lie in `root` itself.
+///
+/// # Cost
+/// The folders are walked through; no file is opened.
 pub(super) fn files(
     root: &Path,
     splits: &[&ListedSplit],
     lists: &HashSet<PathBuf>,
-) -> Vec<LeftOut> {
-    let paths = || splits.iter().flat_map(|split| &split.paths);
-    let plain = |path: &'_ String| -> String { path.trim_start_matches("./").into() };
-    let listed: HashSet<String> = paths().map(plain).collect();
-    let folders: BTreeSet<&str> =
-        listed.iter().map(|path| &path[..path.rfind('/').map_or(0, |at| at + 1)]).collect();
+) -> Result<Vec<LeftOut>, DatasetError> {
+    let plain = |path: &'_ String| -> PathBuf { path.trim_start_matches("./").into() };
+    let listed: HashSet<PathBuf> =
+        splits.iter().flat_map(|split| &split.paths).map(plain).collect();
+    let folder = |path: &PathBuf| match path.parent()?.components().next() {
+        Some(Component::Normal(first)) => Some(PathBuf::from(first)),
+        Some(_) => None,
+        None => Some(PathBuf::new()),
+    };
+    let mut folders: Vec<PathBuf> = listed.iter().filter_map(folder).collect();
+    folders.sort_unstable();
+    folders.dedup();
     // A list may be named from elsewhere.
     let same = |a: &Path, b: &Path| a == b || a.canonicalize().ok() == b.canonicalize().ok();
     let is_list = |path: &Path| {
         lists.iter().any(|list| list.file_name() == path.file_name() && same(list, path))
     };
-    let mut found = vec![];
-    for folder in folders {
-        let here =
-            root.join(if folder.is_empty() && root.as_os_str().is_empty() { "." } else { folder });
-        for entry in std::fs::read_dir(&here).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let path = format!("{folder}{name}");
-            let is_folder = || match entry.file_type() {
-                Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
-                kind => kind.is_ok_and(|kind| kind.is_dir()),
-            };
-            if listed.contains(&path) || is_folder() || is_list(&entry.path()) {
-                continue;
-            }
-            let hidden = name.starts_with('.') || SYSTEM_FILES.contains(&name.as_str());
-            let reason = if hidden { Reason::Hidden } else { Reason::NotListed };
-            found.push(LeftOut { path, reason, picture: None });
-        }
-    }
+    let is_other =
+        |found: &Found| !listed.contains(&found.path) && !is_list(&root.join(&found.path));
+    let left_out = |found: Found| LeftOut {
+        path: found.path.to_string_lossy().into_owned(),
+        reason: match found.what {
+            What::Hidden => Reason::Hidden,
+            What::Loop => Reason::LinkLoop,
+            What::File(_) => Reason::NotListed,
+        },
+        picture: None,
+    };
+    let mut found: Vec<LeftOut> =
+        walk::unopened(root, &folders)?.into_iter().filter(is_other).map(left_out).collect();
     found.sort_unstable();
-    found
+    Ok(found)
 }

@@ -2,6 +2,7 @@
 //! `train-00000-of-00002.parquet`, `test.parquet`, `validation/0000.parquet`, also below `data/` or the
 //! folder of a configuration.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::list::SplitName;
@@ -89,12 +90,29 @@ fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, Dataset
     Ok(shards.into_iter().map(|(split, file)| (Some(split), file)).collect())
 }
 
+/// What the names of files or of their folders were taken for.
+pub(super) fn taken(shards: &[(Option<SplitName>, PathBuf)]) -> Option<String> {
+    let word = |(split, file): &'_ (Option<SplitName>, PathBuf)| {
+        let name = file.file_name()?.to_str()?;
+        let word = first_word(name);
+        let folder = || file.parent()?.file_name()?.to_str();
+        let own = SplitName::of(word).is_some();
+        Some((if own { word } else { folder()? }.to_string(), (*split)?))
+    };
+    let words: BTreeSet<(String, SplitName)> = shards.iter().filter_map(word).collect();
+    SplitName::taken(words.iter().map(|(word, split)| (word.as_str(), *split)))
+}
+
+fn first_word(name: &str) -> &str {
+    name.split(['-', '_', '.']).next().unwrap_or_default()
+}
+
 fn is_parquet(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
 }
 
 fn split_of(path: &Path, name: &str) -> Result<SplitName, DatasetError> {
-    let word = name.split(['-', '_', '.']).next().unwrap_or_default();
+    let word = first_word(name);
     SplitName::of(word).ok_or_else(|| DatasetError::Table {
         path: path.into(),
         found: format!(
