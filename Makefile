@@ -30,7 +30,7 @@ help: ## list these targets
 
 setup: $(READERS) $(LIBTORCH_STAMP) ## install libtorch and the readers of the tests into .venv
 
-build: $(LIBTORCH_STAMP) ## build fsa-bank and its libtorch engine
+build: setup ## build fsa-bank and its libtorch engine
 	cargo build --release --locked
 
 demo: build ## the main job on a small set of real images: train, features, finetune

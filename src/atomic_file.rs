@@ -1,25 +1,42 @@
-//! Files that are whole or absent: written aside, synced, renamed.
+//! Files that are whole or absent: written aside, synced, renamed; and files that the user names, which may
+//! be anything.
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A write that failed: nothing was left at the path.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: cannot be written: {source}\n  Check permissions and free space, or choose another place with --out.", path.display())]
+#[error("{}: cannot be written: {source}\n  {remedy}", path.display())]
 pub struct WriteError {
     /// The file or directory.
     pub path: PathBuf,
     /// Why.
     pub source: io::Error,
+    /// What to do.
+    remedy: &'static str,
 }
 
 impl WriteError {
-    /// For `map_err`.
+    /// For `map_err`, of what is in a folder that `--out` names.
     pub fn at(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
-        move |source| Self { path: path.into(), source }
+        let remedy = "Check permissions and free space, or choose another place with --out.";
+        move |source| Self { path: path.into(), source, remedy }
+    }
+
+    /// For `map_err`, of a file that the user names.
+    fn at_named(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        move |source| {
+            let remedy = match source.kind() {
+                io::ErrorKind::IsADirectory => "Give the path of a file.",
+                io::ErrorKind::NotFound => "Make the folder first, or give another path.",
+                _ => "Check permissions and free space, or give another path.",
+            };
+            Self { path: path.into(), source, remedy }
+        }
     }
 }
 
@@ -157,8 +174,60 @@ pub fn write_in(aside: &Path, path: &Path, bytes: &[u8]) -> Result<(), WriteErro
     file.commit()
 }
 
+/// Writes a whole file that the user names, such as `--parquet FILE`: nothing there but a regular file is
+/// ever replaced.
+///
+/// A link stays, and the file that it leads to is written, there or not. What is no regular file takes the
+/// bytes as they come: a pipe, a device, and standard output under any of its names. A folder is an error.
+///
+/// # Errors
+/// The file cannot be written; a regular file that was there is untouched.
+pub fn write_named(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let at = WriteError::at_named(path);
+    let target = match fs::metadata(path) {
+        Ok(there) if there.is_dir() => {
+            return Err(at(io::Error::new(io::ErrorKind::IsADirectory, "a folder is there")));
+        }
+        Ok(there) if is_standard_output(&there) => {
+            let mut output = io::stdout().lock();
+            return output.write_all(bytes).and_then(|()| output.flush()).map_err(at);
+        }
+        Ok(there) if there.is_file() => fs::canonicalize(path).map_err(&at)?,
+        Ok(_) => {
+            let open = File::options().write(true).open(path);
+            return open.and_then(|mut file| file.write_all(bytes)).map_err(at);
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => end_of_links(path).map_err(&at)?,
+        Err(e) => return Err(at(e)),
+    };
+    write(&target, bytes).map_err(|e| at(e.source))
+}
+
+/// Whether a file is the one that standard output goes to: writing to it by another way would overwrite what
+/// is printed, and be overwritten.
+fn is_standard_output(there: &fs::Metadata) -> bool {
+    let output = rustix::fs::fstat(io::stdout());
+    output.is_ok_and(|output| (output.st_dev, output.st_ino) == (there.dev(), there.ino()))
+}
+
+/// Where the links at a path lead to, of which the last leads to nothing.
+fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    /// As many as Linux follows.
+    const MOST: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(rustix::io::Errno::LOOP.into())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileTypeExt;
+
     use super::*;
 
     #[test]
@@ -200,6 +269,51 @@ mod tests {
         file.write_all(b"something").unwrap();
         assert_eq!(file.written().unwrap().metadata().unwrap().len(), 9);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir(path("far")).unwrap();
+        for (link, target) in
+            [("a", "far/file"), ("b", "a"), ("c", "far/new"), ("d", "e"), ("e", "d")]
+        {
+            std::os::unix::fs::symlink(target, path(link)).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere/file", path("f")).unwrap();
+        fs::write(path("far/file"), "before").unwrap();
+        for (link, end) in [("b", "far/file"), ("c", "far/new"), ("c", "far/new")] {
+            write_named(&path(link), link.as_bytes()).unwrap();
+            assert!(path(link).is_symlink(), "{link}");
+            assert!(!path(end).is_symlink() && fs::read(path(end)).unwrap() == link.as_bytes());
+        }
+        // Nothing is left beside them.
+        assert_eq!(fs::read_dir(path("far")).unwrap().count(), 2);
+        for (wrong, found) in [("d", "links"), ("f", "No such file"), ("far", "a folder is there")]
+        {
+            let message = write_named(&path(wrong), b"x").unwrap_err().to_string();
+            assert!(message.contains(found) && message.contains(wrong), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_and_a_device_take_the_bytes_and_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || fs::read(pipe).unwrap())
+        };
+        let bytes = vec![7; 200_000];
+        write_named(&pipe, &bytes).unwrap();
+        assert!(reader.join().unwrap() == bytes);
+        assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        write_named(Path::new("/dev/null"), &bytes).unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        assert!(write_named(Path::new("/dev/full"), &bytes).is_err());
     }
 
     #[test]

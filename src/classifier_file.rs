@@ -5,19 +5,23 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::InputSpec;
 use crate::domain::LinearHead;
 use crate::weights::{NamedTensor, Weights, WeightsError};
 
 const METADATA_KEY: &str = "fsa-bank";
 
 /// What a classifier's file says of itself; nothing, where another program wrote it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClassifierCard {
     /// Name of each class, in the order of the logits; empty where not known.
     pub class_names: Vec<String>,
     /// sha256 that names the network whose pooled vectors it takes; empty where not known.
     pub network_sha256: String,
+    /// How images are prepared for that network; none where not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<InputSpec>,
     /// What is done to vectors before the FC layer, where something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
@@ -70,6 +74,7 @@ mod tests {
         let card = ClassifierCard {
             class_names: vec!["a".into(), "b".into()],
             network_sha256: "12ab".into(),
+            preprocessing: Some(InputSpec::imagenet(64)),
             input: None,
         };
         card.weights(&head, []).save(&path).unwrap();

@@ -162,6 +162,17 @@ impl LinearHead {
         self.channels
     }
 
+    /// A classifier of some of the classes, in the order of `rows`.
+    pub fn rows(&self, rows: &[usize]) -> Self {
+        let weight = rows.iter().flat_map(|&row| self.class_weight(ClassId(row as u32)));
+        Self {
+            classes: rows.len(),
+            channels: self.channels,
+            weight: weight.copied().collect(),
+            bias: rows.iter().map(|&row| self.bias[row]).collect(),
+        }
+    }
+
     /// w^c, the weights of one class: [K].
     pub fn class_weight(&self, class: ClassId) -> &[f32] {
         &self.weight[class.index() * self.channels..][..self.channels]

@@ -7,20 +7,22 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, WriteError};
-use crate::backbone::onnx::{self, ModelInfo, OnnxError, OnnxFile};
+use crate::backbone::onnx::{self, ImageInput, ModelInfo, OnnxError, OnnxFile};
 use crate::backbone::{self, BackboneError, Network};
 use crate::classifier_file::{self, ClassifierCard};
-use crate::config::{DatasetConfig, Interpolation, NetworkConfig};
+use crate::config::{self, ConfigError, InputSpec, NetworkConfig, Source, Statement};
 use crate::domain::{FeatureShape, LinearHead};
+use crate::labels::{Fit, Labels, LabelsError};
 use crate::train::{self, ModelCard, TrainError};
 use crate::weights::{NamedTensor, Weights, WeightsError};
 
 /// Key of an ONNX file's metadata entry, a JSON [`Description`].
 pub const METADATA_KEY: &str = "fsa-bank";
-/// Of ONNX files that say nothing: scaled to 256 pixels, cut to 224.
-pub const IMAGENET_SIDE: usize = 224;
-/// The same as a share.
-pub const IMAGENET_CROP: f64 = 0.875;
+/// Of ONNX files that say nothing, and fix no size.
+const IMAGENET_SIDE: usize = 224;
+
+/// Of an encoded message, as Protocol Buffers bound it.
+const MOST_ONNX_BYTES: usize = i32::MAX as usize;
 
 /// What can go wrong when a model is opened or exported.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,9 @@ pub enum ExportError {
     /// The network cannot be made.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
+    /// What is said of the preprocessing is out of range, or a contradiction.
+    #[error(transparent)]
+    Preprocessing(#[from] ConfigError),
     /// The model was not written by `fsa-bank train`.
     #[error(transparent)]
     Model(#[from] TrainError),
@@ -75,6 +80,17 @@ pub enum ExportError {
         /// What was asked for.
         what: &'static str,
     },
+    /// Names of classes that do not fit.
+    #[error(transparent)]
+    Labels(#[from] LabelsError),
+    /// A model that an ONNX file cannot hold.
+    #[error("{}: {bytes} bytes with all weights in one file; ONNX files have less than 2 GiB", path.display())]
+    TooLarge {
+        /// The model.
+        path: PathBuf,
+        /// How large it would be.
+        bytes: usize,
+    },
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -85,68 +101,66 @@ pub enum ExportError {
 pub struct Description {
     /// Name of each class, in the order of the logits; empty where not known.
     pub class_names: Vec<String>,
-    /// Side of the images.
-    pub image_size: usize,
-    /// Middle square kept, as a share of the shorter side.
-    pub crop_fraction: f64,
-    /// How it is scaled.
-    pub interpolation: Interpolation,
-    /// Subtracted from R, G, B in [0, 1].
-    pub mean: [f32; 3],
-    /// Divided by.
-    pub std: [f32; 3],
+    /// How images become inputs.
+    #[serde(flatten)]
+    pub input: InputSpec,
+    /// Whether that is only what is usual for ImageNet networks, because nothing said how.
+    #[serde(rename = "preprocessing_assumed", default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
     /// sha256 of the network before another classifier was put in, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_sha256: Option<String>,
 }
 
 impl Description {
-    /// Of a network that says nothing of itself.
-    fn imagenet(image_size: usize) -> Self {
-        Self {
-            class_names: vec![],
-            image_size,
-            crop_fraction: IMAGENET_CROP,
-            interpolation: Interpolation::Bilinear,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            network_sha256: None,
-        }
-    }
-
-    /// What an ONNX file says of itself, else what is usual for ImageNet networks; `side` is that of the
-    /// images where the graph fixes it.
-    pub fn of_onnx(file: &OnnxFile, side: Option<usize>) -> Self {
-        let said = file.metadata(METADATA_KEY).and_then(|text| serde_json::from_str(text).ok());
-        said.unwrap_or_else(|| Self::imagenet(side.unwrap_or(IMAGENET_SIDE)))
-    }
-
-    /// Refuses images whose classes have other names, or another order, than those of the model, where
-    /// those are known.
+    /// What an ONNX file says of itself, else what its graph and other programs' metadata say, else what is
+    /// usual for ImageNet networks; `side` is that of the images where the graph fixes it.
     ///
     /// # Errors
-    /// The first class that differs.
-    pub fn must_name(&self, classes: &[String], path: &Path) -> Result<(), OnnxError> {
-        let known = self.class_names.iter().zip(classes);
-        match known.enumerate().find(|(_, (found, expected))| found != expected) {
-            None => Ok(()),
-            Some((class, (found, expected))) => Err(OnnxError::ClassName {
-                path: path.into(),
-                class,
-                found: found.clone(),
-                expected: expected.clone(),
-            }),
+    /// Its metadata cannot be read.
+    pub fn of_onnx(file: &OnnxFile, side: Option<usize>) -> Result<Self, OnnxError> {
+        if let Some(said) = Self::said(file)? {
+            return Ok(said);
         }
+        let class_names = Labels::of_metadata(file).map_or(vec![], |labels| labels.names);
+        let usual = InputSpec::imagenet(side.unwrap_or(IMAGENET_SIDE));
+        let input = file.input()?.range.applied_to(usual);
+        Ok(Self { class_names, input, assumed: true, network_sha256: None })
+    }
+
+    /// What an ONNX file says of its inputs: the graph by its shapes, and the metadata, where it has any.
+    pub fn statements(&self, file: &Path, side: Option<usize>) -> Vec<Statement> {
+        let of_graph = side.map(|side| Statement::of_side(Source::Graph, file, side));
+        let own = (!self.assumed).then(|| Statement::whole(Source::Metadata, file, &self.input));
+        of_graph.into_iter().chain(own).collect()
+    }
+
+    fn said(file: &OnnxFile) -> Result<Option<Self>, OnnxError> {
+        let Some(text) = file.metadata(METADATA_KEY) else { return Ok(None) };
+        serde_json::from_str(text).map(Some).map_err(|e| OnnxError::Metadata {
+            path: file.path().into(),
+            key: METADATA_KEY,
+            found: e.to_string(),
+        })
+    }
+
+    /// The names of an ONNX file's classes, where it has any: its own, or those of another program.
+    pub fn labels_of(file: &OnnxFile) -> Option<Labels> {
+        let names = Self::said(file)
+            .ok()
+            .flatten()
+            .map(|said| said.class_names)
+            .filter(|names| !names.is_empty());
+        let source = file.path().display().to_string();
+        let own = names.map(|names| Labels { names, source, certain: true });
+        own.or_else(|| Labels::of_metadata(file))
     }
 
     fn of(card: &ModelCard) -> Self {
         Self {
             class_names: card.class_names.clone(),
-            image_size: card.image_size,
-            crop_fraction: card.crop_fraction,
-            interpolation: card.interpolation,
-            mean: card.mean,
-            std: card.std,
+            input: card.input.clone(),
+            assumed: false,
             network_sha256: card.network_sha256.clone(),
         }
     }
@@ -154,18 +168,6 @@ impl Description {
     /// What names a network whose file has this hash.
     pub fn identity(&self, sha256: &str) -> String {
         self.network_sha256.clone().unwrap_or_else(|| sha256.into())
-    }
-
-    /// The same as settings of a dataset.
-    pub fn dataset_config(&self) -> DatasetConfig {
-        DatasetConfig {
-            image_size: self.image_size,
-            crop_fraction: self.crop_fraction,
-            interpolation: self.interpolation,
-            mean: self.mean.to_vec(),
-            std: self.std.to_vec(),
-            ..DatasetConfig::default()
-        }
     }
 }
 
@@ -205,24 +207,41 @@ pub struct Model {
     pub head: LinearHead,
     /// Labels and preprocessing.
     pub description: Description,
+    /// Whether its labels are another program's, which may be of another kind than the images'.
+    foreign_labels: bool,
+    /// What its files and `--preprocessing` say of its inputs.
+    pub said: Vec<Statement>,
     /// sha256 that names the network, whatever classifier is in it.
     identity: String,
     /// What of it should be looked at again.
     pub doubt: Option<String>,
 }
 
+/// What is given besides a model.
+#[derive(Debug, Default)]
+pub struct Given<'a> {
+    /// The classifier of a Phase-II result, to put in place of the model's own.
+    pub classifier: Option<&'a Path>,
+    /// What `--preprocessing` says.
+    pub preprocessing: Option<Statement>,
+    /// Whether that goes before the metadata of an ONNX file, in place of having to agree with it.
+    pub mends_metadata: bool,
+}
+
 impl Model {
-    /// Opens `*.onnx`, or the `model.safetensors` of a run (also by the run's folder), and puts the
-    /// `classifier` of a Phase-II result in place of its own.
+    /// Opens `*.onnx`, or the `model.safetensors` of a run (also by the run's folder), with its own
+    /// classifier or the one that is given.
     ///
     /// # Errors
     /// See [`ExportError`].
-    pub fn open(path: &Path, classifier: Option<&Path>) -> Result<Self, ExportError> {
+    pub fn open(path: &Path, given: Given) -> Result<Self, ExportError> {
+        let Given { classifier, preprocessing, mends_metadata } = given;
         let (head, card) = classifier.map(plain_head).transpose()?.unzip();
         let must_fit = |channels: usize| match (&head, classifier) {
             (Some(head), Some(file)) => must_take(head, channels, file),
             _ => Ok(()),
         };
+        let mut said = vec![];
         let mut model = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
             let file = OnnxFile::load(path)?;
             let found = file.find().or_else(|refusal| match (file.find_map(), &head) {
@@ -232,37 +251,95 @@ impl Model {
             })?;
             // Of a network without classifier the channels are known once it runs.
             found.head().map_or(Ok(()), |old| must_fit(old.channels()))?;
-            let description = Description::of_onnx(&file, found.input.side);
+            let description = Description::of_onnx(&file, found.input.side)?;
+            said = description.statements(path, found.input.side);
+            let foreign_labels = Description::labels_of(&file).is_some_and(|l| !l.certain);
             let of_file = found.head().or(head.as_ref()).cloned().expect("one of them is there");
             let identity = description.identity(file.sha256());
-            let (path, kind) = (path.into(), Kind::Onnx(Box::new(file)));
-            Self { path, kind, head: of_file, description, identity, doubt: None }
+            let (path, kind, said) = (path.into(), Kind::Onnx(Box::new(file)), vec![]);
+            let (head, doubt) = (of_file, None);
+            Self { path, kind, head, description, foreign_labels, said, identity, doubt }
         } else {
             let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
             let (weights, card) = train::read_model(&path)?;
             let ModelCard { arch, width, stem, .. } = card;
             let config = NetworkConfig { arch, width, stem, ..NetworkConfig::default() };
             let classes = card.class_names.len();
-            let (network, shape) = backbone::network(&config, classes, card.image_size)?;
+            let (network, shape) = backbone::network(&config, classes, card.input.image_size)?;
             must_fit(shape.channels)?;
             let of_file =
                 weights.named_head(&network.classifier, classes, shape.channels, &path)?;
             let description = Description::of(&card);
+            said.push(Statement::whole(Source::Trained, &path, &description.input));
             let identity = description.identity(&weights.sha256());
             let kind = Kind::Trained { network, shape, weights };
-            Self { path, kind, head: of_file, description, identity, doubt: None }
+            let (head, foreign_labels, said, doubt) = (of_file, false, vec![], None);
+            Self { path, kind, head, description, foreign_labels, said, identity, doubt }
         };
+        if let (Some(given), true) = (&preprocessing, mends_metadata) {
+            for own in said.iter_mut().filter(|own| own.source == Source::Metadata) {
+                own.keys.retain(|key| !given.keys.contains(key));
+            }
+        }
+        if let Some((spec, file)) =
+            card.as_ref().and_then(|c| c.preprocessing.as_ref()).zip(classifier)
+        {
+            // The graph knows best, where it says anything.
+            let place = said.iter().take_while(|one| one.source == Source::Graph).count();
+            said.insert(place, Statement::whole(Source::Classifier, file, spec));
+        }
+        said.extend(preprocessing);
+        model.description.input = config::settled(&said, &model.description.input)?;
+        model.description.assumed = said.iter().all(|one| one.source == Source::Graph);
+        model.said = said;
         if let (Some(head), Some(card), Some(file)) = (head, card, classifier) {
             model.doubt = model.other_network(&card, file);
-            let names = &mut model.description.class_names;
             if card.class_names.len() == head.classes() {
-                *names = card.class_names;
-            } else if names.len() != head.classes() {
-                names.clear();
+                (model.description.class_names, model.foreign_labels) = (card.class_names, false);
             }
             model.head = head;
         }
+        let names = &mut model.description.class_names;
+        if names.len() != model.head.classes() {
+            names.clear();
+        }
         Ok(model)
+    }
+
+    /// Names its classes anew.
+    ///
+    /// # Errors
+    /// There are more or fewer names than classes.
+    pub fn set_labels(&mut self, labels: Labels) -> Result<(), LabelsError> {
+        let (found, expected) = (labels.names.len(), self.head.classes());
+        if found != expected {
+            return Err(LabelsError::Count { source_text: labels.source, found, expected });
+        }
+        (self.description.class_names, self.foreign_labels) = (labels.names, !labels.certain);
+        Ok(())
+    }
+
+    /// Gives the classifier the classes of images, in their order, where the names of both are known; what
+    /// there is to say of it, and whether that is to be looked at.
+    ///
+    /// # Errors
+    /// A class of the images that the model does not have.
+    pub fn take_order_of(
+        &mut self,
+        images: &[String],
+    ) -> Result<Option<(String, bool)>, LabelsError> {
+        let names = self.description.class_names.clone();
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let source = self.path.display().to_string();
+        let labels = Labels { names, source, certain: !self.foreign_labels };
+        let fit = labels.fit(self.head.classes(), images)?;
+        if let Fit::Order(_) | Fit::Part(_) = fit {
+            self.head = fit.head(&self.head);
+            self.description.class_names = images.to_vec();
+        }
+        Ok(labels.told(&fit, images).map(|text| (text, fit.is_doubtful())))
     }
 
     /// Whether a classifier is of another network than this, in words.
@@ -279,6 +356,32 @@ impl Model {
         })
     }
 
+    /// How images become its inputs, where that is known.
+    fn preprocessing(&self) -> Option<&InputSpec> {
+        (!self.description.assumed).then_some(&self.description.input)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the graph of an ONNX file takes.
+    pub fn image_input(&self) -> Option<ImageInput> {
+        match &self.kind {
+            Kind::Trained { .. } => None,
+            Kind::Onnx(file) => file.input().ok(),
+        }
+    }
+
+    /// That nothing says how images become its inputs, in words.
+    pub fn unknown_preprocessing(&self) -> String {
+        format!(
+            "{}: neither the network nor its classifier says how images are prepared",
+            self.path.display()
+        )
+    }
+
     /// The whole model as an ONNX file; see [`onnx::export`] for its inputs and outputs.
     ///
     /// # Errors
@@ -287,14 +390,29 @@ impl Model {
         let network_sha256 = Some(self.identity.clone());
         let description = Description { network_sha256, ..self.description.clone() };
         let text = serde_json::to_string(&description).expect("a description is JSON");
-        let metadata = vec![(METADATA_KEY.to_string(), text)];
-        match &self.kind {
-            Kind::Onnx(file) => Ok(onnx::with_head(file, &file.find_map()?, &self.head, &metadata)),
+        let mut metadata = vec![(METADATA_KEY.to_string(), text)];
+        let bytes = match &self.kind {
+            Kind::Onnx(file) => {
+                let number = |class: usize| class.to_string();
+                let names = match self.description.class_names.as_slice() {
+                    [] => (0..self.head.classes()).map(number).collect(),
+                    names => names.to_vec(),
+                };
+                metadata.extend(Labels::renewed(file, &names));
+                onnx::with_head(file, &file.find_map()?, &self.head, &metadata)
+            }
             Kind::Trained { network, shape, .. } => {
                 let (weights, network) = (self.weights(), self.resized(network));
-                let info = ModelInfo { side: self.description.image_size, shape: *shape, metadata };
-                Ok(onnx::export(&network, &weights, &self.path, &info)?)
+                let info =
+                    ModelInfo { side: self.description.input.image_size, shape: *shape, metadata };
+                onnx::export(&network, &weights, &self.path, &info)?
             }
+        };
+        match bytes.len() {
+            bytes if bytes > MOST_ONNX_BYTES => {
+                Err(ExportError::TooLarge { path: self.path.clone(), bytes })
+            }
+            _ => Ok(bytes),
         }
     }
 
@@ -338,7 +456,7 @@ impl Model {
         }
         let mut weights = self.weights();
         train::set_network(&mut weights, &self.identity, &self.description.class_names);
-        Ok(weights.save(path)?)
+        Ok(atomic_file::write_named(path, &weights.to_bytes())?)
     }
 
     /// Writes the ONNX file.
@@ -346,7 +464,7 @@ impl Model {
     /// # Errors
     /// See [`Model::to_onnx`]; the file cannot be written.
     pub fn save_onnx(&self, path: &Path) -> Result<(), ExportError> {
-        Ok(atomic_file::write(path, &self.to_onnx()?)?)
+        Ok(atomic_file::write_named(path, &self.to_onnx()?)?)
     }
 
     /// Writes the classifier alone: as safetensors (`fc.weight` [C, K], `fc.bias` [C]), or for numpy as
@@ -360,6 +478,7 @@ impl Model {
                 let card = ClassifierCard {
                     class_names: self.description.class_names.clone(),
                     network_sha256: self.identity.clone(),
+                    preprocessing: self.preprocessing().cloned(),
                     input: None,
                 };
                 card.weights(&self.head, []).to_bytes()
@@ -367,7 +486,7 @@ impl Model {
             Some("npz") => npz(&self.head),
             _ => return Err(ExportError::HeadFormat { path: path.into() }),
         };
-        Ok(atomic_file::write(path, &bytes)?)
+        Ok(atomic_file::write_named(path, &bytes)?)
     }
 
     /// The model in onnxruntime; a trained one is exported in memory.

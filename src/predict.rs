@@ -10,7 +10,7 @@ use crate::atomic_file::{self, WriteError};
 use crate::augment;
 use crate::backbone::onnx::OnnxOptions;
 use crate::backbone::{Backbone, BackboneError};
-use crate::config::FinetuneConfig;
+use crate::config::{DatasetConfig, FinetuneConfig};
 use crate::dataset::{self, Account, Dataset, DatasetError, Loader, Preprocessing, Transform};
 use crate::domain::{ClassId, FeatureShape};
 use crate::eval::{self, Accuracy, Classifier, Groups};
@@ -114,7 +114,9 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> Result<Vec<ImageClasses>, PredictError> {
     let mut network = model.run(request.options)?;
-    let preprocessing = Preprocessing::new(&model.description.dataset_config());
+    let mut settings = DatasetConfig::default();
+    model.description.input.put_into(&mut settings);
+    let preprocessing = Preprocessing::new(&settings);
     let shape = network.shape();
     let mut found = Vec::with_capacity(request.images.len());
     progress.start("images", request.images.len() as u64, "image");
@@ -150,7 +152,7 @@ pub fn run(
                 let picture = preprocessing.picture(&image.path, &cam, shape)?;
                 let place = place(folder, &image.path);
                 atomic_file::create_dir(place.parent().unwrap_or(folder))?;
-                Ok::<_, PredictError>(atomic_file::write(&place, &picture)?)
+                Ok::<_, PredictError>(atomic_file::write_named(&place, &picture)?)
             })?;
         }
         found.extend(batch);

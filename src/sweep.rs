@@ -228,7 +228,8 @@ pub fn run(
     let mut failed: Vec<(&Point, String)> = vec![];
     for (place, error) in failures {
         match error {
-            FinetuneError::Interrupted { .. } | FinetuneError::Write(_) => return Err(error),
+            FinetuneError::Write(e) => return Err(FinetuneError::Stopped(e)),
+            FinetuneError::Interrupted { .. } => return Err(error),
             error => {
                 let message = error.to_string();
                 failed.push((missing[place].0, message.lines().next().unwrap_or_default().into()));

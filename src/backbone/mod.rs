@@ -15,7 +15,7 @@ use crate::weights::{Weights, WeightsError};
 pub use graph::{
     Activation, BATCH_NORM_EPS, Conv, IMAGES, Network, Node, Op, Parameter, ParameterKind, Value,
 };
-pub use pretrained::{Pretrained, adapt};
+pub use pretrained::{FileClassifier, Pretrained, Taken, adapt};
 
 /// What can go wrong in an engine.
 #[derive(Debug, thiserror::Error)]

@@ -25,6 +25,7 @@ use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
 use crate::atomic_file::{self, WriteError};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{LinearHead, SkippedImage};
+use crate::eval::{Confusion, Reordering};
 use crate::progress::{Interrupt, Progress};
 use crate::regular_file;
 use crate::weights::Weights;
@@ -43,6 +44,9 @@ pub struct ShardResult {
     pub right: u64,
     /// Clean views of each class, of the training split.
     pub class_images: BTreeMap<u32, u64>,
+    /// Of each class of the training split, clean views by the other class that is predicted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mistaken: BTreeMap<u32, BTreeMap<u32, u64>>,
     /// Images that could not be decoded.
     pub skipped: Vec<SkippedImage>,
 }
@@ -63,9 +67,9 @@ pub struct BuildState {
     /// All.
     pub shards: usize,
     /// (sample, view) pairs of the shards that are done, those without a row included.
-    pub rows_done: u64,
+    pub items_done: u64,
     /// All.
-    pub rows: u64,
+    pub items: u64,
 }
 
 impl std::fmt::Display for BuildState {
@@ -81,6 +85,8 @@ pub struct Committed {
     pub manifest: Manifest,
     /// Of each split, the share of clean rows whose class is predicted, in percent.
     pub top1: BTreeMap<String, f64>,
+    /// Whether another order of the classifier's outputs would suit the training images.
+    pub reordering: Option<Reordering>,
     /// Images without rows.
     pub skipped: Vec<SkippedImage>,
 }
@@ -136,7 +142,11 @@ impl Build {
         atomic_file::create_dir(&dir.join(FILES))?;
         match there {
             // Whoever makes shards of it keeps the maps of the same classes.
-            Some(there) => plan.manifest.maps = there.manifest.maps,
+            Some(there) => {
+                plan.manifest.maps = there.manifest.maps;
+                // None, where an earlier version began it.
+                plan.manifest.preprocessing = there.manifest.preprocessing;
+            }
             None => {
                 let text = serde_json::to_string_pretty(&plan).expect("a plan is JSON") + "\n";
                 atomic_file::write(&dir.join(PLAN_FILE), text.as_bytes())?;
@@ -244,7 +254,12 @@ impl Build {
         let path = self.marker_path(shard);
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // A folder that is a file is found when it is written to.
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
             Err(source) => return Err(BankError::Read { path, source }),
         };
         // A marker that is no marker marks nothing.
@@ -325,8 +340,8 @@ impl Build {
         BuildState {
             shards_done: done().count(),
             shards: self.shards.len(),
-            rows_done: done().map(|(shard, _)| shard.len()).sum(),
-            rows: self.shards.iter().map(PlannedShard::len).sum(),
+            items_done: done().map(|(shard, _)| shard.len()).sum(),
+            items: self.shards.iter().map(PlannedShard::len).sum(),
         }
     }
 
@@ -384,7 +399,8 @@ impl Build {
         let mut splits: BTreeMap<String, SplitEntry> =
             self.plan.items.keys().map(|name| (name.clone(), SplitEntry::default())).collect();
         let mut right: BTreeMap<String, u64> = BTreeMap::new();
-        let mut counts = vec![0; self.plan.manifest.dataset.classes];
+        let images = vec![0; self.plan.manifest.dataset.classes];
+        let mut training = Confusion { images, ..Confusion::default() };
         let mut skipped = vec![];
         for (shard, result) in self.shards.iter().zip(results) {
             let entry = splits.entry(shard.split.into()).or_default();
@@ -392,26 +408,23 @@ impl Build {
             entry.rows += result.shard.rows;
             entry.shards.push(result.shard);
             *right.entry(shard.split.into()).or_default() += result.right;
-            for (&label, &images) in &result.class_images {
-                if let Some(count) = counts.get_mut(label as usize) {
-                    *count += images;
-                }
-            }
+            training.add(&result.class_images, &result.mistaken);
             skipped.extend(result.skipped);
         }
         // An image that lies in two shards is skipped in both.
         skipped.dedup_by(|a, b| (&a.split, a.sample_id) == (&b.split, b.sample_id));
-        if let Some(class) = counts.iter().position(|&images| images == 0) {
+        if let Some(class) = training.images.iter().position(|&images| images == 0) {
             let class = self.format.class_names.get(class).cloned().unwrap_or_default();
             return Err(BankError::EmptyClass { dir: self.dir, class });
         }
-        let manifest = self.write_rest(splits, &counts)?;
+        let manifest = self.write_rest(splits, &training.images)?;
         turn.take_place(&self.bank)?;
         let top1 = right.into_iter().map(|(split, right)| {
             let all = manifest.splits[&split].images.max(1);
             (split, 100.0 * right as f64 / all as f64)
         });
-        Ok(Committed { top1: top1.collect(), manifest, skipped })
+        let reordering = training.reordering(&self.format.class_names);
+        Ok(Committed { top1: top1.collect(), reordering, manifest, skipped })
     }
 
     /// Writes what is not shards, the manifest last.

@@ -10,7 +10,7 @@ use super::footer::MOST_EXPANSION;
 use super::maps::MapsKept;
 use super::{BankError, Build};
 use crate::atomic_file::{self, WriteError};
-use crate::config::Precision;
+use crate::config::{InputSpec, Precision};
 use crate::domain::{FeatureShape, FitOptions};
 use crate::regular_file;
 
@@ -86,6 +86,9 @@ pub struct Manifest {
     pub dataset: DatasetCard,
     /// The backbone.
     pub model: ModelRef,
+    /// How images became the network's inputs; none in banks of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<InputSpec>,
     /// Shape of a map.
     pub feature_shape: FeatureShape,
     /// Rounding of the stored maps.
@@ -369,6 +372,10 @@ impl Manifest {
             (described.writer, described.name) = (String::new(), String::new());
             (described.files, described.splits) = Default::default();
             described.manifest_xxh3 = Checksum::default();
+            if self.preprocessing.is_none() || wanted.preprocessing.is_none() {
+                // Of an earlier version, which did not write it down.
+                described.preprocessing = None;
+            }
             if wanted.fitted_head.is_some() {
                 described.classifier_sha256.clear();
             }
@@ -384,6 +391,9 @@ impl Manifest {
                     "seed" => ("seed".into(), value),
                     _ => (format!("train.{name}"), value),
                 }));
+            }
+            if let Some(serde_json::Value::Object(input)) = fields.remove("preprocessing") {
+                fields.extend(input.into_iter().map(|(key, v)| (format!("dataset.{key}"), v)));
             }
             if let Some(precision) = fields.remove("precision") {
                 fields.insert("features.precision".into(), precision);

@@ -71,7 +71,7 @@ pub enum BankError {
         partial: PathBuf,
     },
     /// The manifest is not what this version reads.
-    #[error("{}: {found}\n  Make the bank again with `fsa-bank features --overwrite`.", path.display())]
+    #[error("{}: {found}\n  Restore it from a copy, or make the bank again: the same `fsa-bank features` with --overwrite.", path.display())]
     Manifest {
         /// The manifest.
         path: PathBuf,
@@ -91,7 +91,7 @@ pub enum BankError {
         needs: String,
     },
     /// A file cannot be read.
-    #[error("{}: cannot be read: {source}\n  Restore the file, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`.", path.display())]
+    #[error("{}: cannot be read: {source}\n  Restore the file, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES.", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -99,7 +99,7 @@ pub enum BankError {
         source: std::io::Error,
     },
     /// A file is shorter or longer than the manifest says.
-    #[error("{}: {found} bytes; the manifest says {expected}\n  The file was cut off or replaced; restore it, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`.", path.display())]
+    #[error("{}: {found} bytes; the manifest says {expected}\n  The file was cut off or replaced; restore it, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES.", path.display())]
     Length {
         /// The file.
         path: PathBuf,
@@ -121,7 +121,7 @@ pub enum BankError {
         expected: Checksum,
     },
     /// A shard whose bytes are whole but whose content breaks the contract.
-    #[error("{}: {found}; expected {expected}\n  Run `fsa-bank features --overwrite`.", path.display())]
+    #[error("{}: {found}; expected {expected}\n  Make the bank again: the same `fsa-bank features` with --overwrite.", path.display())]
     Content {
         /// The file.
         path: PathBuf,
@@ -141,7 +141,7 @@ pub enum BankError {
         kept: String,
     },
     /// The classifier is not the one that the bank's CAMs were made with.
-    #[error("{}: not the classifier that this bank was made with: sha256 {found}, expected {expected}\n  It was replaced or altered; restore it, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`.", path.display())]
+    #[error("{}: not the classifier that this bank was made with: sha256 {found}, expected {expected}\n  It was replaced or altered; restore it, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES.", path.display())]
     OtherClassifier {
         /// The file.
         path: PathBuf,
@@ -257,7 +257,9 @@ fn some_of(names: &[String]) -> String {
 /// How a damaged file is made anew.
 fn anew(place: &str) -> &'static str {
     match place {
-        MANIFEST_PLACE => "the bank again: `fsa-bank features --overwrite`",
-        _ => "it anew: `fsa-bank verify SHARDS --repair PIPELINE`",
+        MANIFEST_PLACE => "the bank again: the same `fsa-bank features` with --overwrite",
+        _ => {
+            "it anew: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES"
+        }
     }
 }

@@ -22,6 +22,12 @@ use crate::classifier_file::ClassifierCard;
 use crate::domain::{ClassCounts, FeatureShape, LinearHead};
 use crate::weights::Weights;
 
+/// What the program takes besides what it plans: code, stacks, buffers of decoders, and what the
+/// allocator keeps for later.
+const PROCESS_BYTES: u64 = 128 << 20;
+/// What is known of a row's page of maps: its place and checksum, in the manifest and twice in readers.
+const PAGE_BYTES: u64 = 256;
+
 /// A split of a bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SplitName {
@@ -77,7 +83,10 @@ impl Bank {
         };
         let path = dir.join(CLASSIFIER_FILE);
         // A classifier that was put in place of the bank's is whole, so its own hash goes first.
-        let weights = Weights::load(&path)?;
+        let weights = match Weights::load(&path) {
+            Ok(weights) => weights,
+            Err(e) => return Err(content(CLASSIFIER_FILE).err().unwrap_or(e.into())),
+        };
         let found = weights.sha256();
         if found != manifest.classifier_sha256 {
             let expected = manifest.classifier_sha256;
@@ -120,6 +129,13 @@ impl Bank {
         let images = |&class: &u32| self.class_counts.0.get(class as usize).copied().unwrap_or(0);
         let images = classes.iter().map(images).fold(0u64, u64::saturating_add);
         images.saturating_mul(self.manifest.views.count as u64).min(rows)
+    }
+
+    /// Bytes of memory that the program takes with the index of the training rows read, whatever is done with
+    /// them.
+    pub fn open_bytes(&self) -> u64 {
+        let rows = self.manifest.splits.get("train").map_or(0, |split| split.rows);
+        PROCESS_BYTES + self.map_rows() * PAGE_BYTES + RowIndex::bytes(rows)
     }
 
     fn split(&self, split: SplitName) -> Result<&SplitEntry, BankError> {

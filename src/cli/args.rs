@@ -9,6 +9,7 @@ use crate::config::{FinetuneConfig, KeepMaps};
 use crate::dataset::Skipped;
 use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
+use crate::shell::quoted;
 use crate::verify::Sample;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -153,6 +154,15 @@ pub struct FetchArgs {
     pub server: Option<String>,
 }
 
+/// A device's name; whether it is there, its engine says.
+fn device(name: &str) -> Result<String, String> {
+    let number = name.strip_prefix("cuda:").is_some_and(|n| n.parse::<u16>().is_ok());
+    match number || ["auto", "cpu", "cuda"].contains(&name) {
+        true => Ok(name.into()),
+        false => Err("expected auto, cpu, cuda or cuda:N".into()),
+    }
+}
+
 fn known(name: &str) -> Result<&'static Known, String> {
     let names = || known::ALL.map(|known| known.name).join(", ");
     Known::named(name).ok_or_else(|| format!("no known dataset; known are {}", names()))
@@ -183,7 +193,7 @@ pub struct RunArgs {
     #[arg(long, visible_alias = "images", value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Where to compute: auto (the first GPU, else the CPU), cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE", overrides_with = "device")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device, overrides_with = "device")]
     pub device: String,
     /// Change a setting of the pipeline, such as train.epochs=40; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
@@ -201,9 +211,9 @@ impl RunArgs {
     /// What the user's next command must have besides the pipeline.
     pub(super) fn same_flags(&self) -> String {
         let path = |flag: &str, path: &Option<PathBuf>| {
-            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", p.display()))
+            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", quoted(p)))
         };
-        let set: String = self.set.iter().map(|s| format!(" --set {s}")).collect();
+        let set: String = self.set.iter().map(|s| format!(" --set {}", quoted(s))).collect();
         let skipped = match self.max_skipped {
             Skipped::USUAL_SHARE => String::new(),
             share => format!(" --max-skipped {share}"),
@@ -253,9 +263,13 @@ pub struct FeaturesArgs {
     /// pipeline's head_ratio and num_confusing) or none (for other methods) [default: all]
     #[arg(long, value_name = "WHICH", value_parser = super::settings::word::<KeepMaps>)]
     pub maps: Option<KeepMaps>,
-    /// timm's config.json of the ONNX network: mean, standard deviation, crop and interpolation
+    /// timm's config.json of the ONNX network: mean, standard deviation, size, crop and interpolation
     #[arg(long, value_name = "FILE", requires = "onnx")]
     pub preprocessing: Option<PathBuf>,
+    /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
+    /// line, a JSON list, or a config.json with id2label or label_names
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
     /// Where and how.
     #[command(flatten)]
     pub common: RunArgs,
@@ -327,7 +341,7 @@ pub struct FinetuneArgs {
     pub settings: SettingArgs,
 }
 
-/// What `finetune`, `compare` and `sweep` share.
+/// What `finetune`, `compare`, `sweep` and `inspect` share.
 #[derive(Debug, Args)]
 pub struct EngineArgs {
     /// Memory that the program may take, such as 512MiB or 4GiB; it changes no result
@@ -404,6 +418,14 @@ pub struct ExportArgs {
     /// The classifier.safetensors of a Phase-II result, to put in place of the model's own
     #[arg(long, value_name = "FILE")]
     pub classifier: Option<PathBuf>,
+    /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
+    /// line, a JSON list, or a config.json with id2label or label_names
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// timm's config.json of the network: how images are prepared, for the metadata; it takes the place of
+    /// what an ONNX file's own metadata says
+    #[arg(long, value_name = "FILE")]
+    pub preprocessing: Option<PathBuf>,
     /// Write the network with the classifier as ONNX; labels and preprocessing are in its metadata
     #[arg(long, value_name = "FILE", group = "what")]
     pub onnx: Option<PathBuf>,
@@ -427,6 +449,13 @@ pub struct PredictArgs {
     /// The classifier.safetensors of a Phase-II result, in place of the model's own
     #[arg(long, value_name = "FILE")]
     pub classifier: Option<PathBuf>,
+    /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
+    /// line, a JSON list, or a config.json with id2label or label_names
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// timm's config.json of the network, where its file does not say how images are prepared
+    #[arg(long, value_name = "FILE")]
+    pub preprocessing: Option<PathBuf>,
     /// Classes to show of each image
     #[arg(long, value_name = "K", default_value = "1")]
     pub top: NonZero<usize>,
@@ -440,7 +469,7 @@ pub struct PredictArgs {
     #[arg(long, value_name = "DIR")]
     pub cam: Option<PathBuf>,
     /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 
@@ -448,7 +477,7 @@ pub struct PredictArgs {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// A device that must be there: cuda or cuda:N; exit code 1 where an engine cannot use it
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 
@@ -462,6 +491,13 @@ pub struct EvalArgs {
     /// The classifier.safetensors of a Phase-II result, in place of the model's own
     #[arg(long, value_name = "FILE")]
     pub classifier: Option<PathBuf>,
+    /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
+    /// line, a JSON list, or a config.json with id2label or label_names
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// timm's config.json of the network, where its file does not say how images are prepared
+    #[arg(long, value_name = "FILE")]
+    pub preprocessing: Option<PathBuf>,
     /// Images, in place of the pipeline's dataset.path
     #[arg(long, visible_alias = "images", value_name = "PATH")]
     pub data: Option<PathBuf>,
@@ -469,7 +505,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
     /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 
@@ -478,6 +514,9 @@ pub struct EvalArgs {
 pub struct InspectArgs {
     /// Folder of the bank, such as runs/demo/shards
     pub bank: PathBuf,
+    /// How memory is limited.
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Thresholds, head ratio and number of confusing classes.
     #[command(flatten)]
     pub settings: InspectSettings,
@@ -496,6 +535,9 @@ pub struct VerifyArgs {
     /// others stay. With --onnx and --images no pipeline is needed
     #[arg(long, value_name = "PIPELINE", num_args = 0..=1)]
     pub repair: Option<Option<PathBuf>>,
+    /// Folder of the run, where the trained model is [default: the folder that the bank is in]
+    #[arg(long, value_name = "DIR", requires = "repair")]
+    pub out: Option<PathBuf>,
     /// The network, where the bank was made of an ONNX file
     #[arg(long, value_name = "FILE", requires = "repair")]
     pub onnx: Option<PathBuf>,
@@ -505,6 +547,10 @@ pub struct VerifyArgs {
     /// timm's config.json of the ONNX network
     #[arg(long, value_name = "FILE", requires = "onnx")]
     pub preprocessing: Option<PathBuf>,
+    /// Names of the ONNX network's classes in the order of its outputs, where the file has none or others: one a
+    /// line, a JSON list, or a config.json with id2label or label_names
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    pub labels: Option<PathBuf>,
     /// Images, in place of the pipeline's dataset.path
     #[arg(long, visible_alias = "images", value_name = "PATH", requires = "repair")]
     pub data: Option<PathBuf>,
@@ -512,7 +558,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE", requires = "repair")]
     pub set: Vec<String>,
     /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
 

@@ -5,6 +5,7 @@ use super::{Context, print_json, print_text};
 use crate::bank::behind_links;
 use crate::features;
 use crate::report::bytes_text;
+use crate::shell::quoted;
 
 pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
     let outcome = features::commit(
@@ -13,6 +14,7 @@ pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
         &context.screen,
         &context.interrupt,
     )?;
+    outcome.reordering.iter().for_each(|found| context.screen.warning(&found.to_string()));
     if context.json {
         return print_json(&outcome);
     }
@@ -21,7 +23,8 @@ pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
     let (rows, bytes) = (outcome.rows, bytes_text(outcome.bytes));
     let what = if outcome.already_done { ", committed already" } else { "" };
     print_text(&format!(
-        "{bank}: {rows} rows, {bytes}{what}\n{skipped}Next: fsa-bank finetune {bank}\n"
-    ));
+        "{bank}: {rows} rows, {bytes}{what}\n{skipped}Next: fsa-bank finetune {}\n",
+        quoted(&outcome.bank)
+    ))?;
     Ok(())
 }

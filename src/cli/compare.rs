@@ -1,9 +1,9 @@
 //! `fsa-bank compare`
 
-use anyhow::{Context as _, bail};
 use toml::{Table, Value};
 
 use super::args::CompareArgs;
+use super::error::CliError;
 use super::finetune::file_keys;
 use super::{Context, print_json, print_text};
 use crate::compare::{self, CompareRequest};
@@ -14,7 +14,9 @@ pub(super) fn run(context: &Context, args: &CompareArgs) -> anyhow::Result<()> {
     let file = file_keys(args.config.as_deref())?;
     let flags = args.settings.keys();
     if flags.contains_key("method") || flags.contains_key("loss") {
-        bail!("--method and --loss: name what to compare with --methods, such as fsa,fsa+focal");
+        let found =
+            "--method and --loss: name what to compare with --methods, such as fsa,fsa+focal";
+        return Err(CliError::Usage(found.into()).into());
     }
     let names = if args.methods.is_empty() { compare::all_methods() } else { args.methods.clone() };
     let mut configs: Vec<FinetuneConfig> = vec![];
@@ -36,21 +38,22 @@ pub(super) fn run(context: &Context, args: &CompareArgs) -> anyhow::Result<()> {
     if context.json {
         return print_json(&outcome.comparison);
     }
-    print_text(&compare_text(&outcome.comparison));
+    print_text(&compare_text(&outcome.comparison))?;
     print_text(&format!(
         "\nThe table as JSON, CSV and Markdown is in {}\n",
         outcome.folder.display()
-    ));
+    ))?;
     Ok(())
 }
 
 /// The settings of `fsa` or `fsa+focal`.
-fn method_config(name: &str, file: &Table, flags: &Table) -> anyhow::Result<FinetuneConfig> {
+fn method_config(name: &str, file: &Table, flags: &Table) -> Result<FinetuneConfig, CliError> {
     let mut keys = flags.clone();
     let (method, loss) = name.split_once('+').map_or((name, None), |(m, loss)| (m, Some(loss)));
     keys.insert("method".into(), Value::String(method.into()));
     if let Some(loss) = loss {
         keys.insert("loss".into(), Value::String(loss.into()));
     }
-    config::resolve_finetune(file, &keys).with_context(|| format!("--methods: {name}"))
+    config::resolve_finetune(file, &keys)
+        .map_err(|source| CliError::Method { name: name.into(), source })
 }

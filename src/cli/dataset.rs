@@ -42,14 +42,14 @@ fn stats(context: &Context, args: &StatsArgs) -> anyhow::Result<()> {
     let dataset = Dataset::list(config).map_err(|e| known::explained(e, &name, config))?;
     let statistics = statistics::of(&name, &dataset, &pipeline.finetune);
     if let Some(path) = &args.picture {
-        atomic_file::write(path, class_sizes_svg(&statistics).as_bytes())?;
+        atomic_file::write_named(path, class_sizes_svg(&statistics).as_bytes())?;
         context.screen.line(&format!("picture: {}", path.display()));
     }
     if context.json {
         return print_json(&WithAccount { result: &statistics, account: &dataset.account });
     }
-    print_text(&statistics_text(&statistics, args.per_class));
-    print_text(&format!("\n{}", account_text(&dataset.account)));
+    print_text(&statistics_text(&statistics, args.per_class))?;
+    print_text(&format!("\n{}", account_text(&dataset.account)))?;
     Ok(())
 }
 
@@ -65,7 +65,7 @@ fn check(context: &Context, args: &CheckArgs) -> anyhow::Result<()> {
     if context.json {
         print_json(&report)?;
     } else {
-        print_text(&check_text(&report));
+        print_text(&check_text(&report))?;
     }
     Ok(report.verdict()?)
 }
@@ -77,7 +77,7 @@ fn fetch(context: &Context, args: &FetchArgs) -> anyhow::Result<()> {
         return match context.json {
             true => print_json(&json!({ "dataset": known, "folder": to, "fetched": [] })),
             false => {
-                print_text(&by_hand_text(known, &to));
+                print_text(&by_hand_text(known, &to))?;
                 Ok(())
             }
         };
@@ -89,6 +89,6 @@ fn fetch(context: &Context, args: &FetchArgs) -> anyhow::Result<()> {
     if context.json {
         return print_json(&json!({ "dataset": known, "folder": to, "fetched": fetched }));
     }
-    print_text(&fetched_text(known, Path::new(&to), &fetched));
+    print_text(&fetched_text(known, Path::new(&to), &fetched))?;
     Ok(())
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::bail;
 use serde_json::{Map, Value};
 
 use super::args::DoctorArgs;
-use super::{Context, engine_process, print_json, print_text};
+use super::error::CliError;
+use super::{Context, address_space, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::Arithmetic;
 use crate::report::bytes_text;
@@ -45,11 +45,11 @@ pub(super) fn run(context: &Context, args: &DoctorArgs) -> anyhow::Result<()> {
         let width = facts.iter().map(|f| f.name.len()).max().unwrap_or(0);
         for Fact { name, found, missing } in &facts {
             let mark = if *missing { "MISSING: " } else { "" };
-            print_text(&format!("{name:<width$}  {mark}{found}\n"));
+            print_text(&format!("{name:<width$}  {mark}{found}\n"))?;
         }
     }
     if !missing.is_empty() {
-        bail!("missing: {}; each says above what to do", missing.join(", "));
+        return Err(CliError::MissingParts(missing.join(", ")).into());
     }
     Ok(())
 }
@@ -131,6 +131,13 @@ fn onnxruntime(_: &str) -> Vec<Fact> {
 
 fn machine() -> Vec<Fact> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = match address_space::limit_bytes().zip(address_space::most_threads()) {
+        Some((limit, most)) if most < threads => {
+            let limit = bytes_text(limit);
+            format!("{most} of {threads}: the address space is limited to {limit} (ulimit -v)")
+        }
+        _ => threads.to_string(),
+    };
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = memory
         .lines()
@@ -138,7 +145,7 @@ fn machine() -> Vec<Fact> {
         .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok())
         .map_or("unknown".into(), |kib| format!("{} available", bytes_text(kib * 1024)));
     vec![
-        Fact::there("threads", threads.to_string()),
+        Fact::there("threads", threads),
         Fact::there("SIMD", simd()),
         Fact::there("memory", available),
         Fact::there("disk here", free_disk(Path::new("."))),

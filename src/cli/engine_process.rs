@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use super::error::CliError;
 
 const ENGINE: &str = "fsa-bank-torch";
 
@@ -17,17 +17,17 @@ pub(super) fn path() -> Option<PathBuf> {
 }
 
 /// Runs the same command line in the engine's executable; returns only if that fails.
-pub(super) fn hand_over() -> anyhow::Result<()> {
-    let this = std::env::current_exe().context("the path of this executable is unknown")?;
-    let engine: PathBuf = this.with_file_name(ENGINE);
+pub(super) fn hand_over<T>() -> anyhow::Result<T> {
+    let engine = path().unwrap_or_else(|| ENGINE.into());
     if !engine.is_file() {
-        bail!(
+        return Err(CliError::NoEngine(format!(
             "{}: not there; this command needs the libtorch engine\n  \
              Build it with `make build`, or with `cargo build --release` and LIBTORCH set; \
              inspect and finetune work without it.",
             engine.display()
-        );
+        ))
+        .into());
     }
-    let error = Command::new(&engine).args(std::env::args_os().skip(1)).exec();
-    Err(error).with_context(|| format!("{}: cannot be started", engine.display()))
+    let source = Command::new(&engine).args(std::env::args_os().skip(1)).exec();
+    Err(CliError::EngineStart { engine, source }.into())
 }

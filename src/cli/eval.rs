@@ -5,26 +5,50 @@ use super::args::EvalArgs;
 
 #[cfg(not(feature = "onnx"))]
 pub(super) fn run(_: &Context, _: &EvalArgs) -> anyhow::Result<()> {
-    anyhow::bail!("eval: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
+    Err(super::error::CliError::without_onnx("eval").into())
 }
 
 #[cfg(feature = "onnx")]
 pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     use super::train::open_dataset;
-    use super::{print_json, print_text};
+    use super::{model, print_json, print_text};
     use crate::backbone::onnx::OnnxOptions;
-    use crate::config;
-    use crate::export::Model;
+    use crate::config::{self, InputSpec};
     use crate::predict;
+    use crate::progress::Progress;
     use crate::report::score_text;
 
     let mut loaded = config::load(&args.pipeline, &args.set)?;
     if let Some(data) = &args.data {
         loaded.pipeline.dataset.path = data.clone();
     }
-    let model = Model::open(&args.model, args.classifier.as_deref())?;
-    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
+    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
+    let mut model = model::open(context, &args.model, given, args.labels.as_deref())?;
+    // The pipeline's settings hold for what the network does not say.
+    let said = [&model.said[..], &loaded.statements()].concat();
+    let dataset = &mut loaded.pipeline.dataset;
+    let input = model.image_input();
+    let usual = InputSpec::of(dataset);
+    let usual = input.as_ref().map_or(usual.clone(), |input| input.range.applied_to(usual));
+    let spec = config::settled(&said, &usual)?;
+    match model.description.assumed {
+        true => context.screen.warning(&format!(
+            "{}; taken from {}: {spec}",
+            model.unknown_preprocessing(),
+            args.pipeline.display()
+        )),
+        false => context.screen.line(&format!("images: {spec}")),
+    }
+    if let Some(input) = input {
+        model::check_range(context, &args.model, &input, &spec)?;
+    }
+    spec.put_into(dataset);
     let dataset = open_dataset(context, &loaded, None, None)?;
+    match model.take_order_of(&dataset.class_names)? {
+        Some((text, true)) => context.screen.warning(&text),
+        Some((text, false)) => context.screen.line(&text),
+        None => {}
+    }
     let options = OnnxOptions {
         device: args.device.clone(),
         threads: context.threads,
@@ -40,6 +64,6 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
         return print_json(&score);
     }
     let title = format!("{} on {}", args.model.display(), loaded.name);
-    print_text(&score_text(&title, &score));
+    print_text(&score_text(&title, &score))?;
     Ok(())
 }

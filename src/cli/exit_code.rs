@@ -1,5 +1,13 @@
 //! From an error to the exit code that scripts see.
+//!
+//! Every error that a command can end with has its code here, and no match has a catch-all: an error that is
+//! new has none until it is thought of.
 
+use std::error::Error;
+
+use super::error::CliError;
+use crate::atomic_file::WriteError;
+use crate::backbone::BackboneError;
 use crate::bank::BankError;
 use crate::check::CheckError;
 use crate::config::ConfigError;
@@ -8,9 +16,12 @@ use crate::export::ExportError;
 use crate::features::FeaturesError;
 use crate::fetch::FetchError;
 use crate::finetune::FinetuneError;
+use crate::inspect::InspectError;
+use crate::labels::LabelsError;
 use crate::proposal::ProposalError;
 use crate::train::TrainError;
 use crate::verify::VerifyError;
+use crate::weights::WeightsError;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -18,149 +29,257 @@ const INVALID_DATA: u8 = 3;
 pub(super) const INTERRUPTED: u8 = 130;
 
 pub(super) fn of(error: &anyhow::Error) -> u8 {
-    if error.is::<ConfigError>() {
-        return USAGE;
-    }
-    if error.is::<DatasetError>() {
-        return INVALID_DATA;
-    }
-    if let Some(error) = error.downcast_ref::<BankError>() {
-        return bank(error);
-    }
-    if let Some(error) = error.downcast_ref::<TrainError>() {
-        return train(error);
-    }
-    if let Some(error) = error.downcast_ref::<FeaturesError>() {
-        return features(error);
-    }
-    if let Some(error) = error.downcast_ref::<ExportError>() {
-        return export(error);
-    }
-    if let Some(error) = error.downcast_ref::<ProposalError>() {
-        return match error {
-            ProposalError::Dataset(_) => INVALID_DATA,
-            ProposalError::Exists { .. } => USAGE,
-            ProposalError::Backbone(_) | ProposalError::Write(_) => FAILED,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<CheckError>() {
-        return match error {
-            CheckError::Dataset(_) | CheckError::Faulty { .. } => INVALID_DATA,
-            CheckError::Interrupted { .. } => INTERRUPTED,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<VerifyError>() {
-        return match error {
-            VerifyError::Bank(e) => bank(e),
-            VerifyError::Faulty { .. } => INVALID_DATA,
-            VerifyError::Interrupted { .. } => INTERRUPTED,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<FetchError>() {
-        return fetch(error);
-    }
-    #[cfg(feature = "onnx")]
-    if let Some(error) = error.downcast_ref::<crate::predict::PredictError>() {
-        use crate::predict::PredictError;
-        return match error {
-            PredictError::Model(e) => export(e),
-            PredictError::Dataset(_) | PredictError::Undecodable { .. } => INVALID_DATA,
-            PredictError::OtherDataset { .. } => USAGE,
-            PredictError::Backbone(_) | PredictError::Write(_) => FAILED,
-            PredictError::Interrupted { .. } => INTERRUPTED,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<FinetuneError>() {
-        return match error {
-            FinetuneError::Bank(e) => bank(e),
-            FinetuneError::NoTail { .. }
-            | FinetuneError::OtherResult { .. }
-            | FinetuneError::Memory { .. }
-            | FinetuneError::NeedsRows { .. }
-            | FinetuneError::MissingMaps(_)
-            | FinetuneError::NoValidation { .. } => USAGE,
-            FinetuneError::Interrupted { .. } => INTERRUPTED,
-            FinetuneError::Write(_) | FinetuneError::Diverged { .. } | FinetuneError::Together => {
-                FAILED
-            }
-        };
-    }
-    FAILED
+    const KNOWN: &[fn(&anyhow::Error) -> Option<u8>] = &[
+        known::<CliError>,
+        known::<ConfigError>,
+        known::<DatasetError>,
+        known::<BankError>,
+        known::<TrainError>,
+        known::<FeaturesError>,
+        known::<ExportError>,
+        known::<LabelsError>,
+        known::<ProposalError>,
+        known::<CheckError>,
+        known::<VerifyError>,
+        known::<FetchError>,
+        known::<FinetuneError>,
+        known::<InspectError>,
+        known::<BackboneError>,
+        known::<WeightsError>,
+        known::<WriteError>,
+        #[cfg(feature = "onnx")]
+        known::<crate::predict::PredictError>,
+    ];
+    // What is left is of libraries: the thread pool, serialisation.
+    KNOWN.iter().find_map(|code| code(error)).unwrap_or(FAILED)
 }
 
-fn bank(error: &BankError) -> u8 {
-    match error {
-        BankError::Write(_) | BankError::Encode { .. } | BankError::Finished { .. } => FAILED,
-        BankError::OtherBank { .. }
-        | BankError::OtherBuild { .. }
-        | BankError::NoBuild { .. }
-        | BankError::NoFolder { .. }
-        | BankError::NoMap { .. } => USAGE,
-        _ => INVALID_DATA,
-    }
+/// The code of an error where it is of this type.
+fn known<E: ExitCode + Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<u8> {
+    error.downcast_ref::<E>().map(ExitCode::exit_code)
 }
 
-fn train(error: &TrainError) -> u8 {
-    match error {
-        TrainError::Dataset(_) | TrainError::Weights(_) | TrainError::NotAModel { .. } => {
-            INVALID_DATA
+trait ExitCode {
+    fn exit_code(&self) -> u8;
+}
+
+impl ExitCode for CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Method { .. } | Self::NoModelToRepair(_) => USAGE,
+            Self::Output(_)
+            | Self::NoEngine(_)
+            | Self::EngineStart { .. }
+            | Self::MissingParts(_) => FAILED,
         }
-        TrainError::OtherRun { .. }
-        | TrainError::Unfinished { .. }
-        | TrainError::NoModel { .. } => USAGE,
-        TrainError::Interrupted { .. } => INTERRUPTED,
-        TrainError::Backbone(_) | TrainError::Write(_) | TrainError::Diverged { .. } => FAILED,
     }
 }
 
-fn export(error: &ExportError) -> u8 {
-    match error {
-        ExportError::Model(e) => train(e),
-        ExportError::Weights(_)
-        | ExportError::ChangedInput { .. }
-        | ExportError::Channels { .. } => INVALID_DATA,
-        ExportError::OnnxOnly { .. }
-        | ExportError::HeadFormat { .. }
-        | ExportError::NoClassifier { .. } => USAGE,
-        ExportError::Onnx(_) | ExportError::Backbone(_) | ExportError::Write(_) => FAILED,
+impl ExitCode for ConfigError {
+    fn exit_code(&self) -> u8 {
+        USAGE
     }
 }
 
-fn fetch(error: &FetchError) -> u8 {
-    match error {
-        FetchError::Md5 { .. }
-        | FetchError::OtherFile { .. }
-        | FetchError::Unpack { .. }
-        | FetchError::Member { .. } => INVALID_DATA,
-        FetchError::Interrupted { .. } => INTERRUPTED,
-        FetchError::ByHand { .. }
-        | FetchError::Space { .. }
-        | FetchError::Connection { .. }
-        | FetchError::Status { .. }
-        | FetchError::Answer { .. }
-        | FetchError::Busy { .. }
-        | FetchError::File { .. } => FAILED,
+impl ExitCode for DatasetError {
+    fn exit_code(&self) -> u8 {
+        INVALID_DATA
     }
 }
 
-fn features(error: &FeaturesError) -> u8 {
-    match error {
-        FeaturesError::Dataset(_) | FeaturesError::Weights(_) => INVALID_DATA,
-        FeaturesError::Model(e) => train(e),
-        FeaturesError::Bank(e) => bank(e),
-        FeaturesError::OtherSettings { .. } => USAGE,
-        FeaturesError::Interrupted { .. }
-        | FeaturesError::InterruptedCheck
-        | FeaturesError::InterruptedRepair { .. }
-        | FeaturesError::InterruptedRecalibration
-        | FeaturesError::InterruptedFit
-        | FeaturesError::InterruptedSample
-        | FeaturesError::InterruptedNeeded => INTERRUPTED,
-        FeaturesError::Backbone(_)
-        | FeaturesError::Classes { .. }
-        | FeaturesError::Space(_)
-        | FeaturesError::Write(_)
-        | FeaturesError::Jobs { .. }
-        | FeaturesError::Diverged => FAILED,
+impl ExitCode for WeightsError {
+    fn exit_code(&self) -> u8 {
+        INVALID_DATA
+    }
+}
+
+impl ExitCode for BackboneError {
+    fn exit_code(&self) -> u8 {
+        FAILED
+    }
+}
+
+impl ExitCode for WriteError {
+    fn exit_code(&self) -> u8 {
+        FAILED
+    }
+}
+
+impl ExitCode for BankError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Write(e) => e.exit_code(),
+            Self::Encode { .. } | Self::Finished { .. } => FAILED,
+            Self::OtherBank { .. }
+            | Self::OtherBuild { .. }
+            | Self::NoBuild { .. }
+            | Self::NoFolder { .. }
+            | Self::NoMap { .. } => USAGE,
+            Self::NoManifest { .. }
+            | Self::Unfinished { .. }
+            | Self::Manifest { .. }
+            | Self::NewerFormat { .. }
+            | Self::Read { .. }
+            | Self::Length { .. }
+            | Self::Damaged { .. }
+            | Self::Content { .. }
+            | Self::OtherClassifier { .. }
+            | Self::Weights(_)
+            | Self::Value { .. }
+            | Self::ImageChanged { .. }
+            | Self::MissingShards { .. }
+            | Self::EmptyClass { .. } => INVALID_DATA,
+        }
+    }
+}
+
+impl ExitCode for TrainError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Dataset(e) => e.exit_code(),
+            Self::Backbone(e) => e.exit_code(),
+            Self::Write(e) | Self::Stopped(e) => e.exit_code(),
+            Self::Weights(_) | Self::NotAModel { .. } => INVALID_DATA,
+            Self::OtherRun { .. } | Self::Unfinished { .. } | Self::NoModel { .. } => USAGE,
+            Self::Interrupted { .. } => INTERRUPTED,
+            Self::Diverged { .. } => FAILED,
+        }
+    }
+}
+
+impl ExitCode for FeaturesError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Dataset(e) => e.exit_code(),
+            Self::Model(e) => e.exit_code(),
+            Self::Bank(e) => e.exit_code(),
+            Self::Weights(e) => e.exit_code(),
+            Self::Backbone(e) => e.exit_code(),
+            Self::Write(e) | Self::Stopped(e) => e.exit_code(),
+            Self::OtherSettings { .. } | Self::Classes { .. } => USAGE,
+            Self::Interrupted { .. }
+            | Self::InterruptedCheck
+            | Self::InterruptedRepair { .. }
+            | Self::InterruptedRecalibration
+            | Self::InterruptedFit
+            | Self::InterruptedSample
+            | Self::InterruptedNeeded => INTERRUPTED,
+            Self::Space(_) | Self::Jobs { .. } | Self::Diverged => FAILED,
+        }
+    }
+}
+
+impl ExitCode for ExportError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Model(e) => e.exit_code(),
+            Self::Backbone(e) => e.exit_code(),
+            Self::Write(e) => e.exit_code(),
+            Self::Weights(_) | Self::ChangedInput { .. } | Self::Channels { .. } => INVALID_DATA,
+            Self::OnnxOnly { .. } | Self::HeadFormat { .. } | Self::NoClassifier { .. } => USAGE,
+            Self::Labels(e) => e.exit_code(),
+            Self::Preprocessing(e) => e.exit_code(),
+            Self::Onnx(_) | Self::TooLarge { .. } => FAILED,
+        }
+    }
+}
+
+impl ExitCode for LabelsError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Format { .. } => INVALID_DATA,
+            Self::Read { .. } | Self::Count { .. } | Self::Unmatched { .. } => USAGE,
+        }
+    }
+}
+
+impl ExitCode for ProposalError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Dataset(e) => e.exit_code(),
+            Self::Backbone(e) => e.exit_code(),
+            Self::Write(e) => e.exit_code(),
+            Self::Exists { .. } => USAGE,
+        }
+    }
+}
+
+impl ExitCode for CheckError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Dataset(e) => e.exit_code(),
+            Self::Faulty { .. } => INVALID_DATA,
+            Self::Interrupted { .. } => INTERRUPTED,
+        }
+    }
+}
+
+impl ExitCode for VerifyError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bank(e) => e.exit_code(),
+            Self::Faulty { .. } => INVALID_DATA,
+            Self::Interrupted { .. } => INTERRUPTED,
+        }
+    }
+}
+
+impl ExitCode for FetchError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Md5 { .. }
+            | Self::OtherFile { .. }
+            | Self::Unpack { .. }
+            | Self::Member { .. } => INVALID_DATA,
+            Self::Interrupted { .. } => INTERRUPTED,
+            Self::ByHand { .. }
+            | Self::Space { .. }
+            | Self::Connection { .. }
+            | Self::Status { .. }
+            | Self::Answer { .. }
+            | Self::Busy { .. }
+            | Self::File { .. } => FAILED,
+        }
+    }
+}
+
+impl ExitCode for FinetuneError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bank(e) => e.exit_code(),
+            Self::Write(e) | Self::Stopped(e) => e.exit_code(),
+            Self::NoTail { .. }
+            | Self::OtherResult { .. }
+            | Self::Memory { .. }
+            | Self::NeedsRows { .. }
+            | Self::MissingMaps(_)
+            | Self::NoValidation { .. } => USAGE,
+            Self::Interrupted { .. } => INTERRUPTED,
+            Self::Diverged { .. } | Self::Together => FAILED,
+        }
+    }
+}
+
+impl ExitCode for InspectError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bank(e) => e.exit_code(),
+            Self::Memory { .. } => USAGE,
+        }
+    }
+}
+
+#[cfg(feature = "onnx")]
+impl ExitCode for crate::predict::PredictError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Model(e) => e.exit_code(),
+            Self::Backbone(e) => e.exit_code(),
+            Self::Dataset(e) => e.exit_code(),
+            Self::Write(e) => e.exit_code(),
+            Self::Undecodable { .. } => INVALID_DATA,
+            Self::OtherDataset { .. } => USAGE,
+            Self::Interrupted { .. } => INTERRUPTED,
+        }
     }
 }

@@ -3,12 +3,14 @@
 use serde_json::json;
 
 use super::args::ExportArgs;
-use super::{Context, print_json, print_text};
-use crate::export::Model;
+use super::{Context, model, print_json, print_text};
+use crate::export::Given;
 
 pub(super) fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
-    let model = Model::open(&args.model, args.classifier.as_deref())?;
-    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
+    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
+    let given = Given { mends_metadata: true, ..given };
+    let model = model::open(context, &args.model, given, args.labels.as_deref())?;
+    model::tell_preprocessing(context, &model)?;
     if let Some(path) = &args.onnx {
         model.save_onnx(path)?;
     }
@@ -27,7 +29,7 @@ pub(super) fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
     }
     for path in written {
         let path = path.display();
-        print_text(&format!("{path}: {classes} classes, {channels} channels\n"));
+        print_text(&format!("{path}: {classes} classes, {channels} channels\n"))?;
     }
     Ok(())
 }

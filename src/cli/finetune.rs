@@ -25,13 +25,13 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> anyhow::Result<()> 
     if context.json {
         return print_json(&outcome.report);
     }
-    print_text(&finetune_text(&outcome.report, args.per_class));
+    print_text(&finetune_text(&outcome.report, args.per_class))?;
     let made =
         if outcome.already_done { " (made earlier; --overwrite makes it again)" } else { "" };
     print_text(&format!(
         "\nThe new classifier, metrics and picture are in {}{made}\n",
         outcome.folder.display()
-    ));
+    ))?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::args::InitArgs;
 use super::{Context, print_json, print_text};
 use crate::proposal::{self, Proposal, ProposalRequest};
+use crate::shell::quoted;
 
 pub(super) fn run(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
     let InitArgs { images, out, overwrite } = args;
@@ -24,21 +25,21 @@ pub(super) fn run(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
         }));
     }
     proposal.warnings.iter().for_each(|warning| context.screen.warning(warning));
-    print_text(&proposal.summary);
-    print_text(&format!("\nNext: {}\n", trained.join("\n      ")));
+    print_text(&proposal.summary)?;
+    print_text(&format!("\nNext: {}\n", trained.join("\n      ")))?;
     print_text(&format!(
         "Or with a network that is trained already, which needs no GPU:\n      {}\n",
         given.join("\n      ")
-    ));
+    ))?;
     Ok(())
 }
 
 /// What to run with the file, and what to run in its place with a network that exists.
 fn next_commands(args: &InitArgs, proposal: &Proposal) -> ([String; 4], [String; 2]) {
-    let file = quoted(&proposal.file.to_string_lossy());
+    let file = quoted(&proposal.file);
     let run = proposal.file.file_stem().unwrap_or_default().to_string_lossy();
-    let shards = quoted(&format!("runs/{run}/shards"));
-    let images = quoted(&args.images.to_string_lossy());
+    let shards = quoted(format!("runs/{run}/shards"));
+    let images = quoted(&args.images);
     (
         [
             format!("fsa-bank train {file}"),
@@ -51,25 +52,4 @@ fn next_commands(args: &InitArgs, proposal: &Proposal) -> ([String; 4], [String;
             "fsa-bank finetune runs/NETWORK/shards".into(),
         ],
     )
-}
-
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "_-./+=:@%,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.into();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_where_a_shell_needs_it() {
-        assert_eq!(quoted("runs/photos/shards"), "runs/photos/shards");
-        assert_eq!(quoted("my photos"), "'my photos'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-    }
 }

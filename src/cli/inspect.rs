@@ -10,10 +10,10 @@ use crate::report::summary_text;
 pub(super) fn run(context: &Context, args: &InspectArgs) -> anyhow::Result<()> {
     let settings = config::resolve_finetune(&Default::default(), &args.settings.keys())?;
     let bank = Bank::open(&args.bank)?;
-    let summary = summarise(&bank, &settings)?;
+    let summary = summarise(&bank, &settings, args.engine.memory)?;
     if context.json {
         return print_json(&summary);
     }
-    print_text(&summary_text(&summary));
+    print_text(&summary_text(&summary))?;
     Ok(())
 }

@@ -3,12 +3,14 @@
 //! 0 done, 1 failed, 2 usage or settings, 3 dataset or bank invalid, 130 interrupted.
 
 mod account;
+mod address_space;
 mod args;
 mod commit;
 mod compare;
 mod dataset;
 mod doctor;
 mod engine_process;
+mod error;
 mod eval;
 mod exit_code;
 mod export;
@@ -16,6 +18,7 @@ mod features;
 mod finetune;
 mod init;
 mod inspect;
+mod model;
 mod predict;
 mod screen;
 mod settings;
@@ -23,7 +26,10 @@ mod sweep;
 mod train;
 mod verify;
 
+use std::io::{self, Write};
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use clap::Parser;
 
@@ -31,7 +37,8 @@ use crate::backbone::Engine;
 use crate::progress::Interrupt;
 
 pub use args::{Cli, Command};
-use screen::Screen;
+use error::CliError;
+use screen::{Screen, say};
 
 /// What every command gets.
 struct Context<'a> {
@@ -44,19 +51,34 @@ struct Context<'a> {
 
 /// Runs the program; `engine` is what this executable can compute networks with.
 pub fn main(engine: Option<&dyn Engine>) -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli, engine) {
+    let done = match Cli::try_parse() {
+        Ok(cli) => run(cli, engine),
+        // Help and version, which are asked for, are output.
+        Err(help) if !help.use_stderr() => written(help.print()).map_err(Into::into),
+        Err(usage) => usage.exit(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(&format!("error: {}", error::told(&error)));
             ExitCode::from(exit_code::of(&error))
         }
     }
 }
 
 fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
-    if let Some(threads) = cli.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+    let wanted = cli.threads.map(NonZero::get);
+    let threads = match address_space::most_threads() {
+        Some(most) => Some(
+            wanted.unwrap_or_else(|| available_parallelism().map_or(1, NonZero::get)).min(most),
+        ),
+        None => wanted,
+    };
+    if let Some(threads) = threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    if address_space::limit_bytes().is_some() && cli.command.multiplies_matrices() {
+        address_space::reserve();
     }
     let context = Context {
         engine,
@@ -65,7 +87,7 @@ fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
             _ => Screen::new(cli.quiet),
         },
         interrupt: catch_interrupts(),
-        threads: cli.threads.map(std::num::NonZero::get),
+        threads,
         json: cli.json,
     };
     match cli.command {
@@ -105,12 +127,18 @@ fn catch_interrupts() -> Interrupt {
 
 /// A result for machines, on one line.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print_text(&format!("{}\n", serde_json::to_string(value)?));
-    Ok(())
+    print_text(&format!("{}\n", serde_json::to_string(value)?))
 }
 
-/// Writes to standard output; a reader that has gone (`| head`) is no error.
-fn print_text(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Writes to standard output; a reader that has gone (`| head`) is no error, any other failure is one.
+fn print_text(text: &str) -> anyhow::Result<()> {
+    Ok(written(io::stdout().write_all(text.as_bytes()))?)
+}
+
+/// Whether what was written to standard output has reached it.
+fn written(result: io::Result<()>) -> Result<(), CliError> {
+    match result.and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
+        _ => Ok(()),
+    }
 }

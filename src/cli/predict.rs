@@ -5,21 +5,21 @@ use super::args::PredictArgs;
 
 #[cfg(not(feature = "onnx"))]
 pub(super) fn run(_: &Context, _: &PredictArgs) -> anyhow::Result<()> {
-    anyhow::bail!("predict: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
+    Err(super::error::CliError::without_onnx("predict").into())
 }
 
 #[cfg(feature = "onnx")]
 pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
-    use super::{print_json, print_text};
+    use super::{model, print_json, print_text};
     use crate::atomic_file;
     use crate::backbone::onnx::OnnxOptions;
-    use crate::export::Model;
     use crate::predict::{self, PredictError, PredictRequest};
     use crate::progress::Progress;
     use crate::report::{account_lines, predictions_csv, predictions_parquet, predictions_text};
 
-    let model = Model::open(&args.model, args.classifier.as_deref())?;
-    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
+    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
+    let model = model::open(context, &args.model, given, args.labels.as_deref())?;
+    model::tell_preprocessing(context, &model)?;
     let (images, account) = predict::images(&args.images).map_err(PredictError::from)?;
     if !account.left_out.is_empty() {
         account_lines(&account).iter().for_each(|line| context.screen.line(line));
@@ -27,20 +27,20 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     let options = OnnxOptions {
         device: args.device.clone(),
         threads: context.threads,
-        side: model.description.image_size,
+        side: model.description.input.image_size,
     };
     let (top, cam) = (args.top.get(), args.cam.as_deref());
     let request = PredictRequest { images: &images, top, cam, options: &options };
     let found = predict::run(&model, &request, &context.screen, &context.interrupt)?;
     if let Some(file) = &args.parquet {
-        atomic_file::write(file, &predictions_parquet(&found)?)?;
+        atomic_file::write_named(file, &predictions_parquet(&found)?)?;
     }
     if context.json {
         print_json(&found)?;
     } else if args.csv {
-        print_text(&predictions_csv(&found));
+        print_text(&predictions_csv(&found))?;
     } else if args.parquet.is_none() {
-        print_text(&predictions_text(&found));
+        print_text(&predictions_text(&found))?;
     }
     let failed: Vec<&String> = found.iter().filter_map(|image| image.error.as_ref()).collect();
     failed.iter().for_each(|error| context.screen.warning(error));

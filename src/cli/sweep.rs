@@ -21,10 +21,10 @@ pub(super) fn run(context: &Context, args: &SweepArgs) -> anyhow::Result<()> {
     if context.json {
         return print_json(&outcome.sweep);
     }
-    print_text(&sweep_text(&outcome.sweep));
+    print_text(&sweep_text(&outcome.sweep))?;
     print_text(&format!(
         "\nEvery run is a line in {}\n",
         outcome.folder.join(sweep::ROWS_FILE).display()
-    ));
+    ))?;
     Ok(())
 }

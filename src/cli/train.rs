@@ -9,6 +9,7 @@ use crate::backbone::EngineOptions;
 use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
 use crate::dataset::{Cut, Dataset, Skipped, known};
 use crate::progress::Progress;
+use crate::shell::quoted;
 use crate::train::{self, TrainRequest};
 
 pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
@@ -41,9 +42,9 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     print_text(&format!(
         "{}: {what}, {epochs} epochs{top1}\n{skipped}Next: fsa-bank features {}{}\n",
         outcome.model.display(),
-        loaded.file.display(),
+        quoted(&loaded.file),
         args.common.same_flags()
-    ));
+    ))?;
     Ok(())
 }
 

@@ -52,6 +52,28 @@ pub enum ConfigError {
         /// What it may be.
         expected: &'static str,
     },
+    /// Two sources that say otherwise of a network's inputs.
+    #[error("{place}: `dataset.{key}` is {found}; {said}\n  {remedy}")]
+    Preprocessing {
+        /// The one that says it later.
+        place: String,
+        /// The key, in `[dataset]`.
+        key: &'static str,
+        /// Its value there.
+        found: String,
+        /// Who says what of it.
+        said: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A file for `--preprocessing` that cannot be taken.
+    #[error("{}: {message}", file.display())]
+    Timm {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, and what is expected.
+        message: String,
+    },
     /// A variant that is not there, or is not made of settings.
     #[error("{}: {found}; expected {expected}", file.display())]
     Variant {
@@ -87,13 +109,35 @@ fn suggestion(nearest: &Option<String>, known: &[String]) -> String {
     }
 }
 
+/// A pipeline's text, checked.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) pipeline: Pipeline,
+    /// The keys of `[finetune]` with their values.
+    pub(super) finetune_keys: Table,
+    /// The keys of `[dataset]`.
+    pub(super) dataset_keys: Vec<String>,
+}
+
+fn dataset_keys(table: &Table) -> Vec<String> {
+    let section = table.get("dataset").and_then(Value::as_table);
+    section.map_or(vec![], |section| section.keys().cloned().collect())
+}
+
+/// The keys of `[dataset]` that overrides have.
+pub(super) fn dataset_keys_of(overrides: &[String]) -> Result<Vec<String>, ConfigError> {
+    let mut table = Table::new();
+    overrides.iter().try_for_each(|assignment| apply_override(&mut table, assignment))?;
+    Ok(dataset_keys(&table))
+}
+
 /// Parses `text`, applies the overrides and checks keys, types and ranges.
 pub(super) fn parse(
     file: &Path,
     text: &str,
     variants: &str,
     overrides: &[String],
-) -> Result<(Pipeline, Table), ConfigError> {
+) -> Result<Parsed, ConfigError> {
     let syntax = |e: toml::de::Error| ConfigError::Syntax {
         file: file.into(),
         message: e.to_string().trim_end().into(),
@@ -114,7 +158,7 @@ pub(super) fn parse(
     let keys = table.get("finetune").and_then(Value::as_table).cloned().unwrap_or_default();
     pipeline.finetune = super::finetune::resolve(&keys, &Table::new()).map_err(syntax)?;
     ranges(file, &pipeline)?;
-    Ok((pipeline, keys))
+    Ok(Parsed { pipeline, finetune_keys: keys, dataset_keys: dataset_keys(&table) })
 }
 
 /// The settings of Phase-II from two tables of keys, checked.
@@ -223,7 +267,7 @@ mod tests {
 
     #[test]
     fn absent_keys_take_their_defaults() {
-        let p = parse(Path::new("p.toml"), VALID, "", &[]).unwrap().0;
+        let p = parse(Path::new("p.toml"), VALID, "", &[]).unwrap().pipeline;
         assert_eq!((p.seed, p.train, p.finetune), (3, Default::default(), Default::default()));
     }
 
@@ -264,7 +308,7 @@ mod tests {
         let overrides =
             ["train.epochs=7", "network.arch=resnet34", "finetune.gamma_range=[0.2, 0.8]"];
         let overrides = overrides.map(String::from);
-        let p = parse(Path::new("p.toml"), VALID, "", &overrides).unwrap().0;
+        let p = parse(Path::new("p.toml"), VALID, "", &overrides).unwrap().pipeline;
         assert_eq!(p.train.epochs, 7);
         assert_eq!(p.network.arch, super::super::Arch::Resnet34);
         assert_eq!(p.finetune.gamma_range, [0.2, 0.8]);

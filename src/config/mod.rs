@@ -5,10 +5,12 @@
 
 mod check;
 mod finetune;
+mod input_spec;
 mod lists;
 mod method;
 mod network;
 mod ranges;
+mod timm;
 mod variants;
 
 use std::path::{Path, PathBuf};
@@ -18,8 +20,10 @@ use toml::Table;
 
 pub use check::ConfigError;
 pub use finetune::{FinetuneConfig, GenericClasses, MaskValues, RateSchedule, Sampling, ShotRule};
+pub use input_spec::{ChannelOrder, CropMode, InputSpec, Source, Statement, settled};
 pub use method::{Batches, Loss, Method};
 pub use network::{Arch, Freeze, NetworkConfig, Stem};
+pub use timm::read as read_timm;
 pub use variants::of as variants_of;
 
 /// A whole pipeline: the data, the network and the settings of the three stages.
@@ -95,10 +99,11 @@ pub enum ClassOrder {
 }
 
 /// How images are scaled; both are antialiased, as PIL's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Interpolation {
     /// Linear.
+    #[default]
     Bilinear,
     /// Cubic, with PIL's and PyTorch's antialiased coefficient a = -0.5.
     Bicubic,
@@ -148,12 +153,21 @@ pub struct DatasetConfig {
     /// Side of the middle square of an image that is kept, as a share of its shorter side; 0.875 is
     /// usual for ImageNet networks (scaled to 256 pixels, cut to 224).
     pub crop_fraction: f64,
+    /// How an image becomes a square.
+    pub crop_mode: CropMode,
     /// How the square is scaled.
     pub interpolation: Interpolation,
-    /// Mean of R, G, B in [0, 1] to subtract; empty: that of the kind.
+    /// Bits that the values of 16-bit images have: 12 where 4095 is white. Those of 8-bit images have 8.
+    pub bit_depth: u32,
+    /// Mean of R, G, B to subtract, in units of `value_range`; empty: that of the kind, or 0 where
+    /// `value_range` is 255.
     pub mean: Vec<f32>,
-    /// Standard deviation of R, G, B to divide by; empty: that of the kind.
+    /// Standard deviation of R, G, B to divide by; empty: that of the kind, or 1.
     pub std: Vec<f32>,
+    /// What white is before `mean` and `std`: 1 or 255.
+    pub value_range: u32,
+    /// Order of the network's input planes.
+    pub channel_order: ChannelOrder,
 }
 
 impl Default for DatasetConfig {
@@ -177,9 +191,13 @@ impl Default for DatasetConfig {
             val_fraction: 0.0,
             image_size: 32,
             crop_fraction: 1.0,
+            crop_mode: CropMode::Center,
             interpolation: Interpolation::Bilinear,
+            bit_depth: 16,
             mean: vec![],
             std: vec![],
+            value_range: 1,
+            channel_order: ChannelOrder::Rgb,
         }
     }
 }
@@ -436,6 +454,37 @@ pub struct LoadedPipeline {
     pub pipeline: Pipeline,
     /// The keys of its `[finetune]` section, as they stand there.
     pub finetune_keys: Table,
+    /// The keys of `[dataset]` that the file has.
+    pub dataset_keys: Vec<String>,
+    /// Those that an override has.
+    pub set_keys: Vec<String>,
+}
+
+impl LoadedPipeline {
+    /// What it and its images say of a network's inputs: the keys that it names.
+    pub fn statements(&self) -> Vec<Statement> {
+        let dataset = &self.pipeline.dataset;
+        let spec = InputSpec::of(dataset);
+        let is_left_out = |key: &str| match key {
+            "mean" => dataset.mean.is_empty(),
+            "std" => dataset.std.is_empty(),
+            _ => false,
+        };
+        let has = |keys: &[String], key: &str| keys.iter().any(|k| k == key) && !is_left_out(key);
+        let set = |key: &str| has(&self.set_keys, key);
+        let written = |key: &str| has(&self.dataset_keys, key) && !set(key);
+        let said = |place, named: &dyn Fn(&str) -> bool| {
+            Statement::part(Source::Pipeline, place, &spec, named)
+        };
+        let own = [said(Path::new("--set"), &set), said(&self.file, &written)];
+        match dataset.kind {
+            DatasetKind::Cifar10 | DatasetKind::Cifar100 => {
+                let images = Statement::of_side(Source::Images, &dataset.path, 32);
+                [images].into_iter().chain(own).collect()
+            }
+            DatasetKind::Folder | DatasetKind::List | DatasetKind::Parquet => own.into(),
+        }
+    }
 }
 
 /// Reads and checks a pipeline file, or a variant of one: `x-small.toml` is `x.toml` with its
@@ -451,7 +500,8 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigE
     let (written, variants) = variants::file_of(file);
     let text = std::fs::read_to_string(&written)
         .map_err(|source| ConfigError::Read { file: file.into(), source })?;
-    let (mut pipeline, finetune_keys) = check::parse(&written, &text, &variants, overrides)?;
+    let check::Parsed { mut pipeline, finetune_keys, dataset_keys } =
+        check::parse(&written, &text, &variants, overrides)?;
     let folder = file.parent().unwrap_or(Path::new(""));
     pipeline.dataset.path = beside(folder, &pipeline.dataset.path);
     pipeline.dataset.find_lists(folder);
@@ -459,7 +509,8 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigE
         pipeline.network.weights = beside(folder, &pipeline.network.weights);
     }
     let name = file.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
-    Ok(LoadedPipeline { name, file: file.into(), pipeline, finetune_keys })
+    let (file, set_keys) = (file.into(), check::dataset_keys_of(overrides)?);
+    Ok(LoadedPipeline { name, file, pipeline, finetune_keys, dataset_keys, set_keys })
 }
 
 /// `path` seen from `folder`, without `pipelines/..` in it where that is no link.
@@ -473,7 +524,8 @@ fn beside(folder: &Path, path: &Path) -> PathBuf {
     }
 }
 
-/// A pipeline that no file holds, with `overrides` applied and checked; `place` names it in messages.
+/// A pipeline that no file holds, with `overrides` applied and checked; `place` names it in messages. It
+/// names the keys that the overrides have.
 ///
 /// # Errors
 /// As [`load`].
@@ -487,9 +539,12 @@ pub fn with_overrides(
     // Methods bring settings of their own, which explicit defaults would hide.
     sections.remove("finetune");
     let text = toml::to_string(&sections).expect("settings are TOML");
-    let (mut pipeline, finetune_keys) = check::parse(place, &text, "", overrides)?;
+    let check::Parsed { mut pipeline, finetune_keys, .. } =
+        check::parse(place, &text, "", overrides)?;
     pipeline.dataset.find_lists(Path::new(""));
-    Ok(LoadedPipeline { name, file: place.into(), pipeline, finetune_keys })
+    let (file, set_keys) = (place.into(), check::dataset_keys_of(overrides)?);
+    let dataset_keys = vec![];
+    Ok(LoadedPipeline { name, file, pipeline, finetune_keys, dataset_keys, set_keys })
 }
 
 /// The settings of Phase-II from the keys of a file's `[finetune]` section and those given on the

@@ -119,7 +119,7 @@ pub struct NetworkConfig {
     pub width: usize,
     /// What a ResNet does first.
     pub stem: Stem,
-    /// Weights that Phase-I begins with: a safetensors file of a torchvision or timm state dict;
+    /// Weights that Phase-I begins with: a state dict with the names of torchvision or timm, or a checkpoint;
     /// empty: random weights. Relative to the folder of the pipeline file.
     pub weights: PathBuf,
     /// Which of the parameters Phase-I leaves as they are.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{
-    ConfigError, DatasetConfig, FeaturesConfig, FinetuneConfig, KeepMaps, NetworkConfig, Pipeline,
-    Schedule, Selection, Stem, TrainConfig,
+    ConfigError, DatasetConfig, FeaturesConfig, FinetuneConfig, InputSpec, KeepMaps, NetworkConfig,
+    Pipeline, Schedule, Selection, Stem, TrainConfig,
 };
 
 /// Checks every section.
@@ -52,32 +52,16 @@ fn dataset_ranges(file: &Path, d: &DatasetConfig) -> Result<(), ConfigError> {
                 d.val_fraction.to_string(),
                 "0 up to, not including, 1",
             ),
+            (!triple(&d.mean), "dataset.mean", format!("{:?}", d.mean), "three numbers (R, G, B)"),
             (
-                !(8..=1024).contains(&d.image_size),
-                "dataset.image_size",
-                d.image_size.to_string(),
-                "8 to 1024 pixels",
-            ),
-            (
-                !(d.crop_fraction > 0.0 && d.crop_fraction <= 1.0),
-                "dataset.crop_fraction",
-                d.crop_fraction.to_string(),
-                "above 0, at most 1",
-            ),
-            (
-                !triple(&d.mean) || d.mean.iter().any(|v| !v.is_finite()),
-                "dataset.mean",
-                format!("{:?}", d.mean),
-                "three numbers (R, G, B)",
-            ),
-            (
-                !triple(&d.std) || d.std.iter().any(|v| !(*v > 0.0 && v.is_finite())),
+                !triple(&d.std),
                 "dataset.std",
                 format!("{:?}", d.std),
                 "three positive numbers (R, G, B)",
             ),
         ],
-    )
+    )?;
+    check_all(file, &InputSpec::of(d).rules())
 }
 
 fn network_ranges(file: &Path, n: &NetworkConfig) -> Result<(), ConfigError> {
@@ -424,7 +408,7 @@ pub(super) fn finetune_ranges(file: &Path, c: &FinetuneConfig) -> Result<(), Con
 /// (violated, key, value, what it may be)
 pub(super) type Rule = (bool, &'static str, String, &'static str);
 
-fn check_all(file: &Path, rules: &[Rule]) -> Result<(), ConfigError> {
+pub(super) fn check_all(file: &Path, rules: &[Rule]) -> Result<(), ConfigError> {
     match rules.iter().find(|(violated, ..)| *violated) {
         None => Ok(()),
         Some((_, key, found, expected)) => {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::DatasetError;
-use super::pickle::{Pickle, Value};
+use crate::pickle::{Dialect, Pickle, Value};
 
 /// Calls `add` with number, label and planes of each image of a batch.
 pub(super) fn each_image(
@@ -51,7 +51,8 @@ pub(super) fn class_names(
 }
 
 fn read<'a>(bytes: &'a [u8], place: &Path) -> Result<Pickle<'a>, DatasetError> {
-    Pickle::read(bytes).map_err(|source| DatasetError::Pickle { path: place.into(), source })
+    Pickle::read(bytes, Dialect::Numpy)
+        .map_err(|source| DatasetError::Pickle { path: place.into(), source })
 }
 
 fn kind(pickle: &Pickle) -> String {

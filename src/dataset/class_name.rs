@@ -8,7 +8,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 use crate::config::ClassOrder;
 
 /// The name in normal form C.
-pub(super) fn nfc(name: &str) -> Cow<'_, str> {
+pub(crate) fn nfc(name: &str) -> Cow<'_, str> {
     match is_nfc(name) {
         true => Cow::Borrowed(name),
         false => Cow::Owned(name.nfc().collect()),

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::list::{ListError, Place};
-use super::pickle::PickleError;
 use super::skipped;
+use crate::pickle::PickleError;
 
 /// What can be wrong with a dataset. Each message says where, what was expected, what was found
 /// and what to do.
@@ -67,7 +67,7 @@ pub enum DatasetError {
         kind: &'static str,
     },
     /// A Python pickle that cannot be read, or that asks for code to be run.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}\n  No code of a file is run here. Fetch the archive again from a place that you trust.", path.display())]
     Pickle {
         /// The file.
         path: PathBuf,

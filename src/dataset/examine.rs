@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Account, Dataset, DatasetError, Pixels, Split, decode};
+use super::{Account, Dataset, DatasetError, Split, decode};
 use crate::config::DatasetConfig;
 
 /// Where an image is in a dataset.
@@ -85,15 +85,9 @@ impl Gallery {
     /// The image is missing, or cannot be read or decoded.
     pub fn digest(&self, i: usize) -> Result<[u8; 32], DatasetError> {
         let (_, split, at) = find(&self.splits, i);
-        match &split.pixels {
-            Pixels::Decoded(_) => Ok(Sha256::digest(split.image(at)?).into()),
-            Pixels::Files { root, .. } => {
-                let path = root.join(&split.paths[at]);
-                digest_of_encoded(&super::read_image(&path)?, &path)
-            }
-            Pixels::Encoded { origin, images, .. } => {
-                digest_of_encoded(&images[at], &origin.join(&split.paths[at]))
-            }
+        match split.file_of(at)? {
+            Some((encoded, path)) => digest_of_encoded(&encoded, &path),
+            None => Ok(Sha256::digest(split.image(at)?).into()),
         }
     }
 }
@@ -107,6 +101,6 @@ fn find<'a>(splits: &'a [(&'static str, usize, Split)], i: usize) -> (&'a str, &
 }
 
 fn digest_of_encoded(bytes: &[u8], path: &Path) -> Result<[u8; 32], DatasetError> {
-    decode::upright(bytes, path)?;
+    decode::upright(bytes, path, 16)?;
     Ok(Sha256::digest(bytes).into())
 }

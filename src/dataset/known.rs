@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Dataset, DatasetError};
 use crate::config::{DatasetConfig, DatasetKind};
+use crate::shell::quoted;
 
 /// A dataset that has a name.
 #[derive(Debug, Clone, Serialize)]
@@ -273,7 +274,7 @@ impl Known {
             Source::Server(_) => "Get it with",
             Source::ByHand(_) => "How to get it is told by",
         };
-        let to = folder.display();
+        let to = quoted(folder);
         wanted += &format!("\n  {how}: fsa-bank dataset fetch {} --to {to}", self.name);
         DatasetError::MissingKnown { path, wanted }
     }

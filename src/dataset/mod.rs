@@ -2,6 +2,7 @@
 //! long tail where the pipeline says so), a test split and, where the data has one, a `val` split.
 
 mod account;
+mod bit_depth;
 mod cifar;
 mod cifar_python;
 mod class_name;
@@ -10,21 +11,25 @@ mod error;
 mod examine;
 mod fewer_classes;
 mod folder;
+mod gif;
 mod hold_out;
 mod image_kind;
 mod jitter;
+mod jpeg;
 mod kind;
 pub mod known;
 mod list;
 mod loader;
 mod long_tail;
+mod orientation;
 mod overlay;
-mod pickle;
 mod random_crop;
 mod skipped;
 mod split;
 mod split_name;
 mod table;
+mod tiff_palette;
+mod tiff_tags;
 mod transform;
 mod walk;
 
@@ -33,11 +38,12 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{DatasetConfig, DatasetKind, Interpolation};
+use crate::config::{CropMode, DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::{ClassCounts, FeatureShape};
 use crate::regular_file;
 
 pub use account::{Account, LeftOut, Reason};
+pub(crate) use class_name::nfc;
 use decode::Framing;
 pub use error::DatasetError;
 pub use examine::{Gallery, ImagePlace};
@@ -47,9 +53,7 @@ pub use kind::kind_at;
 pub use list::{ListError, Listed, ListedSplit, Place, read as read_lists};
 pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
-pub use pickle::PickleError;
 pub use skipped::{Skipped, SkippedList, save_skipped};
-use split::Pixels;
 pub use split::Split;
 pub use transform::{Augmentation, Normalisation, Transform};
 pub use walk::images_below;
@@ -74,6 +78,9 @@ pub struct Dataset {
     pub normalisation: Normalisation,
     /// Side of the images.
     pub image_size: usize,
+    /// Bits that the values of training images of 16 bits need, as far as some were looked at; `None` where
+    /// there are no such images among these.
+    pub bit_depth_seen: Option<u32>,
     /// Hash of classes, labels, paths and pixels (of files: their sizes, of tables: the encoded images);
     /// empty where the dataset was only listed.
     pub fingerprint: String,
@@ -100,8 +107,8 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// As [`Dataset::open`], but without a fingerprint and with no more than a look at the first bytes of
-    /// the files in a folder: a listed image that is missing is found when it is asked for.
+    /// As [`Dataset::open`], but without a fingerprint, with no more than a look at the first bytes of the files
+    /// in a folder and at some images whole: a listed image that is missing is found when it is asked for.
     ///
     /// # Errors
     /// As [`Dataset::open`].
@@ -182,7 +189,9 @@ impl Dataset {
                 expected: "test images, to measure accuracy on",
             });
         }
-        let normalisation = Normalisation::new(config);
+        let (normalisation, image_size) = (Normalisation::new(config), train.size);
+        let values = bit_depth::Values::of(&train);
+        account.notes.extend(values.and_then(|values| values.note(framing.bit_depth)));
         Ok(Self {
             class_names,
             train,
@@ -192,7 +201,8 @@ impl Dataset {
             test,
             test_held_out,
             normalisation,
-            image_size: framing.size,
+            image_size,
+            bit_depth_seen: values.map(|values| values.bit_depth()),
             fingerprint: String::new(),
             skipped: Skipped::default(),
             account,
@@ -204,6 +214,12 @@ impl Dataset {
         self.class_names.iter().for_each(|name| hash.update(format!("{name}\n")));
         if (framing.crop_fraction, framing.interpolation) != (1.0, Interpolation::Bilinear) {
             hash.update(format!("{} {:?}\n", framing.crop_fraction, framing.interpolation));
+        }
+        if framing.crop_mode != CropMode::Center {
+            hash.update(format!("{:?} {:?}\n", framing.crop_mode, framing.border));
+        }
+        if framing.bit_depth != DatasetConfig::default().bit_depth {
+            hash.update(format!("{} bits\n", framing.bit_depth));
         }
         for split in [Some(&self.train), self.val.as_ref(), Some(&self.test)].into_iter().flatten()
         {

@@ -9,7 +9,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use super::DatasetError;
-use super::decode::{self, Framing};
+use super::decode::{self, Framing, Window};
 use crate::domain::FeatureShape;
 
 /// The shorter side of a picture in pixels at most, and at least: maps are too coarse for more, and a
@@ -27,11 +27,11 @@ const COLOURS: [[f32; 3]; 5] = [
 ];
 /// Share of the colour where the map is 0, and where it is 1.
 const OPACITY: [f32; 2] = [0.25, 0.6];
-/// What is left of the light outside the square that the network saw.
+/// What is left of the light outside the part that the network saw.
 const OUTSIDE: f32 = 0.4;
 
 /// The photograph at `path`, upright and not larger than 640 pixels on its shorter side; over the
-/// square that `framing` keeps lies `cam` ([L], in [0, 1]), the rest is darkened.
+/// part that `framing` keeps lies `cam` ([L], in [0, 1]), the rest is darkened.
 pub(super) fn picture(
     path: &Path,
     framing: Framing,
@@ -42,11 +42,11 @@ pub(super) fn picture(
         path: path.into(),
         message: message.to_string(),
     };
-    let photograph = decode::upright(&super::read_image(path)?, path)?;
+    let photograph = decode::upright(&super::read_image(path)?, path, framing.bit_depth)?;
     let mut photograph = scaled(photograph).map_err(|e| wrong(&e))?;
-    blend(&mut photograph, framing.crop_fraction, cam, shape);
-    let mut jpeg = vec![];
     let (width, height) = photograph.dimensions();
+    blend(&mut photograph, framing.window(width, height), cam, shape);
+    let mut jpeg = vec![];
     JpegEncoder::new_with_quality(Cursor::new(&mut jpeg), JPEG_QUALITY)
         .write_image(photograph.as_raw(), width, height, ExtendedColorType::Rgb8)
         .map_err(|e| wrong(&e))?;
@@ -70,13 +70,11 @@ fn scaled(photograph: RgbImage) -> Result<RgbImage, fast_image_resize::ResizeErr
     Ok(image.expect("as many bytes as pixels"))
 }
 
-/// Colours the middle square by the map and darkens the rest.
-fn blend(photograph: &mut RgbImage, crop_fraction: f64, cam: &[f32], shape: FeatureShape) {
-    let (width, height) = photograph.dimensions();
-    let side = (f64::from(width.min(height)) * crop_fraction) as f32;
-    let (left, top) = ((width as f32 - side) / 2.0, (height as f32 - side) / 2.0);
+/// Colours a part by the map and darkens the rest.
+fn blend(photograph: &mut RgbImage, part: Window, cam: &[f32], shape: FeatureShape) {
     for (x, y, pixel) in photograph.enumerate_pixels_mut() {
-        let (u, v) = ((x as f32 + 0.5 - left) / side, (y as f32 + 0.5 - top) / side);
+        let u = ((f64::from(x) + 0.5 - part.left) / part.width) as f32;
+        let v = ((f64::from(y) + 0.5 - part.top) / part.height) as f32;
         let inside = (0.0..=1.0).contains(&u) && (0.0..=1.0).contains(&v);
         if !inside {
             pixel.0 = pixel.0.map(|c| (OUTSIDE * f32::from(c)) as u8);
@@ -118,6 +116,8 @@ fn colour(value: f32) -> [f32; 3] {
 mod tests {
     use super::*;
 
+    use crate::config::{CropMode, DatasetConfig};
+
     const SHAPE: FeatureShape = FeatureShape { channels: 1, height: 2, width: 2 };
 
     #[test]
@@ -132,9 +132,20 @@ mod tests {
     #[test]
     fn the_square_is_coloured_and_the_rest_is_dark() {
         let mut photograph = RgbImage::from_pixel(40, 20, image::Rgb([100; 3]));
-        blend(&mut photograph, 1.0, &[0.0, 1.0, 0.0, 1.0], SHAPE);
+        let cam = [0.0, 1.0, 0.0, 1.0];
+        let framing = |crop_mode| {
+            Framing::of(&DatasetConfig { crop_mode, ..DatasetConfig::default() }).window(40, 20)
+        };
+        blend(&mut photograph, framing(CropMode::Center), &cam, SHAPE);
         assert_eq!(photograph.get_pixel(2, 10).0, [40; 3]);
         let [cold, hot] = [12, 28].map(|x| photograph.get_pixel(x, 10).0);
         assert!(hot[0] > hot[2] && cold[2] > cold[0], "{cold:?} {hot:?}");
+        // What is squashed, or has borders, is seen whole.
+        for crop_mode in [CropMode::Squash, CropMode::Border] {
+            let mut photograph = RgbImage::from_pixel(40, 20, image::Rgb([100; 3]));
+            blend(&mut photograph, framing(crop_mode), &cam, SHAPE);
+            let [cold, hot] = [1, 38].map(|x| photograph.get_pixel(x, 0).0);
+            assert!(hot[0] > hot[2] && cold[2] > cold[0], "{cold:?} {hot:?}");
+        }
     }
 }

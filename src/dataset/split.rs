@@ -1,6 +1,7 @@
 //! The images of one split, wherever they are: decoded, in files, or encoded in a table.
 
 use std::borrow::Cow;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -12,6 +13,7 @@ use super::decode::{self, Framing};
 use super::random_crop::RandomRectangle;
 use super::{DatasetError, loader, read_image};
 use crate::config::Interpolation;
+use crate::regular_file;
 
 /// Images of one split: square 8-bit RGB, in rows of pixels (H, W, 3).
 pub struct Split {
@@ -29,6 +31,9 @@ pub(super) enum Pixels {
     /// Encoded images of the file or folder `origin`, decoded as files are.
     Encoded { origin: PathBuf, images: Vec<Bytes>, framing: Framing, kept: Kept },
 }
+
+/// The content of an image's file, and its place.
+type File<'a> = (Cow<'a, [u8]>, PathBuf);
 
 /// Decoded images, where all of them fit into memory.
 type Kept = Option<Vec<OnceLock<Box<[u8]>>>>;
@@ -135,16 +140,45 @@ impl Split {
     /// # Errors
     /// An unreadable file, or one that is no image.
     pub fn stored_size(&self, i: usize) -> Result<[u32; 2], DatasetError> {
+        match self.file_of(i)? {
+            Some((encoded, path)) => decode::stored_size(&encoded, &path),
+            None => Ok([self.size as u32; 2]),
+        }
+    }
+
+    /// The largest colour value of image `i`, if its file has 16 bits a value and can be decoded.
+    pub(super) fn largest_of_16_bits(&self, i: usize) -> Option<u16> {
+        decode::largest_of_16_bits(&self.file_of(i).ok()??.0)
+    }
+
+    /// Whether the first bytes of image `i` leave it open that it has 16 bits a value.
+    pub(super) fn may_have_16_bits(&self, i: usize) -> bool {
         match &self.pixels {
-            Pixels::Decoded(_) => Ok([self.size as u32; 2]),
+            Pixels::Decoded(_) => false,
+            Pixels::Files { root, .. } => {
+                let mut head = vec![];
+                let file = regular_file::open(&root.join(&self.paths[i]));
+                let read = file.and_then(|(file, _)| {
+                    file.take(decode::HEAD_BYTES as u64).read_to_end(&mut head)
+                });
+                read.is_ok() && decode::may_have_16_bits(&head)
+            }
+            Pixels::Encoded { images, .. } => decode::may_have_16_bits(&images[i]),
+        }
+    }
+
+    /// The file of image `i` and its place; `None` of images that are held decoded.
+    pub(super) fn file_of(&self, i: usize) -> Result<Option<File<'_>>, DatasetError> {
+        Ok(match &self.pixels {
+            Pixels::Decoded(_) => None,
             Pixels::Files { root, .. } => {
                 let path = root.join(&self.paths[i]);
-                decode::stored_size(&read_image(&path)?, &path)
+                Some((read_image(&path)?.into(), path))
             }
             Pixels::Encoded { origin, images, .. } => {
-                decode::stored_size(&images[i], &origin.join(&self.paths[i]))
+                Some((images[i].as_ref().into(), origin.join(&self.paths[i])))
             }
-        }
+        })
     }
 
     /// A rectangle of image `i` as it was before its middle square was taken, scaled to the size of the

@@ -4,40 +4,26 @@ use std::borrow::Cow;
 
 use super::jitter::Jitter;
 use super::random_crop::RandomRectangle;
-use crate::config::{DatasetConfig, DatasetKind, RandomCrop, TrainConfig};
+use crate::config::{ChannelOrder, DatasetConfig, InputSpec, RandomCrop, TrainConfig};
 use crate::rng::KeyedRng;
 
-/// Mean and standard deviation that inputs are normalised by.
+/// What inputs are normalised by.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalisation {
-    /// Of R, G, B in [0, 1].
-    pub mean: [f32; 3],
-    /// Of R, G, B.
-    pub std: [f32; 3],
+    /// Order of the planes of an input.
+    pub channel_order: ChannelOrder,
     /// Normalised value of each byte, for each channel.
     table: Box<[[f32; 256]; 3]>,
 }
 
-/// CIFAR-10's training set.
-const CIFAR10: [[f32; 3]; 2] = [[0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]];
-/// CIFAR-100's training set.
-const CIFAR100: [[f32; 3]; 2] = [[0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761]];
-/// ImageNet's training set, usual for photographs.
-const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
-
 impl Normalisation {
     /// The values of `config`, or those usual for its kind.
     pub fn new(config: &DatasetConfig) -> Self {
-        let [mean, std] = match config.kind {
-            DatasetKind::Cifar10 => CIFAR10,
-            DatasetKind::Cifar100 => CIFAR100,
-            DatasetKind::Folder | DatasetKind::List | DatasetKind::Parquet => IMAGENET,
-        };
-        let given = |values: &[f32], usual| <[f32; 3]>::try_from(values).unwrap_or(usual);
-        let (mean, std) = (given(&config.mean, mean), given(&config.std, std));
-        let value = |c: usize, byte: usize| (byte as f32 / 255.0 - mean[c]) / std[c];
+        let InputSpec { mean, std, value_range, channel_order, .. } = InputSpec::of(config);
+        let white = 255.0 / value_range as f32;
+        let value = |c: usize, byte: usize| (byte as f32 / white - mean[c]) / std[c];
         let table = Box::new([0, 1, 2].map(|c| std::array::from_fn(|byte| value(c, byte))));
-        Self { mean, std, table }
+        Self { channel_order, table }
     }
 
     /// [3, 256], the normalised value of each byte of R, G and B.
@@ -47,8 +33,12 @@ impl Normalisation {
 
     /// Writes the planes of an image: `image` is (size, size, 3) bytes, `input` is (3, size, size).
     fn write(&self, image: &[u8], size: usize, mirrored: bool, input: &mut [f32]) {
-        let (red, others) = input.split_at_mut(size * size);
-        let (green, blue) = others.split_at_mut(size * size);
+        let (first, others) = input.split_at_mut(size * size);
+        let (green, last) = others.split_at_mut(size * size);
+        let (red, blue) = match self.channel_order {
+            ChannelOrder::Rgb => (first, last),
+            ChannelOrder::Bgr => (last, first),
+        };
         let planes = red
             .chunks_exact_mut(size)
             .zip(green.chunks_exact_mut(size))
@@ -248,6 +238,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn planes_may_come_in_the_other_order_and_values_go_to_255() {
+        let config = DatasetConfig {
+            value_range: 255,
+            channel_order: ChannelOrder::Bgr,
+            mean: vec![1.0, 2.0, 3.0],
+            std: vec![1.0, 1.0, 2.0],
+            ..Default::default()
+        };
+        let mut input = [0.0; 3];
+        Transform::NONE.apply(&[200, 100, 51], 1, &Normalisation::new(&config), &mut input);
+        // Mean and deviation are those of R, G and B all the same.
+        assert_eq!(input, [24.0, 98.0, 199.0]);
+        let plain = DatasetConfig { mean: vec![], std: vec![], ..config };
+        Transform::NONE.apply(&[200, 100, 51], 1, &Normalisation::new(&plain), &mut input);
+        assert_eq!(input, [51.0, 100.0, 200.0]);
+    }
+
     fn draws(config: &TrainConfig, count: u64) -> Vec<Transform> {
         let augmentation = Augmentation::new(config);
         let rng = |i| KeyedRng::new(0, Stage::TrainTransform, (0, i));
@@ -258,7 +266,8 @@ mod tests {
     fn every_value_comes_from_where_the_draws_say() {
         const SIZE: usize = 7;
         let image: Vec<u8> = (0..SIZE * SIZE * 3).map(|i| (i * 37 % 251) as u8).collect();
-        let norm = Normalisation::new(&DatasetConfig::default());
+        let settings = DatasetConfig::default();
+        let (norm, spec) = (Normalisation::new(&settings), InputSpec::of(&settings));
         let config = TrainConfig { crop_padding: 3, ..Default::default() };
         for (i, transform) in draws(&config, 200).into_iter().enumerate() {
             // Two offsets, downwards first, then whether it is mirrored: saved runs rely on it.
@@ -276,7 +285,7 @@ mod tests {
                     _ => 0,
                 };
                 let byte = f32::from(byte) / 255.0;
-                assert_eq!(value, (byte - norm.mean[channel]) / norm.std[channel]);
+                assert_eq!(value, (byte - spec.mean[channel]) / spec.std[channel]);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod classifier;
 mod groups;
+mod reordering;
 mod scores;
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,9 @@ use crate::domain::ClassCounts;
 pub use classifier::{Classifier, Input, Prediction};
 pub(crate) use classifier::{SHORTEST, length, normalise};
 pub use groups::{GroupAccuracy, Groups, ShotGroup, shot_group};
-pub(crate) use scores::argmax;
+pub use reordering::{Confusion, Reordering};
 pub use scores::{LogitChunks, logits, logits_into, predict, softmax};
+pub(crate) use scores::{argmax, in_pool, reserve};
 
 /// How often a classifier is right, and how sure it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

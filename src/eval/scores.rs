@@ -24,14 +24,33 @@ pub fn logits_into(pooled: &[f32], head: &LinearHead, logits: &mut [f32]) {
     let (classes, channels) = (head.classes(), head.channels());
     let rows = pooled.len() / channels;
     logits.chunks_exact_mut(classes).for_each(|row| row.copy_from_slice(&head.bias));
-    matmul(
-        MatMut::from_row_major_slice_mut(logits, rows, classes),
-        Accum::Add,
-        MatRef::from_row_major_slice(pooled, rows, channels),
-        MatRef::from_row_major_slice(&head.weight, classes, channels).transpose(),
-        1.0,
-        Par::Seq,
-    );
+    let product = || {
+        matmul(
+            MatMut::from_row_major_slice_mut(logits, rows, classes),
+            Accum::Add,
+            MatRef::from_row_major_slice(pooled, rows, channels),
+            MatRef::from_row_major_slice(&head.weight, classes, channels).transpose(),
+            1.0,
+            Par::Seq,
+        )
+    };
+    in_pool(product);
+}
+
+/// Runs `work` in a thread of the pool; where this is one, in this. Each thread that multiplies matrices
+/// reserves a large buffer for it.
+pub(crate) fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    match rayon::current_thread_index() {
+        Some(_) => work(),
+        None => rayon::scope(|_| work()),
+    }
+}
+
+/// Has this thread reserve its buffer for products of matrices.
+pub(crate) fn reserve() {
+    const SIDE: usize = 64;
+    let head = LinearHead::new(vec![0.0; SIDE * SIDE], vec![0.0; SIDE]);
+    logits(&[0.0; SIDE * SIDE], &head.expect("as many weights as its sides say"));
 }
 
 /// Visits pooled vectors in chunks, in parallel.

@@ -281,7 +281,7 @@ impl Forecast {
             raw_bytes: RawBytes::of(&plan, plan.items["train"], 0),
             maps_known: MapsKnown::Known,
             bytes: 0,
-            state: BuildState { shards_done: 0, shards: 0, rows_done: 0, rows: 0 },
+            state: BuildState { shards_done: 0, shards: 0, items_done: 0, items: 0 },
             shard_rows: plan.shard_rows(),
             partition: request.partition,
             to_do: ToDo { shards: 0, rows: 0, bytes: 0, secs: None, fitting: false },
@@ -319,7 +319,7 @@ impl Forecast {
                 rows_with_maps(&kinds, "train"),
             ),
             splits,
-            state: BuildState { shards_done: shards, shards, rows_done: rows, rows },
+            state: BuildState { shards_done: shards, shards, items_done: rows, items: rows },
             ..Self::of_settings(request, bank)
         }
     }
@@ -327,10 +327,10 @@ impl Forecast {
     /// Of a bank that is to be made from the maps of another one, once a classifier was fitted to them.
     pub(super) fn from_maps(request: &FeaturesRequest, maps: &Manifest) -> Self {
         let there = Self::of_bank(request, maps);
-        let BuildState { shards, rows, .. } = there.state;
+        let BuildState { shards, items: rows, .. } = there.state;
         Self {
             already_done: false,
-            state: BuildState { shards_done: 0, rows_done: 0, ..there.state },
+            state: BuildState { shards_done: 0, items_done: 0, ..there.state },
             to_do: ToDo { shards, rows, bytes: there.bytes, secs: None, fitting: true },
             disk: another(request, maps),
             maps_known: match request.loaded.pipeline.features.maps {

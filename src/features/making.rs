@@ -72,7 +72,7 @@ pub(super) struct Made {
     secs: f64,
     rows: u64,
     bytes: u64,
-    forward_images_per_sec: Option<f64>,
+    forward_rows_per_sec: Option<f64>,
 }
 
 /// What a bank will be.
@@ -111,6 +111,7 @@ impl Making<'_> {
                 match Build::begun(self.out, &build_plan(self.request, wanted), false) {
                     // Another process has begun another one meanwhile.
                     Err(other @ BankError::OtherBuild { .. }) => Err(other.into()),
+                    Ok(Some(_)) => Err(e.with_a_bank_begun()),
                     _ => Err(e),
                 }
             }
@@ -129,6 +130,7 @@ impl Making<'_> {
         let card = ClassifierCard {
             class_names: dataset.class_names.clone(),
             network_sha256: self.identity.into(),
+            preprocessing: manifest.preprocessing.clone(),
             input: None,
         };
         let classifier = card.weights(head, []).to_bytes();
@@ -194,12 +196,12 @@ impl Making<'_> {
             return Err(FeaturesError::Interrupted { state });
         }
         let rows_made = made.rows;
-        let images_per_sec = if made.secs > 0.0 { made.rows as f64 / made.secs } else { 0.0 };
+        let rows_per_sec = if made.secs > 0.0 { made.rows as f64 / made.secs } else { 0.0 };
         let outcome = |outcome: FeaturesOutcome| FeaturesOutcome {
             rows_made,
             secs: made.secs,
-            images_per_sec,
-            forward_images_per_sec: made.forward_images_per_sec,
+            rows_per_sec,
+            forward_rows_per_sec: made.forward_rows_per_sec,
             ..outcome
         };
         if self.partition.is_some() {
@@ -217,6 +219,7 @@ impl Making<'_> {
         skipped.told().iter().for_each(|text| progress.line(text));
         Ok(outcome(FeaturesOutcome {
             top1: committed.top1,
+            reordering: committed.reordering,
             skipped,
             ..super::outcome(self.out, &committed.manifest, false)
         }))
@@ -300,7 +303,7 @@ impl Making<'_> {
         if request.measure_forward && !interrupt.requested() {
             forward.time(&jobs, build, todo, backbone, *progress)?;
         }
-        made.forward_images_per_sec = forward.images_per_sec();
+        made.forward_rows_per_sec = forward.rows_per_sec();
         Ok(finished)
     }
 }

@@ -29,9 +29,10 @@ use crate::bank::{
     Bank, BankError, Build, BuildState, DatasetCard, FORMAT_VERSION, MANIFEST_FILE, Manifest,
     MapsKept, ModelRef, Partition, ViewSettings,
 };
-use crate::config::{KeepMaps, LoadedPipeline, RandomCrop};
+use crate::config::{InputSpec, KeepMaps, LoadedPipeline, RandomCrop};
 use crate::dataset::{Dataset, DatasetError, SkippedList};
 use crate::domain::{FeatureShape, FitOptions, LinearHead};
+use crate::eval::Reordering;
 #[cfg(feature = "onnx")]
 use crate::export::Description;
 use crate::progress::{Interrupt, Progress};
@@ -57,7 +58,7 @@ pub enum FeaturesError {
     #[error(transparent)]
     Backbone(#[from] BackboneError),
     /// A bank that is to be repaired was made with other settings, images or weights.
-    #[error("{}: made otherwise: {what}\n  Give the pipeline, the images and, with --set, the settings that this bank was made with.", bank.display())]
+    #[error("{}: made otherwise: {what}\n  Give the pipeline, the images and, with --set, the settings that this bank was made with; where these are no more, make the bank again with the same `fsa-bank features` and --overwrite.", bank.display())]
     OtherSettings {
         /// The bank.
         bank: PathBuf,
@@ -76,6 +77,9 @@ pub enum FeaturesError {
     /// A file cannot be removed or written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// A file cannot be written in the middle of a bank.
+    #[error("{0}\n  What is done of the bank is kept; the same command goes on from there.")]
+    Stopped(WriteError),
     /// A classifier of other classes than the images.
     #[error(
         "the classifier has {found} classes; the images have {expected}\n  Give the images of the classes it was trained on, or fit a classifier for these: --head fit."
@@ -139,6 +143,16 @@ pub enum FeaturesError {
     },
 }
 
+impl FeaturesError {
+    /// The same, where a part of the bank is there.
+    fn with_a_bank_begun(self) -> Self {
+        match self {
+            Self::Write(e) | Self::Bank(BankError::Write(e)) => Self::Stopped(e),
+            other => other,
+        }
+    }
+}
+
 /// A run of the stage.
 pub struct FeaturesRequest<'a> {
     /// The settings and their name.
@@ -180,12 +194,15 @@ pub struct FeaturesOutcome {
     /// Share of the rows of each split whose class the classifier finds, in percent: of clean views,
     /// and of the training split the images that Phase-I was fitted to. Empty for a bank that was there.
     pub top1: BTreeMap<String, f64>,
+    /// Whether the classifier is right about the classes and wrong about their order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reordering: Option<Reordering>,
     /// Seconds of the pass, once the network is ready.
     pub secs: f64,
-    /// `rows_made` over `secs`.
-    pub images_per_sec: f64,
-    /// Of the bare forward pass over the same inputs, where it was measured.
-    pub forward_images_per_sec: Option<f64>,
+    /// `rows_made` over `secs`: views, not images.
+    pub rows_per_sec: f64,
+    /// Views a second of the bare forward pass over the same inputs, where it was measured.
+    pub forward_rows_per_sec: Option<f64>,
     /// Images that have no rows because they cannot be decoded.
     pub skipped: SkippedList,
 }
@@ -288,7 +305,8 @@ impl<'a> FrozenModel<'a> {
         };
         let (device, shape) = (opened.device.clone(), opened.shape());
         let start = move || Ok(Box::new(opened) as Box<dyn Backbone>);
-        let identity = Description::of_onnx(file, None).identity(file.sha256());
+        let identity =
+            Description::of_onnx(file, None).map_err(BackboneError::from)?.identity(file.sha256());
         Ok(Self { shape, head, reference, identity, device, start: Box::new(start) })
     }
 }
@@ -362,9 +380,9 @@ pub fn run(
     let made = making(request.out, None).run(manifest, &head, Source::Maps(&bank))?;
     std::fs::remove_dir_all(&unfitted).map_err(WriteError::at(&unfitted))?;
     let secs = maps.secs + begin.elapsed().as_secs_f64();
-    let images_per_sec = made.rows as f64 / secs;
-    let forward_images_per_sec = maps.forward_images_per_sec;
-    Ok(FeaturesOutcome { forward_images_per_sec, secs, images_per_sec, ..made })
+    let rows_per_sec = made.rows as f64 / secs;
+    let forward_rows_per_sec = maps.forward_rows_per_sec;
+    Ok(FeaturesOutcome { forward_rows_per_sec, secs, rows_per_sec, ..made })
 }
 
 /// Makes a bank of shards that were made in partitions, once all are there; each is read and compared
@@ -391,7 +409,8 @@ pub fn commit(
         Ok(committed) => {
             let skipped = crate::dataset::save_skipped(&committed.skipped, &skipped_file(bank))?;
             let done = outcome(bank, &committed.manifest, false);
-            Ok(FeaturesOutcome { top1: committed.top1, skipped, ..done })
+            let (top1, reordering) = (committed.top1, committed.reordering);
+            Ok(FeaturesOutcome { top1, reordering, skipped, ..done })
         }
         // Committed before, or by another process meanwhile.
         Err(_) if !Build::is_begun(bank) && bank.join(MANIFEST_FILE).exists() => {
@@ -440,10 +459,11 @@ fn outcome(out: &Path, manifest: &Manifest, already_done: bool) -> FeaturesOutco
         rows_made: 0,
         bytes: manifest.total_bytes(),
         secs: 0.0,
-        images_per_sec: 0.0,
-        forward_images_per_sec: None,
+        rows_per_sec: 0.0,
+        forward_rows_per_sec: None,
         skipped: SkippedList::of_earlier_run(&skipped_file(out)),
         top1: BTreeMap::new(),
+        reordering: None,
     }
 }
 
@@ -471,6 +491,7 @@ fn describe(
             classes: request.dataset.class_names.len(),
         },
         model,
+        preprocessing: Some(InputSpec::of(&pipeline.dataset)),
         feature_shape: shape,
         precision: pipeline.features.precision,
         views: ViewSettings {

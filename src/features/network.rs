@@ -12,7 +12,7 @@ use crate::dataset::{Augmentation, Dataset, Loader, Transform};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::train::{self, MODEL_FILE, ModelCard, Recalibration};
-use crate::weights::{NamedTensor, Weights};
+use crate::weights::{Checkpoint, NamedTensor, Weights};
 
 /// Name of the network with batch statistics of its own, in a run's folder.
 pub const RECALIBRATED_FILE: &str = "model-recalibrated.safetensors";
@@ -62,8 +62,13 @@ impl TorchNetwork {
         let (network, _) = backbone::network(&pipeline.network, classes, side)?;
         let mut chosen = match request.pretrained()? {
             Some(file) => {
-                let weights = Weights::load(file)?;
-                let weights = backbone::adapt(&network, &weights, file, pipeline.seed)?.weights;
+                let file_content = Checkpoint::load(file)?;
+                let pretrained = backbone::adapt(&network, &file_content, pipeline.seed)?;
+                drop(file_content);
+                for told in pretrained.told(&network, "is the bank's") {
+                    progress.line(&format!("{}: {told}", file.display()));
+                }
+                let weights = pretrained.weights;
                 let card = ModelCard::untrained(pipeline, request.dataset);
                 let fitted_layer = Some(network.classifier.clone());
                 Self { path: file.into(), weights, card, fitted_layer }

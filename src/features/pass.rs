@@ -66,6 +66,10 @@ impl<'a> OpenShard<'a> {
             self.result.right += u64::from(head.predicted == head.label);
             if training {
                 *self.result.class_images.entry(head.label).or_default() += 1;
+                if head.predicted != head.label {
+                    let of_class = self.result.mistaken.entry(head.label).or_default();
+                    *of_class.entry(head.predicted).or_default() += 1;
+                }
             }
         }
         append(&mut self.writer, self.shard.split, rows)
@@ -429,7 +433,7 @@ impl Forward {
         Ok(())
     }
 
-    pub(super) fn images_per_sec(&self) -> Option<f64> {
+    pub(super) fn rows_per_sec(&self) -> Option<f64> {
         (self.images > 0).then(|| self.images as f64 / self.secs)
     }
 }

@@ -70,6 +70,7 @@ pub fn repair(
     let card = ClassifierCard {
         class_names: dataset.class_names.clone(),
         network_sha256: identity.clone(),
+        preprocessing: there.preprocessing.clone(),
         input: None,
     };
     let classifier = card.weights(&head, []).to_bytes();

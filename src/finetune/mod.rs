@@ -52,6 +52,9 @@ pub enum FinetuneError {
     /// A result cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// A row of a sweep cannot be written.
+    #[error("{0}\n  Every run that has its row is kept; the same command goes on with the others.")]
+    Stopped(WriteError),
     /// All classes are head classes.
     #[error(
         "no tail class: at head_ratio {head_ratio} all {classes} classes belong to the head\n  Lower --head-ratio; classes of equal size have no tail."

@@ -13,11 +13,6 @@ use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, Rows, SplitName}
 use crate::config::{FinetuneConfig, GenericClasses};
 use crate::domain::{ClassId, HeadTail};
 
-/// What the program takes besides what it plans: code, stacks, buffers of decoders, and what the
-/// allocator keeps for later.
-const PROCESS_BYTES: u64 = 128 << 20;
-/// What is known of a row's page of maps: its place and checksum, in the manifest and twice in readers.
-const PAGE_BYTES: u64 = 256;
 /// Pooled vectors that are gathered at a time where all are visited in order.
 const BLOCK_BYTES: usize = 8 << 20;
 
@@ -40,14 +35,12 @@ impl MemoryPlan {
     /// What is needed whatever is held: the program, the index of the rows, the classifiers in
     /// training, buffers, and two windows of one iteration.
     fn least(bank: &Bank, trainers: usize, iteration_bytes: usize) -> u64 {
-        let rows = bank.manifest.splits.get("train").map_or(0, |split| split.rows);
         // Weights, momentum, directions or a gradient, the best so far and the result; Phase-I's own.
         let head = (bank.head.weight.len() + bank.head.bias.len()) as u64 * 4;
         let classifiers = head * (5 * trainers as u64 + 1);
         let buffers = 2 * CONFUSING_BYTES as u64;
         let windows = 2 * iteration_bytes as u64;
-        let pages = bank.map_rows() * PAGE_BYTES;
-        PROCESS_BYTES + pages + RowIndex::bytes(rows) + classifiers + buffers + windows
+        bank.open_bytes() + classifiers + buffers + windows
     }
 
     /// Divides `limit` for runs of `trainers` classifiers that train side by side; a window takes at

@@ -1,12 +1,15 @@
 //! What a bank is, in figures: read from its manifest and its rows, never from its maps.
 
+mod pass;
+
 use serde::Serialize;
 
-use crate::augment::{ConfusingClasses, Mask, confusing_classes};
-use crate::bank::{Bank, BankError, Manifest, Rows, SplitName};
+use crate::augment::ConfusingClasses;
+use crate::bank::{Bank, BankError, Manifest, SplitName};
 use crate::config::FinetuneConfig;
-use crate::domain::{ClassId, HeadTail};
-use crate::eval::{Accuracy, predict};
+use crate::domain::{ClassCounts, HeadTail};
+
+use pass::{Pass, TrainFigures};
 
 /// A bank in figures.
 #[derive(Debug, Clone, Serialize)]
@@ -42,7 +45,7 @@ pub struct ClassSummary {
     pub name: String,
     /// Its training images.
     pub train_images: u64,
-    /// Its training rows: images times views.
+    /// Its training rows: (image, view) pairs.
     pub train_rows: u64,
     /// Those of them that have a map.
     pub map_rows: u64,
@@ -69,25 +72,59 @@ pub struct MaskSummary {
     pub generic_empty: u64,
 }
 
-/// Looks through a bank; `settings` gives thresholds, head ratio and number of confusing classes.
+/// What can go wrong when a bank is looked through.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// The bank cannot be used.
+    #[error(transparent)]
+    Bank(#[from] BankError),
+    /// Not enough memory for the index of the rows and what the threads have in hand.
+    #[error("--memory {}MiB: too little for this bank\n  Give --memory {}MiB or more, or fewer --threads.", mebibytes(*limit), mebibytes(*least))]
+    Memory {
+        /// Bytes allowed.
+        limit: u64,
+        /// Bytes needed at least.
+        least: u64,
+    },
+}
+
+fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+/// Looks through a bank within `memory_bytes`; `settings` gives thresholds, head ratio and number of
+/// confusing classes.
 ///
 /// # Errors
-/// The bank is damaged.
-pub fn summarise(bank: &Bank, settings: &FinetuneConfig) -> Result<Summary, BankError> {
+/// The bank is damaged, or the memory too little for its index.
+///
+/// # Determinism
+/// The same figures for any memory, threads, shards and order of rows.
+///
+/// # Cost
+/// Reads pooled vectors and CAMs once; pooled vectors of the tail again where they do not fit in memory.
+pub fn summarise(
+    bank: &Bank,
+    settings: &FinetuneConfig,
+    memory_bytes: u64,
+) -> Result<Summary, InspectError> {
+    let least = pass::least_bytes(bank);
+    let Some(spare) = memory_bytes.checked_sub(least) else {
+        return Err(InspectError::Memory { limit: memory_bytes, least });
+    };
     let split = bank.class_counts.split(settings.head_ratio);
-    let train = bank.rows(SplitName::Train)?;
-    let mut top1 = vec![];
-    for name in [SplitName::Train, SplitName::Val, SplitName::Test] {
+    let train = Pass::open(bank, SplitName::Train)?;
+    let TrainFigures { top1, masks, confusing } = train.train(&split, settings, spare)?;
+    let mut top1 = vec![(SplitName::Train.name().to_string(), top1)];
+    let train_rows = ClassCounts::from_labels(&train.index.labels, bank.class_names.len());
+    drop(train);
+    for name in [SplitName::Val, SplitName::Test] {
         if bank.has(name) {
-            let (labels, pooled) =
-                if name == SplitName::Train { train.clean() } else { bank.rows(name)?.clean() };
-            let predicted = predict(&pooled, &bank.head);
-            let accuracy = Accuracy::of(&predicted, &labels, bank.class_names.len());
-            top1.push((name.name().to_string(), accuracy.top1));
+            top1.push((name.name().into(), Pass::open(bank, name)?.top1()?));
         }
     }
     let class = |(id, name): (usize, &String)| {
-        let train_rows = train.index.labels.iter().filter(|&&l| l as usize == id).count() as u64;
+        let train_rows = train_rows.0[id];
         let kept = bank.manifest.maps.of_class(id as u32);
         ClassSummary {
             name: name.clone(),
@@ -98,7 +135,6 @@ pub fn summarise(bank: &Bank, settings: &FinetuneConfig) -> Result<Summary, Bank
     };
     let classes: Vec<ClassSummary> = bank.class_names.iter().enumerate().map(class).collect();
     let map_rows = classes.iter().map(|class| class.map_rows).sum::<u64>();
-    let is_tail = |row: usize| split.tail.iter().any(|c| c.0 == train.index.labels[row]);
     let mut manifest = bank.manifest.clone();
     manifest.splits.values_mut().for_each(|s| s.shards.clear());
     Ok(Summary {
@@ -108,62 +144,10 @@ pub fn summarise(bank: &Bank, settings: &FinetuneConfig) -> Result<Summary, Bank
         map_rows,
         map_bytes: map_rows * 4 * bank.manifest.feature_shape.values() as u64,
         classes,
-        confusing: confusing_of_tail(bank, &train, &split, settings.num_confusing),
-        masks: [
-            masks("head", &train, settings, |row| !is_tail(row)),
-            masks("tail", &train, settings, is_tail),
-        ],
+        confusing,
+        masks,
         split,
         head_ratio: settings.head_ratio,
         top1,
     })
-}
-
-fn masks(
-    group: &'static str,
-    rows: &Rows,
-    settings: &FinetuneConfig,
-    of_group: impl Fn(usize) -> bool,
-) -> MaskSummary {
-    let chosen: Vec<usize> = (0..rows.len()).filter(|&row| of_group(row)).collect();
-    let locations = (rows.cam.len() / rows.len().max(1)).max(1) as f64;
-    let mean = |of: &dyn Fn(usize) -> f64| {
-        chosen.iter().map(|&row| of(row)).sum::<f64>() / chosen.len().max(1) as f64
-    };
-    let specific =
-        |row| Mask::specific(rows.cam_of(row), rows.nonzero_of(row), settings.tau_specific).len();
-    let generic =
-        |row| Mask::generic(rows.cam_of(row), rows.nonzero_of(row), settings.tau_generic).len();
-    let empty =
-        |of: &dyn Fn(usize) -> usize| chosen.iter().filter(|&&row| of(row) == 0).count() as u64;
-    let share = |n: usize| n as f64 / locations;
-    MaskSummary {
-        group,
-        rows: chosen.len() as u64,
-        cam_mean: mean(&|row| {
-            rows.cam_of(row).iter().map(|&m| f64::from(m)).sum::<f64>() / locations
-        }),
-        zero_locations: mean(&|row| share(rows.nonzero_of(row).iter().filter(|nz| !**nz).count())),
-        specific: mean(&|row| share(specific(row))),
-        specific_empty: empty(&specific),
-        generic: mean(&|row| share(generic(row))),
-        generic_empty: empty(&generic),
-    }
-}
-
-/// The confusing classes of every tail class, from the clean views of its samples.
-fn confusing_of_tail(
-    bank: &Bank,
-    rows: &Rows,
-    split: &HeadTail,
-    count: usize,
-) -> Vec<ConfusingClasses> {
-    let index = &rows.index;
-    let clean = |class: ClassId| -> Vec<f32> {
-        let of_class =
-            (0..rows.len()).filter(|&r| index.labels[r] == class.0 && index.views[r] == 0);
-        of_class.flat_map(|r| rows.pooled_of(r)).copied().collect()
-    };
-    let of_class = |&class| confusing_classes(class, &clean(class), &bank.head, count);
-    split.tail.iter().map(of_class).collect()
 }

@@ -225,6 +225,11 @@ fn dataset_section(survey: &Survey, path: &str, fraction: f64, figures: &Figures
         let why = "the middle of each image, as usual for ImageNet networks";
         settings.push(setting("crop_fraction", 0.875, why));
     }
+    if let Some(bits) = survey.fewer_bits() {
+        let why =
+            "no value of the 16-bit images looked at needs more; 16 if they are meant to be dark";
+        settings.push(integer("bit_depth", bits as usize, why));
+    }
     let mut advice = vec![];
     if fraction > 0.0 {
         settings.push(setting("val_fraction", fraction, val_reason(survey, fraction)));
@@ -464,6 +469,7 @@ mod tests {
             val: None,
             test_held_out: false,
             sides: Sides { measured: 10, shorter: [side; 3], median_aspect: 1.3 },
+            bit_depth: None,
             unreadable: vec![],
             account: Default::default(),
         }

@@ -81,7 +81,7 @@ pub fn run(request: &ProposalRequest) -> Result<Proposal, ProposalError> {
     let survey = survey::look(&dataset_config(request.images))?;
     let choices = Choices::of(&survey, &path_in_file(&file, request.images)?)?;
     let text = text::pipeline_text(request.images, &survey, &choices);
-    atomic_file::write(&file, text.as_bytes())?;
+    atomic_file::write_named(&file, text.as_bytes())?;
     Ok(Proposal {
         summary: text::summary(&file, &survey, &choices),
         pipeline: choices.pipeline(),

@@ -27,11 +27,20 @@ pub struct Survey {
     pub test_held_out: bool,
     /// Sides of the training images.
     pub sides: Sides,
+    /// Bits that the values of images of 16 bits need; `None` where no such images were seen.
+    pub bit_depth: Option<u32>,
     /// Files among those measured that are no readable image.
     pub unreadable: Vec<String>,
     /// What became of every file that was met.
     #[serde(skip)]
     pub account: Account,
+}
+
+impl Survey {
+    /// Bits of the values of images of 16 bits, where they need fewer.
+    pub(super) fn fewer_bits(&self) -> Option<u32> {
+        self.bit_depth.filter(|bits| *bits < DatasetConfig::default().bit_depth)
+    }
 }
 
 /// Sides of images in pixels.
@@ -58,6 +67,7 @@ pub(super) fn look(config: &DatasetConfig) -> Result<Survey, DatasetError> {
         test: counts(&dataset.test),
         test_held_out: dataset.test_held_out,
         class_names: dataset.class_names,
+        bit_depth: dataset.bit_depth_seen,
         sides,
         unreadable,
         account: dataset.account,

@@ -73,7 +73,7 @@ fn facts(survey: &Survey, choices: &Choices) -> Vec<(&'static str, String)> {
     };
     let ratio = survey.train.imbalance_ratio().unwrap_or(f64::NAN);
     let [smallest, median, largest] = survey.sides.shorter;
-    vec![
+    let mut facts = vec![
         ("training", format!("{trained} images of {classes} classes")),
         (
             "classes",
@@ -92,7 +92,11 @@ fn facts(survey: &Survey, choices: &Choices) -> Vec<(&'static str, String)> {
         ),
         ("validation", validation(survey, figures.held_out)),
         ("test", test(survey)),
-    ]
+    ];
+    if let Some(bits) = survey.fewer_bits() {
+        facts.push(("values", format!("{bits} bits in files of 16 (bit_depth)")));
+    }
+    facts
 }
 
 fn validation(survey: &Survey, held_out: usize) -> String {

@@ -221,7 +221,7 @@ mod tests {
                 cams: 324_800_000,
             },
             bytes: 153_155_000_000,
-            state: BuildState { shards_done: 0, shards: 1266, rows_done: 0, rows: 1_620_000 },
+            state: BuildState { shards_done: 0, shards: 1266, items_done: 0, items: 1_620_000 },
             shard_rows: 1280,
             partition: None,
             to_do: ToDo {
@@ -275,7 +275,7 @@ runs/birds/shards: not begun
     #[test]
     fn what_is_left_and_what_does_not_fit() {
         let mut part = forecast();
-        part.state = BuildState { shards_done: 12, rows_done: 15_360, ..part.state };
+        part.state = BuildState { shards_done: 12, items_done: 15_360, ..part.state };
         part.partition = Some("1/4".parse().unwrap());
         part.to_do.rows = 389_640;
         part.disk.fits = Some(false);

@@ -175,6 +175,9 @@ pub fn summary_text(summary: &Summary) -> String {
         m.feature_shape,
         &m.model.weights_sha256[..12]
     );
+    if let Some(preprocessing) = &m.preprocessing {
+        text += &format!("  images       {preprocessing}\n");
+    }
     text += &format!(
         "  train        {} images x {} = {} rows{}\n",
         train.images,

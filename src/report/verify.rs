@@ -1,7 +1,7 @@
 //! What `verify` prints.
 
+use super::bytes_text;
 use super::dataset::{counted, thousands};
-use crate::dataset::known::size_text;
 use crate::verify::VerifyReport;
 
 /// Findings that are listed.
@@ -12,7 +12,7 @@ pub fn verify_text(report: &VerifyReport) -> String {
     let mut text = format!("{}: ", report.bank.display());
     if report.files > 0 {
         let (files, rows) = (counted(report.files, "file", "files"), thousands(report.rows));
-        text += &format!("{files}, {rows} rows, {}: ", size_text(report.bytes));
+        text += &format!("{files}, {rows} rows, {}: ", bytes_text(report.bytes));
     }
     let findings = &report.findings;
     text += &match findings.len() {
@@ -82,7 +82,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "shards: 1,200 files, 1,240 rows, 12 MB: 1,060 findings in 1,060 files"
+            "shards: 1,200 files, 1,240 rows, 11.7 MiB: 1,060 findings in 1,060 files"
         );
         assert_eq!(lines[2], "  train-00000.parquet: no such file; expected 1200 bytes");
         assert_eq!(lines[52..54], ["  and 1,010 more; --json lists all", ""]);
@@ -90,7 +90,9 @@ mod tests {
         assert_eq!(lines[55..], ["  x: not of this bank"]);
         let whole = verify_text(&VerifyReport { findings: vec![], ..report });
         assert!(
-            whole.starts_with("shards: 1,200 files, 1,240 rows, 12 MB: everything holds\n  1,000")
+            whole.starts_with(
+                "shards: 1,200 files, 1,240 rows, 11.7 MiB: everything holds\n  1,000"
+            )
         );
     }
 }

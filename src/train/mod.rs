@@ -20,12 +20,13 @@ use crate::backbone::{
     self, BackboneError, Batch, Engine, EngineOptions, HeldImage, HeldImages, Network, Recipe,
     Trainable,
 };
-use crate::config::{Pipeline, TrainConfig};
+use crate::config::{ChannelOrder, Pipeline, TrainConfig};
 use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, Split, Transform};
 use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
-use crate::weights::{Weights, WeightsError};
+use crate::shell::quoted;
+use crate::weights::{Checkpoint, Weights, WeightsError};
 
 pub use event_file::EVENT_FILE;
 pub use model_file::{
@@ -53,6 +54,9 @@ pub enum TrainError {
     /// A result cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// A file cannot be written after a part of the training.
+    #[error("{0}\n  What was saved last is kept; continue with --resume.")]
+    Stopped(WriteError),
     /// A model file that does not say what it is.
     #[error("{}: {found}; expected a model written by `fsa-bank train`\n  Train it again with --overwrite.", path.display())]
     NotAModel {
@@ -62,7 +66,7 @@ pub enum TrainError {
         found: String,
     },
     /// There is no model to load.
-    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}", path.display(), pipeline.display())]
+    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}", path.display(), quoted(pipeline))]
     NoModel {
         /// Where it should be.
         path: PathBuf,
@@ -180,6 +184,20 @@ pub const SKIPPED_FILE: &str = "train-skipped.jsonl";
 /// left out of their batches, the same ones in every epoch. On a CPU, and with the same libtorch and
 /// thread count, a run that is killed or interrupted and resumed ends with the same weights.
 pub fn run(
+    request: &TrainRequest,
+    engine: &dyn Engine,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<TrainOutcome, TrainError> {
+    epochs(request, engine, progress, interrupt).map_err(|error| match error {
+        TrainError::Write(e) if request.out.join(CHECKPOINT_FILE).exists() => {
+            TrainError::Stopped(e)
+        }
+        other => other,
+    })
+}
+
+fn epochs(
     request: &TrainRequest,
     engine: &dyn Engine,
     progress: &dyn Progress,
@@ -319,9 +337,12 @@ fn hold(
         // What cannot be decoded is left out and listed, batch by batch.
         return Ok(false);
     };
-    let pixels = squares.concat();
-    let normalised = dataset.normalisation.table();
-    model.hold(&HeldImages { pixels: &pixels, side, padding, normalised })?;
+    let (mut pixels, mut table) = (squares.concat(), *dataset.normalisation.table());
+    if dataset.normalisation.channel_order == ChannelOrder::Bgr {
+        pixels.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.reverse());
+        table.reverse();
+    }
+    model.hold(&HeldImages { pixels: &pixels, side, padding, normalised: &table })?;
     progress.line(&format!(
         "training images are on the device ({:.0} MB); cropped and mirrored there",
         bytes as f64 / 1e6
@@ -346,15 +367,10 @@ fn initial_weights(
     if path.as_os_str().is_empty() {
         return Ok(network.initial_weights(pipeline.seed));
     }
-    let pretrained = backbone::adapt(network, &Weights::load(path)?, path, pipeline.seed)?;
-    progress.line(&match pretrained.replaced_classes {
-        None => format!("{}: all weights taken", path.display()),
-        Some(classes) => format!(
-            "{}: weights taken, but for the classifier of {classes} classes; the new one, of {}, starts at random",
-            path.display(),
-            network.classes
-        ),
-    });
+    let pretrained = backbone::adapt(network, &Checkpoint::load(path)?, pipeline.seed)?;
+    for told in pretrained.told(network, "starts at random") {
+        progress.line(&format!("{}: {told}", path.display()));
+    }
     Ok(pretrained.weights)
 }
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::TrainError;
 use crate::atomic_file::WriteError;
 use crate::backbone::{AVERAGE, MOMENTUM, Trainable};
-use crate::config::{Arch, Freeze, Interpolation, Pipeline, Stem, TrainConfig};
+use crate::config::{Arch, Freeze, InputSpec, Pipeline, Stem, TrainConfig};
 use crate::dataset::Dataset;
 use crate::weights::Weights;
 
@@ -36,18 +36,9 @@ pub struct ModelCard {
     pub stem: Stem,
     /// Class names in the order of the FC layer's outputs.
     pub class_names: Vec<String>,
-    /// Side of the input images.
-    pub image_size: usize,
-    /// Middle square of an image that is kept, as a share of its shorter side.
-    #[serde(default = "whole")]
-    pub crop_fraction: f64,
-    /// How it is scaled.
-    #[serde(default = "bilinear")]
-    pub interpolation: Interpolation,
-    /// Mean that inputs were normalised by.
-    pub mean: [f32; 3],
-    /// Standard deviation that inputs were normalised by.
-    pub std: [f32; 3],
+    /// How images became inputs.
+    #[serde(flatten)]
+    pub input: InputSpec,
     /// Fingerprint of the dataset.
     pub dataset: String,
     /// Hash of the settings that decide the weights.
@@ -102,11 +93,7 @@ impl ModelCard {
             width: pipeline.network.width(),
             stem: pipeline.network.stem(pipeline.dataset.image_size),
             class_names: dataset.class_names.clone(),
-            image_size: pipeline.dataset.image_size,
-            crop_fraction: pipeline.dataset.crop_fraction,
-            interpolation: pipeline.dataset.interpolation,
-            mean: dataset.normalisation.mean,
-            std: dataset.normalisation.std,
+            input: InputSpec::of(&pipeline.dataset),
             dataset: dataset.fingerprint.clone(),
             config: config_hash(pipeline),
             epoch: 0,
@@ -128,19 +115,16 @@ impl ModelCard {
 
     /// Refuses a file of another run.
     pub(super) fn must_match(&self, wanted: &Self, path: &Path) -> Result<(), TrainError> {
+        let input = self.input.difference(&wanted.input);
+        let input =
+            input.map(|(key, there, wanted)| format!("dataset.{key} = {there}, not {wanted}"));
         let differs = [
             (
                 "another network",
                 (self.arch, self.width, self.stem) != (wanted.arch, wanted.width, wanted.stem),
             ),
+            (input.as_deref().unwrap_or_default(), input.is_some()),
             ("another dataset", self.dataset != wanted.dataset),
-            ("another image size", self.image_size != wanted.image_size),
-            (
-                "another crop or interpolation",
-                (self.crop_fraction, self.interpolation)
-                    != (wanted.crop_fraction, wanted.interpolation),
-            ),
-            ("another normalisation", (self.mean, self.std) != (wanted.mean, wanted.std)),
             ("another seed or other training settings", self.config != wanted.config),
         ];
         match differs.iter().find(|(_, differs)| *differs) {
@@ -150,14 +134,6 @@ impl ModelCard {
             }
         }
     }
-}
-
-fn whole() -> f64 {
-    1.0
-}
-
-fn bilinear() -> Interpolation {
-    Interpolation::Bilinear
 }
 
 fn cifar_stem() -> Stem {
@@ -283,5 +259,25 @@ mod tests {
         let other = config_hash(&pipeline);
         assert!(jittered != before && other != before && other != jittered);
         assert_eq!(differing(&TrainConfig::default(), &TrainConfig::default()).to_string(), "{}");
+    }
+
+    #[test]
+    fn cards_read_and_are_written_as_before() {
+        let older = r#"{"version":"0.2.0","arch":"resnet18","width":2,"stem":"cifar","class_names":["a"],"image_size":16,"#;
+        let newer = r#""crop_fraction":0.875,"interpolation":"bicubic","#;
+        let rest = r#""mean":[0.485,0.456,0.406],"std":[0.2,0.25,0.3],"dataset":"d","config":"c","epoch":3}"#;
+        let text = format!("{older}{newer}{rest}");
+        let card: ModelCard = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&card).unwrap(), text);
+        let card: ModelCard = serde_json::from_str(&format!("{older}{rest}")).unwrap();
+        let expected = "16 px, middle square, bilinear, mean 0.485 0.456 0.406, std 0.2 0.25 0.3";
+        assert_eq!(card.input.to_string(), expected);
+        let other = InputSpec { crop_mode: crate::config::CropMode::Squash, ..card.input.clone() };
+        let other = ModelCard { input: other, ..card.clone() };
+        let path = Path::new("m");
+        let message = other.must_match(&card, path).unwrap_err().to_string();
+        assert!(message.contains("dataset.crop_mode = squash, not center"), "{message}");
+        let text = serde_json::to_string(&other).unwrap();
+        assert_eq!(serde_json::from_str::<ModelCard>(&text).unwrap(), other);
     }
 }

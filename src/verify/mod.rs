@@ -134,7 +134,7 @@ pub enum VerifyError {
     },
     /// It was verified, and something is wrong.
     #[error(
-        "{}: {} in {}\n  Restore what is damaged from a copy, or make it anew: --repair PIPELINE.",
+        "{}: {} in {}\n  Restore what is damaged from a copy, or make it anew: --repair PIPELINE, or --repair --onnx NETWORK --images IMAGES.",
         dir.display(),
         counted(*findings, "finding"),
         counted(*files, "file")

@@ -75,6 +75,7 @@ pub fn finish(
             weights_sha256: "synthetic 00".into(),
             arithmetic: "f32".into(),
         },
+        preprocessing: None,
         feature_shape: shape,
         precision: Precision::F16,
         views: ViewSettings { count: 1, ..Default::default() },

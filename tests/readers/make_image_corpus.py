@@ -11,6 +11,8 @@ tests/data/images/refused/ are kinds that PIL reads and fsa-bank does not.
 
 import io
 import pathlib
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -51,14 +53,12 @@ def encoded(picture, kind, **options):
     return target.getvalue()
 
 
+def chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
 def png_of_16_bits(samples, color_type):
     """PIL writes no PNG of more than one 16-bit channel."""
-    import struct
-    import zlib
-
-    def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
     height, width = samples.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
     head = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
@@ -105,15 +105,9 @@ def pngs():
 
 def interlaced():
     """Adam7, which PIL reads and does not write."""
-    import struct
-    import zlib
-
     pixels = np.asarray(image())
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
     rows = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in pixels[y::dy, x::dx])
-
-    def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
     head = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 1)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -145,8 +139,157 @@ def others():
     yield "tiff-orientation-3.tif", encoded(image(width=60), "TIFF", exif=tagged(3))
 
 
+def exif(orientation, order=">", kind=3):
+    """Exif with a tag of a SHORT (3) or a LONG (4)."""
+    value = struct.pack(order + {3: "H2x", 4: "I"}[kind], orientation)
+    start = {">": b"MM\0*", "<": b"II*\0"}[order] + struct.pack(order + "I", 8)
+    return start + struct.pack(order + "HHHI", 1, ORIENTATION, kind, 1) + value + bytes(4)
+
+
+def xmp(orientation, element=False):
+    inside = f"><tiff:Orientation>{orientation}</tiff:Orientation></rdf:Description>"
+    attribute = f' tiff:Orientation="{orientation}"/>'
+    text = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+    return (text + (inside if element else attribute) + "</x:xmpmeta>").encode()
+
+
+def oriented_jpegs():
+    plain = encoded(image("L", width=60), "JPEG", quality=60)
+
+    def of(*segments):
+        parts = [b"\xff\xe1" + struct.pack(">H", 2 + len(segment)) + segment for segment in segments]
+        return plain[:20] + b"".join(parts) + plain[20:]
+
+    def of_exif(*parts):
+        return of(*[b"Exif\0\0" + part for part in parts])
+
+    in_jpeg = b"http://ns.adobe.com/xap/1.0/\0"
+    yield "jpeg-exif-big-endian-5.jpg", of_exif(exif(5))
+    yield "jpeg-exif-little-endian-7.jpg", of_exif(exif(7, "<"))
+    yield "jpeg-exif-long-6.jpg", of_exif(exif(6, "<", 4))
+    yield "jpeg-exif-long-big-endian-8.jpg", of_exif(exif(8, ">", 4))
+    yield "jpeg-exif-6-then-3.jpg", of_exif(exif(6), exif(3))
+    yield "jpeg-exif-in-two-segments-8.jpg", of_exif(exif(8)[:13], exif(8)[13:])
+    yield "jpeg-exif-9-and-xmp-6.jpg", of(b"Exif\0\0" + exif(9), in_jpeg + xmp(6))
+    yield "jpeg-exif-0.jpg", of_exif(exif(0))
+    yield "jpeg-xmp-attribute-6.jpg", of(in_jpeg + xmp(6))
+    yield "jpeg-xmp-element-5.jpg", of(in_jpeg + xmp(5, True))
+
+
+def oriented_pngs():
+    plain = encoded(image("L", width=60), "PNG")
+
+    def of(*chunks):
+        return plain[:33] + b"".join(chunks) + plain[33:]
+
+    def profile(content, packed):
+        digits = (b"Exif\0\0" + content).hex()
+        lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+        text = f"\nexif\n{len(digits) // 2:8}\n{lines}\n".encode()
+        name = b"Raw profile type exif\0"
+        return chunk(b"zTXt", name + b"\0" + zlib.compress(text)) if packed else chunk(b"tEXt", name + text)
+
+    def text(content, packed=False):
+        head = b"XML:com.adobe.xmp\0" + bytes([packed]) + b"\0\0\0"
+        return chunk(b"iTXt", head + (zlib.compress(content) if packed else content))
+
+    yield "png-exif-after-pixels-7.png", plain[:-12] + chunk(b"eXIf", exif(7, "<")) + plain[-12:]
+    yield "png-raw-profile-6.png", of(profile(exif(6), True))
+    yield "png-raw-profile-text-5.png", of(profile(exif(5, "<"), False))
+    yield "png-raw-profile-6-and-exif-3.png", of(profile(exif(6), True), chunk(b"eXIf", exif(3)))
+    yield "png-xmp-6.png", of(text(xmp(6)))
+    yield "png-xmp-packed-8.png", of(text(xmp(8, True), True))
+
+
+def oriented_webps():
+    plain = encoded(image("L", width=60).convert("RGB"), "WEBP", quality=60)
+    size = struct.pack("<I", 59)[:3] + struct.pack("<I", SIDE - 1)[:3]
+
+    def of(flags, *chunks):
+        body = b"WEBPVP8X" + struct.pack("<IB3x", 10, flags) + size + plain[12:]
+        for name, content in chunks:
+            body += name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+        return b"RIFF" + struct.pack("<I", len(body)) + body
+
+    yield "webp-exif-6.webp", of(8, (b"EXIF", exif(6)))
+    yield "webp-exif-prefix-5.webp", of(8, (b"EXIF", b"Exif\0\0" + exif(5, "<", 4)))
+    yield "webp-xmp-8.webp", of(4, (b"XMP ", xmp(8)))
+    yield "webp-exif-not-flagged.webp", of(0, (b"EXIF", exif(6)))
+    yield "webp-flagged-without-exif.webp", of(8)
+
+
+def oriented_tiffs():
+    grey, pack = image("L", width=60), {"compression": "tiff_adobe_deflate"}
+    yield "tiff-packed-6.tif", encoded(grey, "TIFF", exif=tagged(6), **pack)
+    yield "tiff-xmp-8.tif", encoded(grey, "TIFF", tiffinfo={700: xmp(8)}, **pack)
+    yield "tiff-big-5.tif", encoded(grey, "TIFF", exif=tagged(5), big_tiff=True)
+
+
+def without_tables(jpeg):
+    """A JPEG as a frame of Motion JPEG: without the standard's Huffman tables."""
+    kept, at = jpeg[:2], 2
+    while jpeg[at + 1] != 0xDA:
+        end = at + 2 + struct.unpack(">H", jpeg[at + 2 : at + 4])[0]
+        kept += jpeg[at:end] if jpeg[at + 1] != 0xC4 else b""
+        at = end
+    return kept + jpeg[at:]
+
+
+def other_jpegs():
+    photo, second = image(), ImageOps.invert(image())
+    for name, sampling in [("444", 0), ("422", 1), ("420", 2)]:
+        yield f"jpeg-motion-{name}.jpg", without_tables(encoded(photo, "JPEG", quality=90, subsampling=sampling))
+    yield "jpeg-motion-grey.jpg", without_tables(encoded(image("L"), "JPEG", quality=60))
+    yield "jpeg-of-two.jpg", encoded(photo, "MPO", save_all=True, append_images=[second], quality=30)
+    video = b"\0\0\0\x18ftypmp42" + bytes(range(256)) + b"\xff\xd8\xff\xd9MotionPhoto_Data"
+    yield "jpeg-and-video.jpg", encoded(photo, "JPEG", quality=90) + video
+
+
+def small_frame(transparency=None, screen=(SIDE, SIDE), place=(5, 9)):
+    """A GIF whose only frame is a part of its screen, or reaches beyond it."""
+    options = {} if transparency is None else {"transparency": transparency}
+    gif = bytearray(encoded(image().crop((0, 0, 30, 30)).quantize(12), "GIF", **options))
+    frame = gif.index(b"," + bytes(4) + struct.pack("<HH", 30, 30))
+    gif[6:10] = struct.pack("<HH", *screen)
+    gif[frame + 1 : frame + 5] = struct.pack("<HH", *place)
+    return bytes(gif)
+
+
+def run_lengths():
+    """PIL writes no compressed BMP."""
+    indices = np.asarray(image("L"))[::-1] // 64
+    rows = b""
+    for row in indices:
+        ends = [*(np.flatnonzero(np.diff(row)) + 1), SIDE]
+        rows += b"".join(bytes([end - start, row[start]]) for start, end in zip([0, *ends], ends)) + b"\0\0"
+    rows += b"\0\1"
+    colours = b"".join(bytes([60 * i, 200 - 40 * i, 250 - 80 * i, 0]) for i in range(4))
+    size = (40, SIDE, SIDE, 1, 8, 1, len(rows), 2835, 2835, 4, 0)
+    start = 14 + 40 + len(colours)
+    return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + struct.pack("<IiiHHIIiiII", *size) + colours + rows
+
+
+def other_kinds():
+    photo, grey = image(), image("L")
+    second = ImageOps.invert(grey)
+    yield "gif-small-frame.gif", small_frame()
+    yield "gif-small-transparent-frame.gif", small_frame(3)
+    yield "gif-frame-beyond-screen.gif", small_frame(screen=(0, 0), place=(18, 18))
+    yield "bmp-run-lengths.bmp", run_lengths()
+    yield "png-animated.png", encoded(grey.quantize(9), "PNG", save_all=True, append_images=[second.quantize(9)])
+    yield "png-2-bits.png", encoded(photo.quantize(4), "PNG", bits=2)
+    gamma = chunk(b"gAMA", struct.pack(">I", 100_000))
+    png = encoded(photo.quantize(13), "PNG", bits=4)
+    yield "png-gamma.png", png[:33] + gamma + png[33:]
+    yield "tiff-palette.tif", encoded(photo.quantize(50), "TIFF", compression="tiff_adobe_deflate")
+    yield "tiff-palette-6.tif", encoded(image(width=60).quantize(9), "TIFF", compression="tiff_lzw", exif=tagged(6))
+    yield "tiff-1-bit.tif", encoded(photo.convert("1"), "TIFF", compression="group4")
+    pages = encoded(grey, "TIFF", compression="tiff_adobe_deflate", save_all=True, append_images=[Image.new("L", (9, 9))])
+    yield "tiff-pages.tif", pages
+
+
 def refused():
-    yield "tiff-palette.tif", encoded(image().quantize(50), "TIFF")
+    yield "tiff-fax-3.tif", encoded(image().convert("1"), "TIFF", compression="group3")
 
 
 def squares(content):
@@ -176,7 +319,8 @@ def main():
         (FOLDER / folder).mkdir(parents=True, exist_ok=True)
     for name, content in refused():
         (FOLDER / "refused" / name).write_bytes(content)
-    for name, content in [*jpegs(), *pngs(), *others()]:
+    oriented = [*oriented_jpegs(), *oriented_pngs(), *oriented_webps(), *oriented_tiffs()]
+    for name, content in [*jpegs(), *pngs(), *others(), *oriented, *other_jpegs(), *other_kinds()]:
         (FOLDER / name).write_bytes(content)
         squares(content).save(FOLDER / "pil" / f"{name}.png", optimize=True)
         print(name, len(content))

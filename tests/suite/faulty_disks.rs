@@ -46,6 +46,8 @@ fn on_a_full_disk_a_bank_stops_and_goes_on_elsewhere() {
             full += 1;
             assert!(message.contains("No space left on device"), "{message}");
             assert!(message.contains("cannot be written"), "{message}");
+            let begun = folder.path().join("shards.partial/plan.json").exists();
+            assert!(!begun || message.contains("the same command goes on from there"), "{message}");
             let partial = folder.path().join("shards.partial");
             for (name, content) in files(&partial.join("bank")) {
                 let finished = partial.join(&name).with_extension("json").exists();

@@ -150,6 +150,7 @@ impl BankSpec {
                 weights_sha256: "0123456789abcdef".into(),
                 arithmetic: "f32".into(),
             },
+            preprocessing: None,
             feature_shape: self.shape,
             precision: Precision::F16,
             views: ViewSettings {

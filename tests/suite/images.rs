@@ -159,9 +159,10 @@ fn a_jpeg_that_is_cut_short_is_no_image() {
 
 #[test]
 fn kinds_that_are_not_read_say_so() {
-    let content = fs::read(corpus().join("refused/tiff-palette.tif")).unwrap();
-    let error = refused("tiff-palette.tif", &content);
+    let content = fs::read(corpus().join("refused/tiff-fax-3.tif")).unwrap();
+    let error = refused("tiff-fax-3.tif", &content);
     assert!(matches!(error, DatasetError::Image { .. }), "{error}");
+    assert!(error.to_string().contains("Tiff") && error.to_string().contains("Fax3"), "{error}");
 }
 
 /// The bytes at a place replaced.

@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use fsa_bank::config::{self, DatasetConfig, DatasetKind};
 use fsa_bank::dataset::{Dataset, Reason, Split, read_lists};
 
+use crate::command_line::{PROGRAM, text};
 use crate::fixtures::photograph;
 
 fn config(path: &Path) -> DatasetConfig {
@@ -174,6 +176,12 @@ fn names_without_an_extension_or_a_folder_are_found_where_one_file_fits() {
             "4 paths are names of files, and were found below the folder of the images",
         );
     }
+    // From the folder itself, where the list's path has none.
+    let pipeline = "[dataset]\nkind = \"list\"\npath = \"list.csv\"\n";
+    save(dir.path(), "p.toml", pipeline);
+    let arguments = ["dataset", "stats", "p.toml", "--json"];
+    let here = Command::new(PROGRAM).args(arguments).current_dir(dir.path()).output().unwrap();
+    assert!(here.status.success(), "{}", text(&here.stderr));
     // In the folder that the list says, or below it.
     let list = save(
         dir.path(),
@@ -460,7 +468,13 @@ fn files_that_no_list_names_are_accounted_for() {
     assert_eq!(account.used, 5);
     let left: Vec<(&str, Reason)> =
         account.left_out.iter().map(|file| (file.path.as_str(), file.reason)).collect();
-    // Of folders with listed images; the list itself is none.
+    // Of folders with listed images; a list is none.
+    let lines = (1..3).map(|i| format!("ant, small/{i}.png 0\nbee/{i}.png 1\n"));
+    let train_list = save(dir.path(), "img/bee/lines.txt", lines.collect::<String>());
+    let test_list = dir.path().join("img/../img/bee/lines.txt");
+    let root = dir.path().join("img/../img");
+    let inner = opened(&DatasetConfig { train_list, test_list, ..config(&root) });
+    assert_eq!(inner.account.left_out.len(), 3);
     let expected = [
         ("img/ant, small/2.png", Reason::NotListed),
         ("img/bee/.DS_Store", Reason::Hidden),

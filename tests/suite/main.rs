@@ -3,13 +3,18 @@
 mod accounts;
 mod bad_input;
 mod bank_format;
+mod bit_depth;
+mod checkpoints;
 mod cifar_python;
+#[cfg(feature = "onnx")]
+mod class_order;
 mod command_line;
 mod dataset_tools;
 mod datasets;
 #[cfg(feature = "torch")]
 mod engine;
 mod evolution;
+mod exit_codes;
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod exported;
 mod fake_engine;
@@ -26,19 +31,30 @@ mod image_folders;
 mod images;
 mod inaturalist;
 mod layouts;
+mod limits;
 mod list_forms;
 mod lists;
 mod maps;
 mod methods;
 #[cfg(feature = "onnx")]
 mod onnx;
+#[cfg(feature = "onnx")]
+mod onnx_graphs;
+mod output;
 mod parquet_file;
 mod plan;
+#[cfg(feature = "onnx")]
+mod preprocessing_contradictions;
+#[cfg(feature = "onnx")]
+mod preprocessing_round_trip;
 mod project;
 mod proposal;
 #[cfg(feature = "onnx")]
 mod references;
+mod remedies;
 mod stages;
 mod studies;
 mod tables;
+#[cfg(feature = "onnx")]
+mod tiny_onnx;
 mod verify;

@@ -252,7 +252,8 @@ fn classes_without_maps_may_have_fewer_views() {
         std::fs::remove_file(place.join(&name)).unwrap();
         assert_eq!(repair(&run, &place, std::slice::from_ref(&name)).restored, [name]);
         assert!(shards(&place) == whole);
-        let shown = summary_text(&summarise(&banks[1], &run.loaded.pipeline.finetune).unwrap());
+        let shown =
+            summary_text(&summarise(&banks[1], &run.loaded.pipeline.finetune, 1 << 30).unwrap());
         assert!(shown.contains("84 images x 3 views (other classes 1) = "), "{shown}");
         assert!(shown.contains("(--maps needed), 1 view of other classes: "), "{shown}");
     }
@@ -402,7 +403,7 @@ fn a_bank_without_maps_serves_the_methods_that_take_pooled_vectors() {
     let failed = table.rows[0].failed.as_deref().unwrap();
     assert!(failed.contains("fsa draws from maps; this bank keeps no maps"), "{failed}");
     assert_eq!((table.rows[1].failed.as_ref(), table.rows[1].runs.len()), (None, 2));
-    let shown = summary_text(&summarise(&bank, &FinetuneConfig::default()).unwrap());
+    let shown = summary_text(&summarise(&bank, &FinetuneConfig::default(), 1 << 30).unwrap());
     assert!(shown.contains("  kept         no maps (--maps none)\n"), "{shown}");
 }
 
@@ -532,7 +533,7 @@ fn inspect_says_which_maps_are_kept_and_counts_those() {
     let dir = tempfile::tempdir().unwrap();
     let [_, needed] = banks(dir.path(), &settings(0.9, 1));
     let bank = Bank::open(&needed).unwrap();
-    let summary = summarise(&bank, &settings(0.9, 1)).unwrap();
+    let summary = summarise(&bank, &settings(0.9, 1), 1 << 30).unwrap();
     assert_eq!((summary.map_rows, bank.map_rows()), (bank.map_rows(), summary.map_rows));
     assert_eq!(summary.map_bytes, summary.map_rows * 4 * 48);
     let shown = summary_text(&summary);

@@ -210,7 +210,7 @@ fn check(mut case: Case, milliseconds_a_row: u64) -> Case {
             plan.precision.name(),
             expected.bytes,
             sample.rows,
-            plan.state.rows
+            plan.state.items
         );
     }
     let train: u64 = manifest.splits["train"].shards.iter().map(|shard| shard.bytes).sum();
@@ -222,7 +222,7 @@ fn check(mut case: Case, milliseconds_a_row: u64) -> Case {
 
     let after = case.plan().unwrap();
     assert!(after.already_done && after.sample.is_none());
-    assert_eq!((after.bytes, after.state.rows), (made.bytes, made.rows));
+    assert_eq!((after.bytes, after.state.items), (made.bytes, made.rows));
     assert_eq!(Bank::open(&made.bank).unwrap().manifest.total_bytes(), made.bytes);
     case
 }

@@ -1,17 +1,14 @@
-//! Networks written as ONNX files, and other classifiers put into files of other programs.
-
-use std::collections::HashSet;
+//! Networks written as ONNX files.
 
 use prost::Message;
 
-use super::file::{OnnxFile, floats};
-use super::find::{End, Found, HeadPlace};
+use super::file::floats;
 use super::proto::{
     Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Shape, Tensor, TensorType, Type,
     ValueInfo, attribute_kind, data_type,
 };
 use crate::backbone::graph::{Activation, BATCH_NORM_EPS, Network, Op};
-use crate::domain::{FeatureShape, LinearHead};
+use crate::domain::FeatureShape;
 use crate::weights::{Weights, WeightsError};
 
 /// ONNX operator set 17 in a file of IR version 8: what onnxruntime reads since 1.12.
@@ -84,117 +81,6 @@ pub fn export(
         ..Default::default()
     };
     Ok(model.encode_to_vec())
-}
-
-/// A model with another classifier in place of its own, or after its map or pooling where it has none;
-/// nothing else of its graph changes. The number of classes may be another one; `metadata` replaces
-/// entries of its keys.
-pub fn with_head(
-    file: &OnnxFile,
-    found: &Found,
-    head: &LinearHead,
-    metadata: &[(String, String)],
-) -> Vec<u8> {
-    let mut model = file.model.clone();
-    model.metadata_props.retain(|entry| metadata.iter().all(|(key, _)| *key != entry.key));
-    let entry = |(key, value): &(String, String)| Entry { key: key.clone(), value: value.clone() };
-    model.metadata_props.extend(metadata.iter().map(entry));
-    let graph = model.graph.as_mut().expect("a model without a graph is not loaded");
-    let (classes, channels) = (head.classes(), head.channels());
-    let half = match &found.end {
-        End::Classifier(old) => {
-            let name = &old.place.weight;
-            let kind = graph.initializer.iter().find(|t| t.name == *name).map(|t| t.data_type);
-            kind == Some(data_type::FLOAT16)
-        }
-        End::Pooled(_) | End::Map => found.input.half,
-    };
-    let parts = [
-        (NEW_WEIGHT, vec![classes, channels], &head.weight),
-        (NEW_BIAS, vec![classes], &head.bias),
-    ];
-    for (name, shape, values) in parts {
-        graph.initializer.retain(|t| t.name != name);
-        let mut tensor = float_tensor(name, &shape, values);
-        if half {
-            let halves = values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes());
-            (tensor.data_type, tensor.raw_data) = (data_type::FLOAT16, Some(halves.collect()));
-        }
-        graph.initializer.push(tensor);
-    }
-    match &found.end {
-        End::Classifier(old) => replace_classifier(graph, &old.place),
-        End::Pooled(output) => append_classifier(graph, output, vec![]),
-        End::Map => {
-            let pool = simple("GlobalAveragePool", vec![found.map.clone()], NEW_POOLED_MAP, vec![]);
-            append_classifier(graph, &found.map, vec![pool]);
-        }
-    }
-    let used: HashSet<&String> = graph.node.iter().flat_map(|n| &n.input).collect();
-    graph.initializer.retain(|t| used.contains(&t.name));
-    // Shapes of inner values are hints, and those after the classifier are wrong now.
-    graph.value_info.clear();
-    for output in &mut graph.output {
-        let kind = output.r#type.as_mut().and_then(|t| t.tensor_type.as_mut());
-        if let Some(shape) = kind.and_then(|t| t.shape.as_mut())
-            && shape.dim.len() == 2
-            && let Some(dim) = shape.dim.last_mut()
-        {
-            dim.dim_value = Some(classes as i64);
-        }
-    }
-    model.encode_to_vec()
-}
-
-/// Names that a new classifier brings into a graph.
-const NEW_WEIGHT: &str = "fsa-bank.fc.weight";
-const NEW_BIAS: &str = "fsa-bank.fc.bias";
-const NEW_POOLED_MAP: &str = "fsa-bank.pooled_map";
-const NEW_POOLED: &str = "fsa-bank.pooled";
-const NEW_LOGITS: &str = "fsa-bank.logits";
-
-/// The new FC layer.
-fn layer(input: &str, output: &str) -> Node {
-    let inputs = [input, NEW_WEIGHT, NEW_BIAS].map(String::from).to_vec();
-    simple("Gemm", inputs, output, vec![int("transB", 1)])
-}
-
-/// [n, K, 1, 1], or [n, K] as it is, to [n, K].
-fn flatten(input: &str) -> Node {
-    simple("Flatten", vec![input.into()], NEW_POOLED, vec![int("axis", 1)])
-}
-
-/// The new FC layer in place of the old.
-fn replace_classifier(graph: &mut Graph, place: &HeadPlace) {
-    let old: Vec<usize> = place.between.iter().copied().chain(place.add).collect();
-    let nodes = std::mem::take(&mut graph.node);
-    for (i, node) in nodes.into_iter().enumerate() {
-        if i == place.node {
-            // A convolution as classifier takes [n, K, 1, 1].
-            graph.node.extend(place.conv.then(|| flatten(&place.input)));
-            let input = if place.conv { NEW_POOLED } else { &place.input };
-            graph.node.push(Node { name: node.name, ..layer(input, &place.scores) });
-        } else if !old.contains(&i) {
-            graph.node.push(node);
-        }
-    }
-}
-
-/// The new FC layer at the end, after `pooling`; its logits are the output in place of `output`.
-fn append_classifier(graph: &mut Graph, output: &str, pooling: Vec<Node>) {
-    let pooled = if pooling.is_empty() { output } else { NEW_POOLED_MAP };
-    let end = [flatten(pooled), layer(NEW_POOLED, NEW_LOGITS)];
-    graph.node.extend(pooling.into_iter().chain(end));
-    for info in graph.output.iter_mut().filter(|o| o.name == output) {
-        let old = info.r#type.take().and_then(|t| t.tensor_type);
-        let batch = old.and_then(|t| t.shape.map(|s| (t.elem_type, s.dim.into_iter().next())));
-        let Some((elem_type, Some(rows))) = batch else { continue };
-        // The number of classes is filled in with that of the other outputs.
-        let shape = Some(Shape { dim: vec![rows, Dimension::default()] });
-        let tensor_type = Some(TensorType { elem_type, shape });
-        let r#type = Some(Type { tensor_type, ..Default::default() });
-        *info = ValueInfo { name: NEW_LOGITS.into(), r#type, ..Default::default() };
-    }
 }
 
 /// The smallest model: one image value comes out as it went in. A device that runs it is there.
@@ -293,12 +179,17 @@ fn operation(
     }
 }
 
-fn simple(kind: &str, input: Vec<String>, output: &str, attribute: Vec<Attribute>) -> Node {
+pub(super) fn simple(
+    kind: &str,
+    input: Vec<String>,
+    output: &str,
+    attribute: Vec<Attribute>,
+) -> Node {
     let (name, output) = (format!("/{output}"), vec![output.to_string()]);
     Node { input, output, name, op_type: kind.into(), attribute, ..Default::default() }
 }
 
-fn int(name: &str, value: i64) -> Attribute {
+pub(super) fn int(name: &str, value: i64) -> Attribute {
     let kind = attribute_kind::INT;
     Attribute { name: name.into(), i: Some(value), kind, ..Default::default() }
 }
@@ -313,7 +204,7 @@ fn float(name: &str, value: f32) -> Attribute {
     Attribute { name: name.into(), f: Some(value), kind, ..Default::default() }
 }
 
-fn float_tensor(name: &str, shape: &[usize], values: &[f32]) -> Tensor {
+pub(super) fn float_tensor(name: &str, shape: &[usize], values: &[f32]) -> Tensor {
     let tensor = Tensor {
         dims: shape.iter().map(|&d| d as i64).collect(),
         data_type: data_type::FLOAT,

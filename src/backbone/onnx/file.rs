@@ -1,6 +1,6 @@
 //! An ONNX file in memory, with the weights that it keeps in other files.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use half::{bf16, f16};
@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 use super::proto::{Graph, Model, Tensor, data_type};
 use super::{OnnxError, bounds};
 
+/// From this version on initialisers need not be among a graph's inputs.
+const IR_OF_FREE_INITIALIZERS: i64 = 4;
 /// Where a tensor's values are: `TensorProto.DataLocation.EXTERNAL`.
 const EXTERNAL: i32 = 1;
 
-/// A parsed model with all its weights.
+/// A parsed model with all its weights; its initialisers are constants, and none of its inputs.
 #[derive(Debug, Clone)]
 pub struct OnnxFile {
     pub(super) model: Model,
@@ -59,6 +61,10 @@ impl OnnxFile {
                 take_in(tensor, path, &mut files)?;
             }
         }
+        // Among the inputs they could be overridden; constants are what they are meant to be.
+        let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        graph.input.retain(|input| !constants.contains(input.name.as_str()));
+        model.ir_version = model.ir_version.map(|v| v.max(IR_OF_FREE_INITIALIZERS));
         let mut names: Vec<_> = files.iter().collect();
         names.sort_unstable_by_key(|(name, _)| *name);
         names.iter().for_each(|(_, file)| hash.update(&file.bytes));
@@ -197,4 +203,21 @@ pub(super) fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
         Some(raw) => raw.as_chunks::<8>().0.iter().map(|w| i64::from_le_bytes(*w)).collect(),
         None => tensor.int64_data.clone(),
     })
+}
+
+/// Shape and values of a tensor of integers of at most 32 bits.
+pub(super) fn small_integers(tensor: &Tensor) -> Option<(Vec<usize>, Vec<i32>)> {
+    let shape: Vec<usize> =
+        tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect::<Option<_>>()?;
+    let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+    let values: Vec<i32> = match (tensor.data_type, &tensor.raw_data) {
+        (data_type::UINT8, Some(raw)) => raw.iter().map(|&v| v.into()).collect(),
+        (data_type::INT8, Some(raw)) => raw.iter().map(|&v| (v as i8).into()).collect(),
+        (data_type::INT32, Some(raw)) => {
+            raw.as_chunks::<4>().0.iter().map(|w| i32::from_le_bytes(*w)).collect()
+        }
+        (data_type::UINT8 | data_type::INT8 | data_type::INT32, None) => tensor.int32_data.clone(),
+        _ => return None,
+    };
+    (values.len() == count).then_some((shape, values))
 }

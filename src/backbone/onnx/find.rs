@@ -8,24 +8,11 @@
 use std::collections::HashMap;
 
 use super::OnnxError;
+use super::constants::{Constant, dequantised, transposed};
 use super::file::{OnnxFile, floats, integers};
-use super::proto::{Graph, Node, Tensor, ValueInfo, data_type};
+use super::input::ImageInput;
+use super::proto::{Graph, Node, Tensor, ValueInfo};
 use crate::domain::LinearHead;
-
-/// The graph's images.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageInput {
-    /// The input's name.
-    pub name: String,
-    /// Images of a pass, where the graph fixes them.
-    pub batch: Option<usize>,
-    /// Side of the images, where the graph fixes it.
-    pub side: Option<usize>,
-    /// Whether channels come last: [n, height, width, 3].
-    pub channels_last: bool,
-    /// Whether values are 16-bit floats.
-    pub half: bool,
-}
 
 /// What the search found.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,13 +25,15 @@ pub struct Found {
     pub window: Option<[usize; 2]>,
     /// What comes after the map.
     pub end: End,
+    /// Whether values on the way are rounded to 8-bit integers.
+    pub quantised: bool,
 }
 
 /// What a network ends in.
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
     /// Pooling and one FC layer.
-    Classifier(FoundHead),
+    Classifier(Box<FoundHead>),
     /// Pooling: the output of this name is the map's mean.
     Pooled(String),
     /// The map itself.
@@ -85,26 +74,42 @@ pub(super) struct HeadPlace {
     pub(super) between: Vec<usize>,
     /// Name of the weight, for messages.
     pub(super) weight: String,
+    /// Element type of the weight.
+    pub(super) element: i32,
+    /// The graph's output that follows from the scores.
+    pub(super) output: String,
     /// What the classifier is applied to.
     pub(super) input: String,
     /// Whether it is a convolution.
     pub(super) conv: bool,
 }
 
-/// Operations that change neither values nor their number.
-const PASSED: [&str; 7] =
-    ["Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"];
+/// Operations that change neither values nor their number, but for rounding.
+const PASSED: [&str; 9] = [
+    "Identity",
+    "Cast",
+    "Dropout",
+    "Flatten",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "QuantizeLinear",
+    "DequantizeLinear",
+];
 /// Operations after the classifier that keep the order of the classes.
 const AFTER_LOGITS: [&str; 2] = ["Softmax", "LogSoftmax"];
 
 const ONLY_POOLED: &str =
     "Use a CNN such as ResNet, DenseNet, EfficientNet or MobileNet, exported with its classifier.";
 
-struct Search<'a> {
-    graph: &'a Graph,
+/// How deep constants may be wrapped in operations.
+const DEEPEST_CONSTANT: usize = 8;
+
+pub(super) struct Search<'a> {
+    pub(super) graph: &'a Graph,
     /// The node that gives a value.
     makers: HashMap<&'a str, usize>,
-    constants: HashMap<&'a str, &'a Tensor>,
+    pub(super) constants: HashMap<&'a str, &'a Tensor>,
 }
 
 impl OnnxFile {
@@ -139,7 +144,10 @@ impl OnnxFile {
             graph.output.iter().map(|o| look(&search, o, input.clone())).collect();
         let refuse = |found: String| {
             let path = self.path().into();
-            Err(OnnxError::NotPooled { path, found, remedy: ONLY_POOLED })
+            Err(match search.quantised_operation() {
+                Some(found) => OnnxError::Quantised { path, found },
+                None => OnnxError::NotPooled { path, found, remedy: ONLY_POOLED },
+            })
         };
         let mut good: Vec<Found> = found.iter().filter_map(|f| f.as_ref().ok().cloned()).collect();
         match (good.len(), found.into_iter().find_map(Result::err)) {
@@ -157,14 +165,14 @@ impl OnnxFile {
     }
 }
 
-fn describe(node: &Node) -> String {
+pub(super) fn describe(node: &Node) -> String {
     match node.name.is_empty() {
         true => format!("{} (which gives `{}`)", node.op_type, node.output.join(", ")),
         false => format!("{} `{}`", node.op_type, node.name),
     }
 }
 
-fn int(node: &Node, name: &str) -> Option<i64> {
+pub(super) fn int(node: &Node, name: &str) -> Option<i64> {
     node.attribute.iter().find(|a| a.name == name).and_then(|a| a.i)
 }
 
@@ -177,7 +185,7 @@ fn float(node: &Node, name: &str) -> f32 {
 }
 
 impl<'a> Search<'a> {
-    fn new(graph: &'a Graph) -> Self {
+    pub(super) fn new(graph: &'a Graph) -> Self {
         let mut makers = HashMap::new();
         let mut constants: HashMap<&str, &Tensor> =
             graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
@@ -195,54 +203,22 @@ impl<'a> Search<'a> {
         Self { graph, makers, constants }
     }
 
-    fn image_input(&self) -> Result<ImageInput, String> {
-        let inputs: Vec<&ValueInfo> = self
-            .graph
-            .input
-            .iter()
-            .filter(|i| !self.constants.contains_key(i.name.as_str()))
-            .collect();
-        let found = || {
-            let text = |i: &&ValueInfo| format!("`{}` {}", i.name, shape_text(i));
-            if inputs.is_empty() {
-                "none".into()
-            } else {
-                inputs.iter().map(text).collect::<Vec<_>>().join(", ")
-            }
-        };
-        let [input] = inputs.as_slice() else {
-            return Err(found());
-        };
-        let kind = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).ok_or_else(found)?;
-        let half = match kind.elem_type {
-            data_type::FLOAT => false,
-            data_type::FLOAT16 => true,
-            _ => return Err(found()),
-        };
-        // A size of 0 or less, or a name, is not fixed.
-        let dims = kind.shape.as_ref().map(|s| {
-            s.dim
-                .iter()
-                .map(|d| d.dim_value.and_then(|v| usize::try_from(v).ok()).filter(|&v| v > 0))
-                .collect::<Vec<_>>()
-        });
-        let dims = dims.ok_or_else(found)?;
-        let [batch, a, b, c] = dims.as_slice() else {
-            return Err(found());
-        };
-        let (channels_last, [height, width]) = match (a, c) {
-            (Some(3) | None, _) => (false, [*b, *c]),
-            (_, Some(3)) => (true, [*a, *b]),
-            _ => return Err(found()),
-        };
-        let side = match (height, width) {
-            (Some(h), Some(w)) if h != w => return Err(format!("{} (not square)", found())),
-            (h, w) => h.or(w),
-        };
-        Ok(ImageInput { name: input.name.clone(), batch: *batch, side, channels_last, half })
+    /// Whether values are rounded to 8 bits on their way, in pairs of QuantizeLinear and DequantizeLinear.
+    fn is_quantised(&self) -> bool {
+        self.graph.node.iter().any(|node| node.op_type == "DequantizeLinear")
     }
 
-    fn maker(&self, value: &str) -> Option<(usize, &'a Node)> {
+    /// The last operation that computes with integers, in words.
+    fn quantised_operation(&self) -> Option<String> {
+        let integer = |node: &&Node| {
+            ["QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize"]
+                .iter()
+                .any(|kind| node.op_type.starts_with(kind))
+        };
+        self.graph.node.iter().rfind(integer).map(describe)
+    }
+
+    pub(super) fn maker(&self, value: &str) -> Option<(usize, &'a Node)> {
         let index = *self.makers.get(value)?;
         Some((index, &self.graph.node[index]))
     }
@@ -262,17 +238,39 @@ impl<'a> Search<'a> {
         value
     }
 
-    /// A constant tensor of floats behind `value`, and whether it is transposed on the way.
-    fn weights(&self, value: &'a str) -> Option<(Vec<usize>, Vec<f32>)> {
-        let value = self.origin(value, &["Identity", "Cast"]);
-        if let Some(tensor) = self.constants.get(value) {
-            return floats(tensor);
+    /// The constant floats that `value` is.
+    pub(super) fn weights(&self, value: &str) -> Option<Constant> {
+        self.constant(value, DEEPEST_CONSTANT)
+    }
+
+    fn constant(&self, value: &str, depth: usize) -> Option<Constant> {
+        if let Some(&tensor) = self.constants.get(value) {
+            let (shape, values) = floats(tensor)?;
+            return Some(Constant { shape, values, element: tensor.data_type });
         }
-        let (_, node) = self.maker(value).filter(|(_, n)| n.op_type == "Transpose")?;
-        let (shape, values) = floats(self.constants.get(node.input.first()?.as_str())?)?;
-        let swaps = ints(node, "perm").is_none_or(|perm| perm == [1, 0]);
-        let &[rows, columns] = shape.as_slice() else { return None };
-        swaps.then(|| (vec![columns, rows], transposed(&values, rows, columns)))
+        let (_, node) = self.maker(value)?;
+        let inner = || self.constant(node.input.first()?, depth.checked_sub(1)?);
+        match node.op_type.as_str() {
+            "Identity" => inner(),
+            "Cast" => Some(Constant { element: int(node, "to")? as i32, ..inner()? }),
+            "Transpose" => {
+                let Constant { shape, values, element } = inner()?;
+                let swaps = ints(node, "perm").is_none_or(|perm| perm == [1, 0]);
+                let &[rows, columns] = shape.as_slice() else { return None };
+                let values = transposed(&values, rows, columns);
+                swaps.then(|| Constant { shape: vec![columns, rows], values, element })
+            }
+            "DequantizeLinear" => dequantised(node, &self.constants),
+            "Constant" => Constant::of_attributes(node),
+            _ => None,
+        }
+    }
+
+    fn integers(&self, value: &str) -> Option<Vec<i64>> {
+        match self.constants.get(value) {
+            Some(tensor) => integers(tensor),
+            None => ints(self.maker(value)?.1, "value_ints"),
+        }
     }
 
     /// Pooling and a classifier before `output`.
@@ -283,12 +281,13 @@ impl<'a> Search<'a> {
         let (head, mut place) = self.fc_layer(logits)?;
         place.between = self.between(logits, scores);
         place.scores = scores.into();
+        place.output = output.name.clone();
         let pooled = self.origin_of(&place.input);
         let before = describe(&self.graph.node[place.node]);
         let (map, window) = self.pooling(pooled, &before)?;
         let (map, logits) = (map.to_string(), logits.to_string());
-        let end = End::Classifier(FoundHead { head, logits, place });
-        Ok(Found { input, map, window, end })
+        let end = End::Classifier(Box::new(FoundHead { head, logits, place }));
+        Ok(Found { input, map, window, end, quantised: self.is_quantised() })
     }
 
     /// Pooling that gives `output`, or `output` as the map.
@@ -301,12 +300,16 @@ impl<'a> Search<'a> {
         let pooled = self.origin(name, &PASSED);
         if let Ok((map, window)) = self.pooling(pooled, "the output") {
             let end = End::Pooled(name.clone());
-            return Ok(Found { input, map: map.into(), window, end });
+            let quantised = self.is_quantised();
+            return Ok(Found { input, map: map.into(), window, end, quantised });
         }
         let kind = output.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
         let sizes = kind.and_then(|t| t.shape.as_ref()).map_or(0, |shape| shape.dim.len());
         match sizes {
-            4 => Ok(Found { input, map: name.clone(), window: None, end: End::Map }),
+            4 => {
+                let (map, quantised) = (name.clone(), self.is_quantised());
+                Ok(Found { input, map, window: None, end: End::Map, quantised })
+            }
             _ => Err(format!("`{name}` is neither a map nor its mean")),
         }
     }
@@ -336,7 +339,7 @@ impl<'a> Search<'a> {
         let (head, place) = match node.op_type.as_str() {
             "Gemm" => {
                 let ([x, w], c) = (two(node)?, node.input.get(2));
-                let (shape, mut weight) = self
+                let Constant { shape, values: mut weight, element } = self
                     .weights(w)
                     .ok_or_else(|| not("an FC layer whose weight is no constant"))?;
                 let &[rows, columns] = shape.as_slice() else {
@@ -356,7 +359,7 @@ impl<'a> Search<'a> {
                 let beta = float(node, "beta");
                 let bias =
                     self.bias(c, classes, beta).ok_or_else(|| not("a bias that is no constant"))?;
-                (self.head(weight, bias, channels), self.place(index, None, w, x, false))
+                (self.head(weight, bias, channels), self.place(index, None, [w, x], element))
             }
             "MatMul" => self
                 .matmul(index, None, None)
@@ -373,7 +376,7 @@ impl<'a> Search<'a> {
             }
             "Conv" => {
                 let [x, w] = two(node)?;
-                let (shape, weight) = self
+                let Constant { shape, values: weight, element } = self
                     .weights(w)
                     .ok_or_else(|| not("a convolution whose weight is no constant"))?;
                 let &[classes, channels, 1, 1] = shape.as_slice() else {
@@ -382,7 +385,8 @@ impl<'a> Search<'a> {
                 let bias = self
                     .bias(node.input.get(2), classes, 1.0)
                     .ok_or_else(|| not("a bias that is no constant"))?;
-                (self.head(weight, bias, channels), self.place(index, None, w, x, true))
+                let place = self.place(index, None, [w, x], element);
+                (self.head(weight, bias, channels), HeadPlace { conv: true, ..place })
             }
             _ => {
                 return Err(format!("before the output comes {}, not an FC layer", describe(node)));
@@ -399,16 +403,23 @@ impl<'a> Search<'a> {
         bias: Option<&'a String>,
     ) -> Option<(Option<LinearHead>, HeadPlace)> {
         let [x, w] = two(&self.graph.node[index]).ok()?;
-        let (shape, weight) = self.weights(w)?;
+        let Constant { shape, values: weight, element } = self.weights(w)?;
         let &[channels, classes] = shape.as_slice() else { return None };
         let weight = transposed(&weight, channels, classes);
         let bias = self.bias(bias, classes, 1.0)?;
-        Some((self.head(weight, bias, channels), self.place(index, add, w, x, false)))
+        Some((self.head(weight, bias, channels), self.place(index, add, [w, x], element)))
     }
 
-    fn place(&self, node: usize, add: Option<usize>, w: &str, x: &str, conv: bool) -> HeadPlace {
-        let (scores, between) = (String::new(), vec![]);
-        HeadPlace { node, add, scores, between, weight: w.into(), input: x.into(), conv }
+    fn place(
+        &self,
+        node: usize,
+        add: Option<usize>,
+        [weight, input]: [&String; 2],
+        element: i32,
+    ) -> HeadPlace {
+        let (weight, input, between) = (weight.clone(), input.clone(), vec![]);
+        let (scores, output, conv) = (String::new(), String::new(), false);
+        HeadPlace { node, add, scores, between, weight, element, output, input, conv }
     }
 
     fn head(&self, weight: Vec<f32>, bias: Vec<f32>, channels: usize) -> Option<LinearHead> {
@@ -420,8 +431,7 @@ impl<'a> Search<'a> {
         let Some(value) = value.filter(|v| !v.is_empty()) else {
             return Some(vec![0.0; classes]);
         };
-        let (_, values) = self.weights(value)?;
-        let values: Vec<f32> = values.iter().map(|v| v * scale).collect();
+        let values: Vec<f32> = self.weights(value)?.values.iter().map(|v| v * scale).collect();
         (values.len() == classes).then_some(values)
     }
 
@@ -449,8 +459,7 @@ impl<'a> Search<'a> {
                 }
             }
             "ReduceMean" => {
-                let axes = ints(node, "axes")
-                    .or_else(|| integers(self.constants.get(node.input.get(1)?.as_str())?));
+                let axes = ints(node, "axes").or_else(|| self.integers(node.input.get(1)?));
                 let axes = axes.unwrap_or_default();
                 match axes.as_slice() {
                     [2, 3] | [3, 2] | [-2, -1] | [-1, -2] | [2, -1] | [-1, 2] => Ok((input, None)),
@@ -479,27 +488,9 @@ impl<'a> Search<'a> {
     }
 }
 
-fn two(node: &Node) -> Result<[&String; 2], String> {
+pub(super) fn two(node: &Node) -> Result<[&String; 2], String> {
     match node.input.as_slice() {
         [a, b, ..] => Ok([a, b]),
         _ => Err(format!("{} has too few inputs", describe(node))),
     }
-}
-
-/// [rows, columns] → [columns, rows].
-pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
-}
-
-fn shape_text(input: &ValueInfo) -> String {
-    let kind = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
-    let Some(shape) = kind.and_then(|t| t.shape.as_ref()) else {
-        return "of unknown shape".into();
-    };
-    let dim = |d: &super::proto::Dimension| match (d.dim_value, &d.dim_param) {
-        (Some(value), _) => value.to_string(),
-        (None, Some(name)) => name.clone(),
-        (None, None) => "?".into(),
-    };
-    format!("[{}]", shape.dim.iter().map(dim).collect::<Vec<_>>().join(", "))
 }

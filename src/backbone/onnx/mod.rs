@@ -2,18 +2,23 @@
 //! and those of this crate, written from a [`super::Network`].
 
 mod bounds;
+mod constants;
 mod export;
 mod file;
 mod find;
+mod head;
+mod input;
 mod proto;
 #[cfg(feature = "onnx")]
 mod session;
 
 use std::path::PathBuf;
 
-pub use export::{ModelInfo, export, with_head};
+pub use export::{ModelInfo, export};
 pub use file::OnnxFile;
-pub use find::{End, Found, FoundHead, ImageInput};
+pub use find::{End, Found, FoundHead};
+pub use head::with_head;
+pub use input::{Element, ImageInput, InputRange};
 #[cfg(feature = "onnx")]
 pub use session::{OnnxBackbone, OnnxOptions, Runtime, runtime};
 
@@ -49,7 +54,7 @@ pub enum OnnxError {
         found: String,
     },
     /// A graph that does not take images.
-    #[error("{}: the inputs are {found}; expected one of images, [n, 3, height, width] or [n, height, width, 3], in float or float16", path.display())]
+    #[error("{}: the inputs are {found}; expected one of images, [n, 3, height, width] or [n, height, width, 3], in float, float16 or uint8\n  Export it again with such an input.", path.display())]
     Input {
         /// The model.
         path: PathBuf,
@@ -65,6 +70,14 @@ pub enum OnnxError {
         found: String,
         /// What to do.
         remedy: &'static str,
+    },
+    /// A network of 8-bit integers whose map or classifier is none of floats.
+    #[error("{}: this network is int8-quantised: {found}\n  Give the float model that it was quantised from.", path.display())]
+    Quantised {
+        /// The model.
+        path: PathBuf,
+        /// What shows it.
+        found: String,
     },
     /// The logits that follow from map and classifier are not the network's.
     #[error("{}: from the map `{map}` and the classifier `{classifier}` follow logits that differ by {difference:.3} (of {scale:.3}) from the network's own; there is more between them than pooling and one FC layer", path.display())]
@@ -92,17 +105,15 @@ pub enum OnnxError {
         /// Largest difference.
         difference: f32,
     },
-    /// Classes of other names, or in another order, than those of the images.
-    #[error("{}: class {class} of the classifier is `{found}`; that of the images is `{expected}`\n  Give the images of its classes, or fit a classifier for these: --head fit.", path.display())]
-    ClassName {
+    /// What this program once wrote into the file's metadata does not read.
+    #[error("{}: its metadata entry `{key}` does not read: {found}\n  Export it again, with a version of fsa-bank that is not newer than this one.", path.display())]
+    Metadata {
         /// The model.
         path: PathBuf,
-        /// The first that differs.
-        class: usize,
-        /// What the file calls it.
+        /// The entry.
+        key: &'static str,
+        /// What is wrong.
         found: String,
-        /// What the images call it.
-        expected: String,
     },
     /// onnxruntime is not there.
     #[error(

@@ -14,6 +14,7 @@ use ort::value::{Tensor, TensorRef};
 use super::OnnxError;
 use super::file::OnnxFile;
 use super::find::{End, Found};
+use super::input::{Element, InputRange};
 use super::proto::ValueInfo;
 use crate::backbone::{Backbone, BackboneError};
 use crate::domain::{FeatureShape, LinearHead};
@@ -127,6 +128,8 @@ type Output = (Vec<usize>, Vec<f32>);
 /// classifier; 16-bit floats have 11 significant bits.
 const LOGITS_TOLERANCE: f32 = 1e-3;
 const LOGITS_TOLERANCE_HALF: f32 = 3e-2;
+/// Of networks that round pooled vectors to 8 bits.
+const LOGITS_TOLERANCE_QUANTISED: f32 = 5e-2;
 
 impl OnnxBackbone {
     /// Opens a model and makes sure, on random images, that pooling and classifier give its logits.
@@ -170,8 +173,11 @@ impl OnnxBackbone {
     fn checked_shape(&mut self) -> Result<FeatureShape, OnnxError> {
         let images = self.found.input.batch.unwrap_or(2);
         let mut rng = KeyedRng::new(0, Stage::InitialWeights, (0, 0));
-        let inputs: Vec<f32> =
-            (0..images * 3 * self.side * self.side).map(|_| rng.normal() as f32).collect();
+        let mut value = || match self.found.input.range {
+            InputRange::Bytes(_) => rng.below(256) as f32,
+            _ => rng.normal() as f32,
+        };
+        let inputs: Vec<f32> = (0..images * 3 * self.side * self.side).map(|_| value()).collect();
         let map = self.found.map.clone();
         let checked = self.found.checked_output().map(String::from);
         let names: Vec<&str> = std::iter::once(map.as_str()).chain(checked.as_deref()).collect();
@@ -222,13 +228,22 @@ impl OnnxBackbone {
         // NaN must not pass, so the largest is searched for by hand.
         let difference =
             differences.fold(0f32, |max, d| if d > max || d.is_nan() { d } else { max });
-        let tolerance =
-            if self.found.input.half { LOGITS_TOLERANCE_HALF } else { LOGITS_TOLERANCE };
+        let tolerance = match self.found.input.element {
+            _ if self.found.quantised => LOGITS_TOLERANCE_QUANTISED,
+            Element::Half => LOGITS_TOLERANCE_HALF,
+            Element::Float | Element::Byte => LOGITS_TOLERANCE,
+        };
         if difference <= tolerance * scale {
             return Ok(());
         }
         let (path, map) = (self.path.clone(), self.found.map.clone());
         Err(match &self.found.end {
+            _ if self.found.quantised => {
+                let found = format!(
+                    "its rounding (QuantizeLinear, DequantizeLinear) changes the values of `{output}` by {difference:.3} of {scale:.3}"
+                );
+                OnnxError::Quantised { path, found }
+            }
             End::Classifier(found) => {
                 let classifier = found.place.weight.clone();
                 OnnxError::OtherLogits { path, map, classifier, difference, scale }
@@ -254,11 +269,16 @@ impl OnnxBackbone {
             false => ([images, 3, side, side], Cow::Borrowed(inputs)),
             true => ([images, side, side, 3], Cow::Owned(channels_last(inputs, side * side))),
         };
-        let tensor: Result<SessionInputValue, ort::Error> = match input.half {
-            false => TensorRef::from_array_view((shape, &*values)).map(|t| t.into()),
-            true => {
+        let tensor: Result<SessionInputValue, ort::Error> = match input.element {
+            Element::Float => TensorRef::from_array_view((shape, &*values)).map(|t| t.into()),
+            Element::Half => {
                 let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
                 Tensor::from_array((shape, halves)).map(|t| t.into())
+            }
+            Element::Byte => {
+                // The cast saturates.
+                let bytes: Vec<u8> = values.iter().map(|v| v.round() as u8).collect();
+                Tensor::from_array((shape, bytes)).map(|t| t.into())
             }
         };
         let path = self.path.clone();

@@ -5,31 +5,33 @@ mod onnx;
 
 use std::path::Path;
 
-use anyhow::Context as _;
-
 use crate::bank::behind_links;
 use crate::cli::account::WithAccount;
 use crate::cli::args::{FeaturesArgs, FeaturesCommand};
+use crate::cli::error::CliError;
 use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
-use crate::config::{LoadedPipeline, Pipeline};
+use crate::config::{self, InputSpec, LoadedPipeline, Pipeline, Source, Statement};
 use crate::dataset::{Dataset, known};
-use crate::domain::FitOptions;
+use crate::domain::{FitOptions, LinearHead};
 use crate::export::ExportError;
 use crate::features::{
-    self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork, TorchRequest,
+    self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, RepairOutcome, TorchNetwork,
+    TorchRequest,
 };
+use crate::labels::{Labels, LabelsError};
 use crate::progress::Progress;
 use crate::report::{bytes_text, forecast_text};
+use crate::shell::quoted;
 
 pub(super) fn run(context: &Context, command: &FeaturesCommand) -> anyhow::Result<()> {
     let purpose = if command.dry_run { Purpose::Plan } else { Purpose::Bank };
-    make(context, &command.shared, purpose)
+    make(context, &command.shared, purpose).map(drop)
 }
 
 /// `fsa-bank plan`
 pub(super) fn plan(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()> {
-    make(context, args, Purpose::Plan)
+    make(context, args, Purpose::Plan).map(drop)
 }
 
 /// `fsa-bank verify --repair`: makes the files `damaged` of `bank` anew.
@@ -38,8 +40,18 @@ pub(super) fn repair(
     args: &FeaturesArgs,
     bank: &Path,
     damaged: &[String],
-) -> anyhow::Result<()> {
-    make(context, args, Purpose::Repair { bank, damaged })
+) -> anyhow::Result<Option<RepairOutcome>> {
+    Ok(match make(context, args, Purpose::Repair { bank, damaged })? {
+        Made::Repair(outcome) => Some(outcome),
+        Made::Bank(_) | Made::Plan => None,
+    })
+}
+
+/// What came of it.
+enum Made {
+    Bank(FeaturesOutcome),
+    Plan,
+    Repair(RepairOutcome),
 }
 
 /// What images and network are wanted for.
@@ -59,20 +71,25 @@ impl Purpose<'_> {
     }
 }
 
-fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Result<()> {
+fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Result<Made> {
     if let Some(file) = &args.onnx {
         return onnx::run(context, args, file, purpose);
     }
-    let pipeline = args.pipeline.as_deref().context("a pipeline, or --onnx and --images")?;
+    let needed = || CliError::Usage("a pipeline, or --onnx and --images, must be given".into());
+    let pipeline = args.pipeline.as_deref().ok_or_else(needed)?;
     let loaded = load(pipeline, &args.settings(), &args.common)?;
     known::require(&loaded.name, &loaded.pipeline.dataset)?;
     let Some(engine) = context.engine else {
         return engine_process::hand_over();
     };
+    let input = InputSpec::of(&loaded.pipeline.dataset);
+    let said = head_statement(args.head.as_deref())?.into_iter();
+    let own = Statement::whole(Source::Pipeline, &loaded.file, &input);
+    config::settled(&said.chain([own]).collect::<Vec<_>>(), &input)?;
     let folder = run_folder(&args.common, &loaded);
     let listed_in = purpose.makes_bank().then_some(folder.as_path());
     let dataset = open_dataset(context, &loaded, Some(args.common.max_skipped), listed_in)?;
-    let head = head_source(args.head.as_deref(), &loaded)?;
+    let head = head_source(context, args, &loaded, &dataset)?;
     let arithmetic = loaded.pipeline.features.arithmetic;
     let options = engine_options(context, &args.common, &loaded, arithmetic);
     let request = TorchRequest {
@@ -85,14 +102,16 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     };
     let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)?;
     context.screen.line(&format!("network: {}", network.path.display()));
+    context.screen.line(&format!("images: {input}"));
     let model = FrozenModel::torch(&network, &loaded, &dataset, head, engine, options.clone())?;
-    match use_network(context, args, &loaded, &dataset, model, purpose)? {
-        Some(outcome) => Ok(network.save_with_head(&folder, &outcome.bank)?),
-        None => Ok(()),
+    let made = use_network(context, args, &loaded, &dataset, model, purpose)?;
+    if let Made::Bank(outcome) = &made {
+        network.save_with_head(&folder, &outcome.bank)?;
     }
+    Ok(made)
 }
 
-/// Does with images and network what they are wanted for; the outcome where that is the bank.
+/// Does with images and network what they are wanted for.
 fn use_network(
     context: &Context,
     args: &FeaturesArgs,
@@ -100,10 +119,10 @@ fn use_network(
     dataset: &Dataset,
     model: FrozenModel,
     purpose: Purpose,
-) -> anyhow::Result<Option<FeaturesOutcome>> {
+) -> anyhow::Result<Made> {
     match purpose {
-        Purpose::Bank => write_bank(context, args, loaded, dataset, model).map(Some),
-        Purpose::Plan => show_plan(context, args, loaded, dataset, model).map(|()| None),
+        Purpose::Bank => write_bank(context, args, loaded, dataset, model).map(Made::Bank),
+        Purpose::Plan => show_plan(context, args, loaded, dataset, model).map(|()| Made::Plan),
         Purpose::Repair { bank, damaged } => {
             let request = request(args, loaded, dataset, bank);
             let (screen, interrupt) = (&context.screen, &context.interrupt);
@@ -114,25 +133,72 @@ fn use_network(
             ] {
                 files.iter().for_each(|file| screen.line(&format!("{file}: {what}")));
             }
-            Ok(None)
+            Ok(Made::Repair(done))
         }
     }
 }
 
-/// What `--head` says.
+/// What the file of `--head` says of the images.
+fn head_statement(given: Option<&Path>) -> Result<Option<Statement>, ExportError> {
+    match given {
+        Some(path) if path != Path::new("fit") => {
+            let spec = crate::export::plain_head(path)?.1.preprocessing;
+            Ok(spec.map(|spec| Statement::whole(Source::Classifier, path, &spec)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What `--head` says; the classes of one of a file are put into the order of the images' by their names.
 fn head_source(
-    given: Option<&Path>,
+    context: &Context,
+    args: &FeaturesArgs,
     loaded: &LoadedPipeline,
-) -> Result<Option<HeadSource>, ExportError> {
+    dataset: &Dataset,
+) -> anyhow::Result<Option<HeadSource>> {
     let Pipeline { seed, features, .. } = &loaded.pipeline;
+    let given = args.head.as_deref();
+    let is_fitted = given == Some(Path::new("fit"));
+    if args.labels.is_some() && (is_fitted || given.is_none() && args.onnx.is_none()) {
+        let text =
+            "--labels names the classes of an ONNX file's classifier, or of one of --head FILE";
+        return Err(CliError::Usage(text.into()).into());
+    }
     Ok(match given {
         None => None,
-        Some(path) if path == Path::new("fit") => {
+        Some(_) if is_fitted => {
             let (epochs, weight_decay) = (features.fit_epochs, features.fit_weight_decay);
             Some(HeadSource::Fitted(FitOptions { epochs, weight_decay, seed: *seed }))
         }
-        Some(path) => Some(HeadSource::Given(crate::export::plain_head(path)?.0)),
+        Some(path) => {
+            let (head, card) = crate::export::plain_head(path)?;
+            let source = path.display().to_string();
+            let labels = match &args.labels {
+                Some(file) => Some(Labels::read(file)?),
+                None if card.class_names.len() != head.classes() => None,
+                None => Some(Labels { names: card.class_names, source, certain: true }),
+            };
+            Some(HeadSource::Given(in_order(context, &head, labels.as_ref(), dataset)?))
+        }
     })
+}
+
+/// The classifier with the classes of the images, in their order, as far as its names are known.
+fn in_order(
+    context: &Context,
+    head: &LinearHead,
+    labels: Option<&Labels>,
+    dataset: &Dataset,
+) -> Result<LinearHead, LabelsError> {
+    let Some(labels) = labels else {
+        return Ok(head.clone());
+    };
+    let fit = labels.fit(head.classes(), &dataset.class_names)?;
+    match labels.told(&fit, &dataset.class_names) {
+        Some(text) if fit.is_doubtful() => context.screen.warning(&text),
+        text => text.iter().for_each(|text| context.screen.line(text)),
+    }
+    Ok(fit.head(head))
 }
 
 fn request<'a>(
@@ -171,9 +237,9 @@ fn show_plan(
     if context.json {
         print_json(&WithAccount { result: &forecast, account: &dataset.account })?;
     } else {
-        print_text(&forecast_text(&forecast));
+        print_text(&forecast_text(&forecast))?;
         if args.jobs.is_some_and(|jobs| jobs.get() > 1) {
-            print_text("  --jobs    the time is that of one process\n");
+            print_text("  --jobs    the time is that of one process\n")?;
         }
     }
     Ok(forecast.disk.require()?)
@@ -210,13 +276,16 @@ fn write_bank(
     if context.json {
         print_json(&WithAccount { result: &outcome, account: &dataset.account })?;
     } else {
-        print_text(&told(&outcome, args));
+        print_text(&told(&outcome, args))?;
     }
-    // A classifier whose classes are in another order than the images' guesses.
+    if let Some(found) = &outcome.reordering {
+        context.screen.warning(&found.to_string());
+        return Ok(outcome);
+    }
     let chance = 100.0 / dataset.class_names.len() as f64;
     if outcome.top1.get("train").is_some_and(|&top1| top1 < 2.0 * chance.min(25.0)) {
         context.screen.warning(&format!(
-            "the network finds the classes of {:.1} % of its training images, chance is {chance:.1} %: are these its classes, in its order (by name), and its preprocessing?",
+            "the network finds the classes of {:.1} % of its training images, chance is {chance:.1} %: are these its classes, and its preprocessing?",
             outcome.top1["train"]
         ));
     }
@@ -234,7 +303,7 @@ fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
             true => format!("{} rows made now in ", outcome.rows_made),
             false => String::new(),
         };
-        format!("{made}{:.1} s, {:.0} rows a second", outcome.secs, outcome.images_per_sec)
+        format!("{made}{:.1} s, {:.0} rows a second", outcome.secs, outcome.rows_per_sec)
     };
     let mut text = format!("{bank}: {} rows, {bytes}, {pace}\n", outcome.rows);
     if let Some(state) = outcome.state {
@@ -246,14 +315,15 @@ fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
         let splits: Vec<String> = outcome.top1.iter().map(split).collect();
         text += &format!("top-1 of the bank's classifier: {}\n", splits.join(", "));
     }
-    if let Some(forward) = outcome.forward_images_per_sec {
-        let share = outcome.images_per_sec / forward;
+    if let Some(forward) = outcome.forward_rows_per_sec {
+        let share = outcome.rows_per_sec / forward;
         text += &format!(
-            "bare forward pass: {forward:.1} images a second; the whole reaches {share:.3} of it\n"
+            "bare forward pass: {forward:.1} rows a second; the whole reaches {share:.3} of it\n"
         );
     }
     text += &outcome.skipped.told().map_or(String::new(), |text| text + "\n");
     let fitted = args.head.as_deref() == Some(Path::new("fit"));
+    let bank = quoted(&outcome.bank);
     text + &match outcome.state {
         None => format!("Next: fsa-bank finetune {bank}\n"),
         // A classifier is fitted to the maps of all partitions.

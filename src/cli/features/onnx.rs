@@ -2,13 +2,21 @@
 
 use std::path::Path;
 
-use super::Purpose;
+use super::{Made, Purpose};
 use crate::cli::Context;
 use crate::cli::args::FeaturesArgs;
+#[cfg(feature = "onnx")]
+use crate::{
+    backbone::onnx::{ImageInput, InputRange},
+    cli::{model, train::load},
+    config::{self, DatasetConfig, InputSpec, LoadedPipeline, Pipeline, Source, Statement},
+    export::Description,
+    progress::Progress,
+};
 
 #[cfg(not(feature = "onnx"))]
-pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path, _: Purpose) -> anyhow::Result<()> {
-    anyhow::bail!("--onnx: this build has no ONNX engine\n  Build with the cargo feature `onnx`.")
+pub(super) fn run(_: &Context, _: &FeaturesArgs, _: &Path, _: Purpose) -> anyhow::Result<Made> {
+    Err(crate::cli::error::CliError::without_onnx("--onnx").into())
 }
 
 #[cfg(feature = "onnx")]
@@ -17,13 +25,12 @@ pub(super) fn run(
     args: &FeaturesArgs,
     path: &Path,
     purpose: Purpose,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Made> {
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
     use crate::cli::train::{open_dataset, run_folder};
-    use crate::export::Description;
-    use crate::features::FrozenModel;
-    use crate::progress::Progress;
+    use crate::features::{FrozenModel, HeadSource};
+    use crate::labels::Labels;
 
     let in_backbone = BackboneError::from;
     let file = OnnxFile::load(path).map_err(in_backbone)?;
@@ -46,14 +53,26 @@ pub(super) fn run(
             None => "no classifier".into(),
         }
     ));
-    let loaded = settings::loaded(args, &file, found.input.side)?;
+    let described = Description::of_onnx(&file, found.input.side).map_err(in_backbone)?;
+    let said = described.statements(path, found.input.side);
+    let loaded = settled(context, args, &described, &found.input, said)?;
+    model::check_range(context, path, &found.input, &InputSpec::of(&loaded.pipeline.dataset))?;
     let folder = run_folder(&args.common, &loaded);
     let listed_in = purpose.makes_bank().then_some(folder.as_path());
     let dataset = open_dataset(context, &loaded, Some(args.common.max_skipped), listed_in)?;
-    let head = super::head_source(args.head.as_deref(), &loaded)?;
-    if head.is_none() {
-        let described = Description::of_onnx(&file, found.input.side);
-        described.must_name(&dataset.class_names, path).map_err(in_backbone)?;
+    let mut head = super::head_source(context, args, &loaded, &dataset)?;
+    if let (None, Some(own)) = (&head, found.head()) {
+        let labels = match (&args.labels, &args.preprocessing) {
+            (Some(labels), _) => Some(Labels::read(labels)?),
+            // It may be that of the network before it was trained on these classes.
+            (None, Some(config)) => {
+                Labels::read(config).ok().map(|labels| Labels { certain: false, ..labels })
+            }
+            (None, None) => None,
+        };
+        let labels = labels.or_else(|| Description::labels_of(&file));
+        let own = super::in_order(context, own, labels.as_ref(), &dataset)?;
+        head = Some(HeadSource::Given(own));
     }
     let options = OnnxOptions {
         device: args.common.device.clone(),
@@ -61,119 +80,56 @@ pub(super) fn run(
         side: loaded.pipeline.dataset.image_size,
     };
     let model = FrozenModel::onnx(&file, head, &options)?;
-    super::use_network(context, args, &loaded, &dataset, model, purpose)?;
-    Ok(())
+    super::use_network(context, args, &loaded, &dataset, model, purpose)
 }
 
+/// The pipeline of the command line, or one that follows from the network and the images; how images are
+/// prepared is what network, `--preprocessing` and pipeline say together.
 #[cfg(feature = "onnx")]
-mod settings {
-    use std::path::Path;
-
-    use anyhow::{Context as _, bail};
-    use serde::Deserialize;
-
-    use super::FeaturesArgs;
-    use crate::backbone::onnx::OnnxFile;
-    use crate::cli::train::load;
-    use crate::config::{self, DatasetConfig, Interpolation, LoadedPipeline, Pipeline};
-    use crate::export::Description;
-
-    /// What timm's config.json says of preprocessing, at its top or under `pretrained_cfg`.
-    #[derive(Debug, Default, Deserialize)]
-    #[serde(default)]
-    struct Timm {
-        mean: Option<Vec<f32>>,
-        std: Option<Vec<f32>>,
-        crop_pct: Option<f64>,
-        interpolation: Option<String>,
-        input_size: Option<[usize; 3]>,
-        pretrained_cfg: Option<Box<Timm>>,
-    }
-
-    /// The pipeline of the command line, or one that follows from the network and the images: what
-    /// the file says of its preprocessing, else what is usual for ImageNet networks.
-    pub(super) fn loaded(
-        args: &FeaturesArgs,
-        onnx: &OnnxFile,
-        fixed_side: Option<usize>,
-    ) -> anyhow::Result<LoadedPipeline> {
-        let mut loaded = match &args.pipeline {
-            Some(pipeline) => load(pipeline, &args.settings(), &args.common)?,
-            None => {
-                let path = args.common.data.clone().unwrap_or_default();
-                let kind = crate::dataset::kind_at(&path);
-                let described = Description::of_onnx(onnx, fixed_side).dataset_config();
-                let mut dataset = DatasetConfig { path, kind, ..described };
-                if let Some(file) = &args.preprocessing {
-                    timm(file, &mut dataset, fixed_side)?;
-                }
-                let file = onnx.path();
-                let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                let pipeline = Pipeline { dataset, ..Pipeline::default() };
-                config::with_overrides(name, file, pipeline, &args.settings())?
+fn settled(
+    context: &Context,
+    args: &FeaturesArgs,
+    described: &Description,
+    input: &ImageInput,
+    said: Vec<Statement>,
+) -> anyhow::Result<LoadedPipeline> {
+    let path = args.onnx.as_deref().unwrap_or(Path::new(""));
+    let mut loaded = match &args.pipeline {
+        Some(pipeline) => load(pipeline, &args.settings(), &args.common)?,
+        None => {
+            let images = args.common.data.clone().unwrap_or_default();
+            let kind = crate::dataset::kind_at(&images);
+            let mut dataset = DatasetConfig { path: images, kind, ..DatasetConfig::default() };
+            described.input.put_into(&mut dataset);
+            if described.assumed && input.range == InputRange::Unknown {
+                // Those that go with the range of values.
+                (dataset.mean, dataset.std) = Default::default();
             }
-        };
-        let dataset = &mut loaded.pipeline.dataset;
-        if let (Some(file), true) = (&args.preprocessing, args.pipeline.is_some()) {
-            timm(file, dataset, fixed_side)?;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let pipeline = Pipeline { dataset, ..Pipeline::default() };
+            config::with_overrides(name, path, pipeline, &args.settings())?
         }
-        if let Some(side) = fixed_side.filter(|&side| side != dataset.image_size) {
-            bail!(
-                "dataset.image_size is {}; {} takes images of {side} pixels only\n  \
-                 Set dataset.image_size = {side}.",
-                dataset.image_size,
-                onnx.path().display()
-            );
-        }
-        Ok(loaded)
+    };
+    let mut said = said;
+    said.extend(args.preprocessing.as_ref().map(|file| config::read_timm(file)).transpose()?);
+    // A classifier knows what images its vectors are of; the graph knows better.
+    let place = said.iter().take_while(|one| one.source == Source::Graph).count();
+    said.splice(place..place, super::head_statement(args.head.as_deref())?);
+    said.extend(loaded.statements());
+    let known = said.iter().any(|one| one.keys.contains(&"mean"));
+    let dataset = &mut loaded.pipeline.dataset;
+    let usual = input.range.applied_to(InputSpec::of(dataset));
+    let spec = config::settled(&said, &usual)?;
+    spec.put_into(dataset);
+    let screen = &context.screen;
+    match known {
+        // Whoever started this process has said it.
+        _ if args.worker => {}
+        true => screen.line(&format!("images: {spec}")),
+        false => screen.warning(&format!(
+            "{}: nothing says how this network's images are prepared; taken as is usual: {spec}\n  --preprocessing takes its config.json of timm, --set dataset.mean=... any.",
+            path.display()
+        )),
     }
-
-    fn timm(
-        file: &Path,
-        dataset: &mut config::DatasetConfig,
-        fixed_side: Option<usize>,
-    ) -> anyhow::Result<()> {
-        let text = std::fs::read(file).with_context(|| format!("{}", file.display()))?;
-        let mut top: Timm = serde_json::from_slice(&text)
-            .with_context(|| format!("{}: not a timm config.json", file.display()))?;
-        let read = top.pretrained_cfg.take().map_or(Timm::default(), |inner| *inner).or(top);
-        let triple = |values: &Option<Vec<f32>>| values.clone().filter(|v| v.len() == 3);
-        let (Some(mean), Some(std)) = (triple(&read.mean), triple(&read.std)) else {
-            bail!("{}: no `mean` and `std` of three numbers", file.display());
-        };
-        if !std.iter().all(|v| *v > 0.0) {
-            bail!("{}: std is {std:?}; expected positive numbers", file.display());
-        }
-        (dataset.mean, dataset.std) = (mean, std);
-        if let Some(crop) = read.crop_pct.filter(|crop| *crop > 0.0 && *crop <= 1.0) {
-            dataset.crop_fraction = crop;
-        }
-        dataset.interpolation = match read.interpolation.as_deref() {
-            None | Some("bilinear") => Interpolation::Bilinear,
-            Some("bicubic") => Interpolation::Bicubic,
-            Some(other) => {
-                bail!("{}: interpolation `{other}`; expected bilinear or bicubic", file.display())
-            }
-        };
-        if let Some([_, side, _]) = read.input_size
-            && fixed_side.is_none()
-        {
-            dataset.image_size = side;
-        }
-        Ok(())
-    }
-
-    impl Timm {
-        /// Its own values, and the other's where it has none.
-        fn or(self, other: Self) -> Self {
-            Self {
-                mean: self.mean.or(other.mean),
-                std: self.std.or(other.std),
-                crop_pct: self.crop_pct.or(other.crop_pct),
-                interpolation: self.interpolation.or(other.interpolation),
-                input_size: self.input_size.or(other.input_size),
-                pretrained_cfg: None,
-            }
-        }
-    }
+    Ok(loaded)
 }

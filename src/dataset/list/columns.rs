@@ -40,8 +40,10 @@ const LABELS: [&str; 14] = [
 /// Names of classes besides labels that are numbers.
 const NAMES: [&str; 3] = ["class_name", "category_name", "label_name"];
 const SPLITS: [&str; 3] = ["split", "subset", "partition"];
-/// Columns of yes and no that say a split, with the splits of no and of yes; the first is fastai's.
-const FLAGS: [(&str, [&str; 2]); 6] = [
+/// The splits of no and of yes.
+type Flag = [&'static str; 2];
+/// Columns of yes and no that say a split; the first is fastai's.
+const FLAGS: [(&str, Flag); 6] = [
     ("is_valid", ["train", "val"]),
     ("is_val", ["train", "val"]),
     ("is_validation", ["train", "val"]),
@@ -64,7 +66,7 @@ pub(in crate::dataset) struct Columns {
     pub(in crate::dataset) name: Option<usize>,
     pub(in crate::dataset) split: Option<usize>,
     /// Of a split column of yes and no, what each of them means.
-    pub(in crate::dataset) flag: Option<[&'static str; 2]>,
+    pub(in crate::dataset) flag: Option<Flag>,
 }
 
 /// Where the labels are.
@@ -160,11 +162,10 @@ fn named(config: &DatasetConfig, header: &[&str]) -> Result<Columns, ListError> 
 }
 
 /// The column of splits and, where it is one of yes and no, what each means.
-#[allow(clippy::type_complexity)]
 fn split(
     config: &DatasetConfig,
     header: &[&str],
-) -> Result<(Option<usize>, Option<[&'static str; 2]>), ListError> {
+) -> Result<(Option<usize>, Option<Flag>), ListError> {
     let words = column(header, &config.split_column, &SPLITS, ("splits", "split_column"))?;
     let flag_of = |i: usize| {
         let is = |(name, _): &&(&str, _)| header[i].trim().eq_ignore_ascii_case(name);
@@ -173,7 +174,7 @@ fn split(
     if let Some(split) = words {
         return Ok((Some(split), flag_of(split).map(|(_, words)| words)));
     }
-    let flags: Vec<(usize, [&str; 2])> = (0..header.len()).filter_map(flag_of).collect();
+    let flags: Vec<(usize, Flag)> = (0..header.len()).filter_map(flag_of).collect();
     match flags.as_slice() {
         [] => Ok((None, None)),
         [(split, words)] => Ok((Some(*split), Some(*words))),

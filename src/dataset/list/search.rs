@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::ListError;
 use crate::dataset::folder;
@@ -92,13 +92,13 @@ fn paths_below(root: &Path) -> Vec<String> {
     let mut entries_seen = 0;
     // Links may lead in a circle.
     let mut seen = HashSet::new();
+    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
     let mut folders = vec![(root.to_path_buf(), String::new())];
     while let Some((folder, prefix)) = folders.pop() {
         if !folder.canonicalize().is_ok_and(|folder| seen.insert(folder)) {
             continue;
         }
-        let here = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.clone() };
-        for entry in fs::read_dir(here).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             entries_seen += 1;
             if entries_seen > MOST_ENTRIES {
                 return paths;

@@ -28,8 +28,13 @@ pub(super) fn files(
     let mut folders: Vec<PathBuf> = listed.iter().filter_map(folder).collect();
     folders.sort_unstable();
     folders.dedup();
+    // A list may be named from elsewhere.
+    let same = |a: &Path, b: &Path| a == b || a.canonicalize().ok() == b.canonicalize().ok();
+    let is_list = |path: &Path| {
+        lists.iter().any(|list| list.file_name() == path.file_name() && same(list, path))
+    };
     let is_other =
-        |found: &Found| !listed.contains(&found.path) && !lists.contains(&root.join(&found.path));
+        |found: &Found| !listed.contains(&found.path) && !is_list(&root.join(&found.path));
     let left_out = |found: Found| LeftOut {
         path: found.path.to_string_lossy().into_owned(),
         reason: match found.what {

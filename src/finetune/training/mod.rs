@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::config::{FinetuneConfig, Method, RateSchedule};
 use crate::domain::{ClassCounts, LinearHead};
-use crate::eval::length;
+use crate::eval::{in_pool, length};
 
 use class_part::{BatchRows, ClassPart, RowGradients};
 pub use objective::Objective;
@@ -265,7 +265,7 @@ impl HeadTrainer {
 /// Applies `work` to every part, in parallel where there are several.
 fn for_each(parts: &mut [ClassPart], work: impl Fn(usize, &mut ClassPart) + Sync) {
     match parts {
-        [one] => work(0, one),
+        [one] => in_pool(|| work(0, one)),
         [first, second] => {
             rayon::join(|| work(0, first), || work(1, second));
         }

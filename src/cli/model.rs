@@ -1,0 +1,80 @@
+//! The model of `predict`, `eval` and `export`, with what is given besides.
+
+use std::path::{Path, PathBuf};
+
+use super::Context;
+use super::error::CliError;
+use crate::backbone::onnx::{Element, ImageInput};
+use crate::config::{self, ConfigError, InputSpec};
+use crate::export::{ExportError, Given, Model};
+use crate::labels::Labels;
+use crate::progress::Progress;
+
+/// `--classifier` and `--preprocessing`.
+pub(super) fn given<'a>(
+    classifier: Option<&'a Path>,
+    preprocessing: Option<&PathBuf>,
+) -> Result<Given<'a>, ConfigError> {
+    let preprocessing = preprocessing.map(|file| config::read_timm(file)).transpose()?;
+    Ok(Given { classifier, preprocessing, mends_metadata: false })
+}
+
+/// Opens a model, with its classes named as in `labels`, and says what of it should be looked at again.
+pub(super) fn open(
+    context: &Context,
+    path: &Path,
+    given: Given,
+    labels: Option<&Path>,
+) -> Result<Model, ExportError> {
+    let mut model = Model::open(path, given)?;
+    if let Some(file) = labels {
+        model.set_labels(Labels::read(file)?)?;
+    }
+    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
+    Ok(model)
+}
+
+/// Says how images are prepared, where no pipeline says it.
+pub(super) fn tell_preprocessing(context: &Context, model: &Model) -> Result<(), CliError> {
+    let spec = &model.description.input;
+    if model.description.assumed {
+        context.screen.warning(&format!(
+            "{}; taken as is usual for ImageNet networks: {spec}\n  --preprocessing takes the network's config.json of timm.",
+            model.unknown_preprocessing(),
+        ));
+    } else {
+        context.screen.line(&format!("images: {spec}"));
+    }
+    match model.image_input() {
+        Some(input) => check_range(context, model.path(), &input, spec),
+        None => Ok(()),
+    }
+}
+
+/// Says what a graph that normalises pixels itself wants, and refuses or doubts other values.
+pub(super) fn check_range(
+    context: &Context,
+    path: &Path,
+    input: &ImageInput,
+    spec: &InputSpec,
+) -> Result<(), CliError> {
+    let Some(told) = input.range.told() else { return Ok(()) };
+    let path = path.display();
+    if !input.range.contradicts(spec) {
+        context.screen.line(&format!("{path}: the network {told}"));
+        return Ok(());
+    }
+    let wanted = input.range.applied_to(spec.clone());
+    let other = format!(
+        "{path}: the network {told}; with mean {:?}, std {:?} and values of 0 to {} it gets others\n  \
+         Set dataset.mean = {:?}, dataset.std = {:?} and dataset.value_range = {}.",
+        spec.mean, spec.std, spec.value_range, wanted.mean, wanted.std, wanted.value_range
+    );
+    match input.element {
+        Element::Byte => Err(CliError::Usage(other)),
+        Element::Float | Element::Half => {
+            context.screen.warning(&other);
+            Ok(())
+        }
+    }
+}

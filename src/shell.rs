@@ -1,0 +1,27 @@
+//! Commands in messages and reports: as a shell takes them when they are pasted.
+
+use std::ffi::OsStr;
+
+/// A path or value as a shell takes it for one word.
+pub fn quoted(word: impl AsRef<OsStr>) -> String {
+    let word = word.as_ref().to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "_-./+=:@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted("runs/photos/shards"), "runs/photos/shards");
+        assert_eq!(quoted("my photos"), "'my photos'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("dataset.mean=[1, 2]"), "'dataset.mean=[1, 2]'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,199 @@
+//! Weights of other programs: safetensors or a file of `torch.save`, told apart by their content. Names
+//! and shapes are known once it is open; values are converted when they are asked for.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+
+use super::{NamedTensor, Weights, WeightsError, floats, torch_file};
+use crate::regular_file;
+
+/// A file that holds tensors under names, in one dictionary or several.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// Dictionaries with tensors, the outermost first; at least one.
+    pub state_dicts: Vec<StateDict>,
+}
+
+/// Tensors under names.
+#[derive(Debug, Clone)]
+pub struct StateDict {
+    /// The keys that lead to it, joined by dots; empty for the file itself.
+    pub place: String,
+    /// Its tensors.
+    pub tensors: BTreeMap<String, StoredTensor>,
+}
+
+/// A tensor in a file.
+#[derive(Debug, Clone)]
+pub struct StoredTensor {
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// The type of its values.
+    pub dtype: Dtype,
+    /// Bytes of the file that it is a view of.
+    pub(super) range: Range<usize>,
+    /// The place of its first value there.
+    pub(super) offset: usize,
+    /// Values from one to the next along each axis.
+    pub(super) strides: Vec<usize>,
+}
+
+impl Checkpoint {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// It cannot be read, is of neither kind, is damaged, or asks for code to be run.
+    ///
+    /// # Cost
+    /// The file's length in memory.
+    pub fn load(path: &Path) -> Result<Self, WeightsError> {
+        let bytes = regular_file::read(path, u64::MAX)
+            .map_err(|source| WeightsError::Read { path: path.into(), source })?;
+        Self::from_bytes(bytes, path)
+    }
+
+    /// Opens the content of a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// As those of [`Checkpoint::load`].
+    pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, WeightsError> {
+        let state_dicts = match torch_file::read(&bytes) {
+            Some(found) => found
+                .map_err(|e| WeightsError::TorchFile { path: path.into(), source: Box::new(e) })?,
+            None => vec![of_safetensors(&bytes, path)?],
+        };
+        Ok(Self { path: path.into(), bytes, state_dicts })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All tensors of the outermost state dict, integers of 64 bits left out.
+    ///
+    /// # Errors
+    /// Others are no finite floats, or together more than the length of the file justifies.
+    pub fn weights(&self) -> Result<Weights, WeightsError> {
+        let (mut weights, mut left) = (Weights::default(), self.bytes.len());
+        let tensors = &self.state_dicts[0].tensors;
+        for (name, stored) in tensors.iter().filter(|(_, stored)| stored.dtype != Dtype::I64) {
+            left = left.checked_sub(stored.len()).ok_or_else(|| self.repeated(name, stored))?;
+            weights.tensors.insert(name.clone(), self.tensor(name, stored)?);
+        }
+        Ok(weights)
+    }
+
+    fn repeated(&self, name: &str, stored: &StoredTensor) -> WeightsError {
+        let (path, name, shape) = (self.path.clone(), name.into(), stored.shape.clone());
+        WeightsError::Repeated { path, name, shape }
+    }
+
+    /// The values of one of its tensors.
+    ///
+    /// # Errors
+    /// They are no finite floats, or more than the length of the file justifies.
+    pub fn tensor(&self, name: &str, stored: &StoredTensor) -> Result<NamedTensor, WeightsError> {
+        let (path, name) = (self.path.clone(), name.to_owned());
+        let bytes = &self.bytes[stored.range.clone()];
+        let values = match stored.is_contiguous() {
+            true => stored.contiguous(bytes).and_then(|bytes| floats(stored.dtype, bytes)),
+            false if stored.len() > self.bytes.len() => return Err(self.repeated(&name, stored)),
+            false => floats(stored.dtype, &stored.gathered(bytes)),
+        };
+        let Some(values) = values else {
+            return Err(WeightsError::Type { path, name, found: format!("{:?}", stored.dtype) });
+        };
+        match values.iter().all(|v| v.is_finite()) {
+            true => Ok(NamedTensor { shape: stored.shape.clone(), values }),
+            false => Err(WeightsError::NotFinite { path, name }),
+        }
+    }
+}
+
+impl StoredTensor {
+    /// Number of values; their places were found to be in the file, so that it is a number.
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    fn bytes_each(&self) -> usize {
+        self.dtype.bitsize() / 8
+    }
+
+    fn is_contiguous(&self) -> bool {
+        let mut expected = 1usize;
+        self.shape.iter().zip(&self.strides).rev().all(|(&size, &stride)| {
+            let fits = size <= 1 || stride == expected;
+            expected = expected.saturating_mul(size);
+            fits
+        })
+    }
+
+    fn contiguous<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let (each, len) = (self.bytes_each(), self.len());
+        if len == 0 { Some(&[]) } else { bytes.get(self.offset * each..(self.offset + len) * each) }
+    }
+
+    /// Its values in row-major order.
+    fn gathered(&self, bytes: &[u8]) -> Vec<u8> {
+        let (each, len) = (self.bytes_each(), self.len());
+        let mut gathered = Vec::with_capacity(len * each);
+        let mut index = vec![0; self.shape.len()];
+        for _ in 0..len {
+            let steps = index.iter().zip(&self.strides).map(|(i, stride)| i * stride);
+            let at = (self.offset + steps.sum::<usize>()) * each;
+            gathered.extend_from_slice(&bytes[at..at + each]);
+            for axis in (0..index.len()).rev() {
+                index[axis] += 1;
+                if index[axis] < self.shape[axis] {
+                    break;
+                }
+                index[axis] = 0;
+            }
+        }
+        gathered
+    }
+}
+
+fn of_safetensors(bytes: &[u8], path: &Path) -> Result<StateDict, WeightsError> {
+    let damaged = |e: safetensors::SafeTensorError| WeightsError::Damaged {
+        path: path.into(),
+        message: e.to_string(),
+    };
+    // A header is JSON.
+    if bytes.get(8) != Some(&b'{') {
+        return Err(WeightsError::Kind { path: path.into() });
+    }
+    let (header_bytes, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let stored = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+        let (start, end) = info.data_offsets;
+        let begin = 8 + header_bytes;
+        let tensor = StoredTensor {
+            shape: info.shape.clone(),
+            dtype: info.dtype,
+            range: begin + start..begin + end,
+            offset: 0,
+            strides: row_major(&info.shape),
+        };
+        (name, tensor)
+    };
+    Ok(StateDict {
+        place: String::new(),
+        tensors: header.tensors().into_iter().map(stored).collect(),
+    })
+}
+
+fn row_major(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1usize; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
+    }
+    strides
+}
