@@ -137,12 +137,15 @@ type Signature = &'static [(usize, &'static [u8])];
 
 const TIFF: [Signature; 2] = [&[(0, b"II*\0")], &[(0, b"MM\0*")]];
 
-const IMAGES: [Signature; 5] = [
+const IMAGES: [Signature; 7] = [
     &[(0, b"\xff\xd8\xff")],
     &[(0, b"\x89PNG\r\n\x1a\n")],
     &[(0, b"GIF87a")],
     &[(0, b"GIF89a")],
     &[(0, b"RIFF"), (8, b"WEBP")],
+    // BigTIFF.
+    &[(0, b"II+\0\x08\0")],
+    &[(0, b"MM\0+\0\x08")],
 ];
 
 const MAGICK: &str = "magick IN OUT.png";
@@ -153,7 +156,7 @@ const VIDEO: OtherPicture = OtherPicture { name: "video", convert: FRAMES };
 const SVG: OtherPicture = OtherPicture { name: "SVG", convert: "rsvg-convert IN -o OUT.png" };
 
 /// Beginnings of other pictures, with what they are and how to convert them.
-const OTHERS: [(Signature, &str, &str); 36] = [
+const OTHERS: [(Signature, &str, &str); 34] = [
     (&[(0, b"IIRO")], RAW.name, RAW.convert),
     (&[(0, b"IIRS")], RAW.name, RAW.convert),
     (&[(0, b"MMOR")], RAW.name, RAW.convert),
@@ -167,8 +170,6 @@ const OTHERS: [(Signature, &str, &str); 36] = [
     (&[(0, b"\0\0\0\x0cJXL \r\n\x87\n")], "JPEG XL", "djxl IN OUT.jpg"),
     (&[(0, b"\xff\x0a")], "JPEG XL", "djxl IN OUT.jpg"),
     (&[(0, b"II\xbc\x01")], "JPEG XR", PHOTOGRAPH),
-    (&[(0, b"II+\0\x08\0")], "BigTIFF", MAGICK),
-    (&[(0, b"MM\0+\0\x08")], "BigTIFF", MAGICK),
     (&[(0, b"8BPS")], "Photoshop (PSD)", "magick 'IN[0]' OUT.png"),
     (&[(0, b"gimp xcf")], "GIMP (XCF)", "magick 'IN[0]' OUT.png"),
     (&[(0, b"\0\0\x01\0"), (5, b"\0")], "icon (ICO)", "magick 'IN[0]' OUT.png"),
