@@ -17,7 +17,7 @@ pub(super) enum CliError {
     Usage(String),
     /// A method of `compare` that there is not, or that cannot be so.
     #[error("--methods {name}: {source}")]
-    Method { name: String, source: ConfigError },
+    Method { name: String, source: Box<ConfigError> },
     /// A file that is given with a flag and is not what the flag takes.
     #[cfg(feature = "onnx")]
     #[error("{}: {found}", path.display())]
