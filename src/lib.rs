@@ -16,6 +16,7 @@ pub mod eval;
 pub mod export;
 pub mod features;
 pub mod fetch;
+mod file_lock;
 pub mod finetune;
 pub mod inspect;
 mod panics;

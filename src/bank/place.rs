@@ -9,12 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
 
 use super::manifest::MANIFEST_FILE;
 use super::plan::SPLITS;
 use super::{CLASSES_FILE, CLASSIFIER_FILE};
 use crate::atomic_file::{self, WriteError};
+use crate::file_lock::{self, LockedFile};
 
 /// What the bank will be.
 pub(super) const PLAN_FILE: &str = "plan.json";
@@ -31,7 +31,7 @@ const LOCK_FILE: &str = "lock";
 /// On a file system without locks everyone has the turn; there, one process may end a bank at a time.
 pub(super) struct Turn {
     dir: PathBuf,
-    _lock: File,
+    _lock: LockedFile,
 }
 
 impl Turn {
@@ -60,11 +60,7 @@ impl Turn {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
                 opened => opened.map_err(WriteError::at(&path))?,
             };
-            match lock.lock() {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) if is_unsupported(e.raw_os_error()) => {}
-                locked => locked.map_err(WriteError::at(&path))?,
-            }
+            let lock = LockedFile::wait(lock).map_err(WriteError::at(&path))?;
             // Who had the turn before may have removed the file.
             let mine = lock.metadata().map_err(WriteError::at(&path))?;
             let there = fs::metadata(&path);
@@ -113,7 +109,7 @@ impl Turn {
             false => fs::rename(&files, bank).map(Ok).map_err(&at)?,
         };
         match exchanged {
-            Err(e) if is_unsupported(Some(e.raw_os_error())) => {
+            Err(e) if file_lock::is_unsupported(Some(e.raw_os_error())) => {
                 fs::rename(bank, self.dir.join(REPLACED)).map_err(&at)?;
                 fs::rename(&files, bank).map_err(&at)?;
             }
@@ -165,12 +161,6 @@ impl Turn {
         let _ = fs::remove_dir(&self.dir);
         Ok(())
     }
-}
-
-/// Whether an error says that the file system does not have what was asked for.
-fn is_unsupported(error: Option<i32>) -> bool {
-    let errors = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOLCK];
-    errors.iter().any(|no| error == Some(no.raw_os_error()))
 }
 
 /// Where a bank is: where its place is a link, that stays, and leads to the bank.

@@ -11,6 +11,7 @@ use ureq::http::{HeaderMap, Response, header};
 
 use super::{FetchError, Patience};
 use crate::dataset::known::{Archive, size_text};
+use crate::file_lock::LockedFile;
 use crate::progress::{Interrupt, Progress};
 
 /// A connection that gives nothing for so long is given up and made anew.
@@ -124,7 +125,7 @@ fn hash_file(
 struct Part {
     path: PathBuf,
     target: PathBuf,
-    file: File,
+    file: LockedFile,
     bytes: u64,
     md5: Md5,
 }
@@ -139,12 +140,12 @@ impl Part {
         let path = part_of(target);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(FetchError::file(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
+        let file = options.open(&path).map_err(FetchError::file(&path))?;
+        let mut file = match LockedFile::try_new(file) {
+            Ok(file) => file,
             Err(TryLockError::WouldBlock) => return Err(FetchError::Busy { path }),
             Err(TryLockError::Error(source)) => return Err(FetchError::File { path, source }),
-        }
+        };
         let bytes = file.metadata().map_err(FetchError::file(&path))?.len();
         let mut md5 = Md5::new();
         if bytes > 0 {

@@ -191,8 +191,10 @@ fn without_the_engine_beside_it_training_says_how_to_get_it() {
     let dir = tempfile::tempdir().unwrap();
     image_folder(&dir.path().join("images"), &[3, 2]);
     let pipeline = folder_pipeline(dir.path());
-    let alone = dir.path().join("fsa-bank");
-    std::fs::copy(PROGRAM, &alone).unwrap();
+    // A copy could not be started while a child that another test has forked still has it open for writing.
+    let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let alone = elsewhere.path().join("fsa-bank");
+    std::fs::hard_link(PROGRAM, &alone).unwrap();
     let output = Command::new(&alone).arg("train").arg(&pipeline).output().unwrap();
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fsa_bank::bank::{Bank, BankError, Manifest};
@@ -161,6 +161,15 @@ fn seed() -> u64 {
     seed
 }
 
+/// Waits until the bank under way at `out` has this many files, or its process has ended.
+fn wait_for_files(out: &Path, wanted: usize, child: &mut Child) {
+    let bank = out.with_file_name("shards.partial/bank");
+    let there = || std::fs::read_dir(&bank).map_or(0, Iterator::count);
+    while child.try_wait().unwrap().is_none() && there() < wanted {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
 #[test]
 fn killed_200_times_at_random_points_banks_are_completed_to_the_same_bytes() {
     const KILLS: u64 = 200;
@@ -187,7 +196,11 @@ fn killed_200_times_at_random_points_banks_are_completed_to_the_same_bytes() {
             for attempt in 0.. {
                 let mut child = command(run.path(), &out).spawn().unwrap();
                 if attempt < 4 {
-                    std::thread::sleep(usual.mul_f64(1.2 * rng.unit()));
+                    // Half of them at any time, half once some files are there, however busy the machine is.
+                    match rng.below(2) {
+                        0 => std::thread::sleep(usual.mul_f64(1.2 * rng.unit())),
+                        _ => wait_for_files(&out, rng.below(15) as usize, &mut child),
+                    }
                     child.kill().unwrap();
                 }
                 let output = child.wait_with_output().unwrap();
