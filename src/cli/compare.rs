@@ -55,5 +55,5 @@ fn method_config(name: &str, file: &Table, flags: &Table) -> Result<FinetuneConf
         keys.insert("loss".into(), Value::String(loss.into()));
     }
     config::resolve_finetune(file, &keys)
-        .map_err(|source| CliError::Method { name: name.into(), source })
+        .map_err(|source| CliError::Method { name: name.into(), source: source.into() })
 }

@@ -17,7 +17,7 @@ pub(super) enum CliError {
     Usage(String),
     /// A method of `compare` that there is not, or that cannot be so.
     #[error("--methods {name}: {source}")]
-    Method { name: String, source: ConfigError },
+    Method { name: String, source: Box<ConfigError> },
     /// A repair without the network.
     #[error("{}: no trained model there; files are made anew with the model that the bank was made with\n  Give the folder of the run that has it with --out.", .0.display())]
     NoModelToRepair(PathBuf),

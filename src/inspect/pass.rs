@@ -150,7 +150,9 @@ impl<'a> Pass<'a> {
         keep: impl Fn(usize) -> bool,
         of_row: impl Fn(&RowValues<'_>) -> T,
     ) -> Result<Vec<Read<T>>, BankError> {
-        let (mut found, mut clean) = (vec![], vec![]);
+        let rows = request.rows().count();
+        let values = rows * self.bank.manifest.feature_shape.channels;
+        let (mut found, mut clean) = (Vec::with_capacity(rows), Vec::with_capacity(values));
         self.reader.read(request, columns, |row, values| {
             let is_clean = self.index.views[row] == 0;
             if is_clean {

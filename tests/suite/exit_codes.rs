@@ -270,9 +270,11 @@ fn every_command_and_error_has_its_code_and_its_message() {
 #[test]
 fn an_engine_that_does_not_start_says_why() {
     let place = Place::new();
-    let alone = place.path("fsa-bank");
-    std::fs::copy(PROGRAM, &alone).unwrap();
-    std::fs::write(place.path("fsa-bank-torch"), "no program").unwrap();
+    // A copy could not be started while a child that another test has forked still has it open for writing.
+    let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let alone = elsewhere.path().join("fsa-bank");
+    std::fs::hard_link(PROGRAM, &alone).unwrap();
+    std::fs::write(elsewhere.path().join("fsa-bank-torch"), "no program").unwrap();
     let output = Command::new(&alone)
         .args(["train", "tiny.toml"])
         .current_dir(place.dir.path())
