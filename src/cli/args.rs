@@ -98,13 +98,13 @@ pub enum DatasetCommand {
     /// Splits, class sizes, imbalance ratio, head and tail, shot groups; a picture of the long tail
     Stats(StatsArgs),
     /// Read and decode every image; list what is missing, undecodable or there twice
-    Check(CheckArgs),
+    Check(ImagesArgs),
     /// Get a known dataset: cifar10, cifar100, inat2017 and inat2018 are downloaded, checked and
     /// unpacked; of imagenet-lt and places-lt you are told what to get where
     Fetch(FetchArgs),
 }
 
-/// The images that `dataset stats` and `dataset check` look at.
+/// The images that `eval`, `dataset stats` and `dataset check` look at.
 #[derive(Debug, Args)]
 pub struct ImagesArgs {
     /// Pipeline file, such as pipelines/demo.toml
@@ -129,14 +129,6 @@ pub struct StatsArgs {
     /// Write the sorted class sizes as a picture (SVG)
     #[arg(long, value_name = "FILE.svg")]
     pub picture: Option<PathBuf>,
-}
-
-/// `dataset check`
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// The images.
-    #[command(flatten)]
-    pub images: ImagesArgs,
 }
 
 /// `dataset fetch`
@@ -409,23 +401,31 @@ pub struct SweepArgs {
     pub settings: SettingArgs,
 }
 
-/// `export`
+/// What is given besides a model.
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
-pub struct ExportArgs {
-    /// A run's folder or model.safetensors, or an ONNX file
-    pub model: PathBuf,
-    /// The classifier.safetensors of a Phase-II result, to put in place of the model's own
+pub struct GivenArgs {
+    /// The classifier.safetensors of a Phase-II result, in place of the model's own
     #[arg(long, value_name = "FILE")]
     pub classifier: Option<PathBuf>,
     /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
     /// line, a JSON list, or a config.json with id2label or label_names
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
-    /// timm's config.json of the network: how images are prepared, for the metadata; it takes the place of
-    /// what an ONNX file's own metadata says
+    /// timm's config.json of the network, where its file does not say how images are prepared; for export also
+    /// in place of what an ONNX file's metadata says
     #[arg(long, value_name = "FILE")]
     pub preprocessing: Option<PathBuf>,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
+pub struct ExportArgs {
+    /// A run's folder or model.safetensors, or an ONNX file
+    pub model: PathBuf,
+    /// What goes with it.
+    #[command(flatten)]
+    pub given: GivenArgs,
     /// Write the network with the classifier as ONNX; labels and preprocessing are in its metadata
     #[arg(long, value_name = "FILE", group = "what")]
     pub onnx: Option<PathBuf>,
@@ -446,16 +446,9 @@ pub struct PredictArgs {
     /// Images, and folders of images
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
-    /// The classifier.safetensors of a Phase-II result, in place of the model's own
-    #[arg(long, value_name = "FILE")]
-    pub classifier: Option<PathBuf>,
-    /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
-    /// line, a JSON list, or a config.json with id2label or label_names
-    #[arg(long, value_name = "FILE")]
-    pub labels: Option<PathBuf>,
-    /// timm's config.json of the network, where its file does not say how images are prepared
-    #[arg(long, value_name = "FILE")]
-    pub preprocessing: Option<PathBuf>,
+    /// What goes with it.
+    #[command(flatten)]
+    pub given: GivenArgs,
     /// Classes to show of each image
     #[arg(long, value_name = "K", default_value = "1")]
     pub top: NonZero<usize>,
@@ -486,24 +479,12 @@ pub struct DoctorArgs {
 pub struct EvalArgs {
     /// A run's folder or model.safetensors, or an ONNX file
     pub model: PathBuf,
-    /// Pipeline file, such as pipelines/demo.toml
-    pub pipeline: PathBuf,
-    /// The classifier.safetensors of a Phase-II result, in place of the model's own
-    #[arg(long, value_name = "FILE")]
-    pub classifier: Option<PathBuf>,
-    /// Names of the network's classes in the order of its outputs, where the file has none or others: one a
-    /// line, a JSON list, or a config.json with id2label or label_names
-    #[arg(long, value_name = "FILE")]
-    pub labels: Option<PathBuf>,
-    /// timm's config.json of the network, where its file does not say how images are prepared
-    #[arg(long, value_name = "FILE")]
-    pub preprocessing: Option<PathBuf>,
-    /// Images, in place of the pipeline's dataset.path
-    #[arg(long, visible_alias = "images", value_name = "PATH")]
-    pub data: Option<PathBuf>,
-    /// Change a setting of the pipeline; may be repeated
-    #[arg(long, value_name = "SECTION.KEY=VALUE")]
-    pub set: Vec<String>,
+    /// The images.
+    #[command(flatten)]
+    pub images: ImagesArgs,
+    /// What goes with it.
+    #[command(flatten)]
+    pub given: GivenArgs,
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::account::WithAccount;
-use super::args::{CheckArgs, DatasetCommand, FetchArgs, ImagesArgs, StatsArgs};
+use super::args::{DatasetCommand, FetchArgs, ImagesArgs, StatsArgs};
 use super::{Context, print_json, print_text};
 use crate::check::{self, CheckError};
 use crate::config::{self, ConfigError, LoadedPipeline};
@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, command: &DatasetCommand) -> anyhow::Result
 }
 
 /// Reads the pipeline with the changes of the command line.
-fn load(args: &ImagesArgs) -> Result<LoadedPipeline, ConfigError> {
+pub(super) fn load(args: &ImagesArgs) -> Result<LoadedPipeline, ConfigError> {
     let mut loaded = config::load(&args.pipeline, &args.set)?;
     if let Some(data) = &args.data {
         loaded.pipeline.dataset.path = data.clone();
@@ -53,8 +53,8 @@ fn stats(context: &Context, args: &StatsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(context: &Context, args: &CheckArgs) -> anyhow::Result<()> {
-    let LoadedPipeline { name, pipeline, .. } = load(&args.images)?;
+fn check(context: &Context, args: &ImagesArgs) -> anyhow::Result<()> {
+    let LoadedPipeline { name, pipeline, .. } = load(args)?;
     let config = &pipeline.dataset;
     known::require(&name, config)?;
     let report =

@@ -18,12 +18,8 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     use crate::progress::Progress;
     use crate::report::score_text;
 
-    let mut loaded = config::load(&args.pipeline, &args.set)?;
-    if let Some(data) = &args.data {
-        loaded.pipeline.dataset.path = data.clone();
-    }
-    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
-    let mut model = model::open(context, &args.model, given, args.labels.as_deref())?;
+    let mut loaded = super::dataset::load(&args.images)?;
+    let mut model = model::open(context, &args.model, &args.given, false)?;
     // The pipeline's settings hold for what the network does not say.
     let said = [&model.said[..], &loaded.statements()].concat();
     let dataset = &mut loaded.pipeline.dataset;
@@ -35,7 +31,7 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
         true => context.screen.warning(&format!(
             "{}; taken from {}: {spec}",
             model.unknown_preprocessing(),
-            args.pipeline.display()
+            args.images.pipeline.display()
         )),
         false => context.screen.line(&format!("images: {spec}")),
     }

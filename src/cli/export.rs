@@ -4,12 +4,9 @@ use serde_json::json;
 
 use super::args::ExportArgs;
 use super::{Context, model, print_json, print_text};
-use crate::export::Given;
 
 pub(super) fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
-    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
-    let given = Given { mends_metadata: true, ..given };
-    let model = model::open(context, &args.model, given, args.labels.as_deref())?;
+    let model = model::open(context, &args.model, &args.given, true)?;
     model::tell_preprocessing(context, &model)?;
     if let Some(path) = &args.onnx {
         model.save_onnx(path)?;

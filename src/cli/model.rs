@@ -1,32 +1,28 @@
 //! The model of `predict`, `eval` and `export`, with what is given besides.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Context;
+use super::args::GivenArgs;
 use super::error::CliError;
 use crate::backbone::onnx::{Element, ImageInput};
-use crate::config::{self, ConfigError, InputSpec};
+use crate::config::{self, InputSpec};
 use crate::export::{ExportError, Given, Model};
 use crate::labels::Labels;
 use crate::progress::Progress;
 
-/// `--classifier` and `--preprocessing`.
-pub(super) fn given<'a>(
-    classifier: Option<&'a Path>,
-    preprocessing: Option<&PathBuf>,
-) -> Result<Given<'a>, ConfigError> {
-    let preprocessing = preprocessing.map(|file| config::read_timm(file)).transpose()?;
-    Ok(Given { classifier, preprocessing, mends_metadata: false })
-}
-
-/// Opens a model, with its classes named as in `labels`, and says what of it should be looked at again.
+/// Opens a model with what is given besides, and says what of it should be looked at again; `mends_metadata`: as
+/// [`Given`] has it.
 pub(super) fn open(
     context: &Context,
     path: &Path,
-    given: Given,
-    labels: Option<&Path>,
+    given: &GivenArgs,
+    mends_metadata: bool,
 ) -> Result<Model, ExportError> {
-    let mut model = Model::open(path, given)?;
+    let GivenArgs { classifier, labels, preprocessing } = given;
+    let preprocessing = preprocessing.as_deref().map(config::read_timm).transpose()?;
+    let classifier = classifier.as_deref();
+    let mut model = Model::open(path, Given { classifier, preprocessing, mends_metadata })?;
     if let Some(file) = labels {
         model.set_labels(Labels::read(file)?)?;
     }
@@ -66,7 +62,7 @@ pub(super) fn check_range(
     }
     let wanted = input.range.applied_to(spec.clone());
     let other = format!(
-        "{path}: the network {told}; with mean {:?}, std {:?} and values of 0 to {} it gets others\n  \
+        "{path}: the network {told}; with mean {:?}, std {:?} and values of 0 to {} it gets other values\n  \
          Set dataset.mean = {:?}, dataset.std = {:?} and dataset.value_range = {}.",
         spec.mean, spec.std, spec.value_range, wanted.mean, wanted.std, wanted.value_range
     );

@@ -17,8 +17,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     use crate::progress::Progress;
     use crate::report::{account_lines, predictions_csv, predictions_parquet, predictions_text};
 
-    let given = model::given(args.classifier.as_deref(), args.preprocessing.as_ref())?;
-    let model = model::open(context, &args.model, given, args.labels.as_deref())?;
+    let model = model::open(context, &args.model, &args.given, false)?;
     model::tell_preprocessing(context, &model)?;
     let (images, account) = predict::images(&args.images).map_err(PredictError::from)?;
     if !account.left_out.is_empty() {

@@ -100,7 +100,7 @@ const CASES: &[Case] = &[
     (
         "features tiny.toml --onnx external.onnx --set dataset.image_size=24",
         2,
-        &["dataset.image_size is 24", "--set dataset.image_size=16"],
+        &["`dataset.image_size` is 24", "images of 16 pixels only", "Leave dataset.image_size out"],
     ),
     #[cfg(feature = "onnx")]
     (
@@ -204,7 +204,7 @@ const CASES: &[Case] = &[
     (
         "eval external.onnx tiny.toml --set dataset.image_size=24",
         2,
-        &["16 pixels a side", "the model was trained with"],
+        &["`dataset.image_size` is 24", "images of 16 pixels only", "Leave dataset.image_size out"],
     ),
     // doctor
     ("doctor --device tpu", 2, &["'tpu'", "auto, cpu, cuda or cuda:N"]),

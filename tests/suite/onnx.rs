@@ -249,7 +249,7 @@ fn images_of_other_classes_are_refused() {
     let (photos, out) = (path("photos"), path("run"));
     let args = ["-q", "features", "--onnx", &named, "--images", &photos, "--out", &out];
     let output = call(&args);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let message = text(&output.stderr);
     assert!(
         message.contains("`colour-1`, class 1 of the images, is none of the network's 4 classes"),

@@ -220,12 +220,14 @@ fn what_a_network_wants_of_pixels_is_said_and_other_values_are_refused_or_doubte
     assert!(code == Some(0) && message.contains("warning: "), "{message}");
     assert!(message.contains("it gets other values"), "{message}");
     let (code, message) = told("uint8", &twice);
-    assert!(code == Some(1) && message.contains("(uint8)"), "{message}");
+    assert!(code == Some(2) && message.contains("(uint8)"), "{message}");
     // The remedy works.
     let line = message.lines().find(|line| line.contains("Set dataset.mean")).unwrap();
     let (_, settings) = line.split_once("Set ").unwrap();
-    let (mean, std) = settings.trim_end_matches('.').split_once(" and ").unwrap();
-    let (code, message) = told("uint8", &["--set", mean, "--set", std]);
+    let (mean, others) = settings.trim_end_matches('.').split_once(", dataset").unwrap();
+    let (std, range) = others.split_once(" and ").unwrap();
+    let std = format!("dataset{std}");
+    let (code, message) = told("uint8", &["--set", mean, "--set", &std, "--set", range]);
     assert_eq!(code, Some(0), "{message}");
 }
 
