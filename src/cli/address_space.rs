@@ -20,6 +20,11 @@ pub(super) fn limit_bytes() -> Option<u64> {
     limit_of(&std::fs::read_to_string("/proc/self/limits").ok()?)
 }
 
+/// What of the limit can be memory: the rest are addresses that are reserved only.
+pub(super) fn most_memory_bytes() -> Option<u64> {
+    Some(limit_bytes()? / 4 * 3)
+}
+
 /// Has every thread of the pool reserve what it needs, before less important buffers take it.
 pub(super) fn reserve() {
     rayon::broadcast(|_| eval::reserve());

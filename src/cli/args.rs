@@ -341,6 +341,13 @@ pub struct EngineArgs {
     pub memory: u64,
 }
 
+impl EngineArgs {
+    /// The memory to take: no more than there are addresses for.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory.min(super::address_space::most_memory_bytes().unwrap_or(u64::MAX))
+    }
+}
+
 /// `compare`
 #[derive(Debug, Args)]
 pub struct CompareArgs {

@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, args: &CompareArgs) -> anyhow::Result<()> {
         seeds: args.seeds,
         selection: args.select,
         out: args.out.clone(),
-        memory_bytes: args.engine.memory,
+        memory_bytes: args.engine.memory_bytes(),
     };
     let outcome = compare::run(&request, &context.screen, &context.interrupt)?;
     if context.json {

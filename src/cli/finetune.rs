@@ -19,7 +19,7 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> anyhow::Result<()> 
         selection: args.select,
         out: args.out.clone(),
         overwrite: args.overwrite,
-        memory_bytes: args.engine.memory,
+        memory_bytes: args.engine.memory_bytes(),
     };
     let outcome = finetune::run(&request, &context.screen, &context.interrupt)?;
     if context.json {

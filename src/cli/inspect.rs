@@ -10,7 +10,7 @@ use crate::report::summary_text;
 pub(super) fn run(context: &Context, args: &InspectArgs) -> anyhow::Result<()> {
     let settings = config::resolve_finetune(&Default::default(), &args.settings.keys())?;
     let bank = Bank::open(&args.bank)?;
-    let summary = summarise(&bank, &settings, args.engine.memory)?;
+    let summary = summarise(&bank, &settings, args.engine.memory_bytes())?;
     if context.json {
         return print_json(&summary);
     }

@@ -15,7 +15,7 @@ pub(super) fn run(context: &Context, args: &SweepArgs) -> anyhow::Result<()> {
         selection: args.select,
         with_test: args.with_test,
         out: args.out.clone(),
-        memory_bytes: args.engine.memory,
+        memory_bytes: args.engine.memory_bytes(),
     };
     let outcome = sweep::run(&request, &context.screen, &context.interrupt)?;
     if context.json {

@@ -53,6 +53,12 @@ fn commands_work_within_a_limited_address_space() {
             assert!(output.stdout == free.stdout, "{args}");
         }
     }
+    // With too little for any, what is needed is said.
+    for args in ["finetune wide/shards --iterations 21", "inspect wide/shards"] {
+        let message = text(&within(&place, 250_000, args).stderr);
+        let told = message.contains("--memory 184MiB: too little") && message.contains("MiB ");
+        assert!(told, "{args}: {message}");
+    }
     let told = within(&place, 800_000, "doctor").stdout;
     let threads = std::thread::available_parallelism().unwrap().get();
     let expected = format!("1 of {threads}: the address space is limited to 781.2 MiB (ulimit -v)");
