@@ -47,14 +47,14 @@ pub(super) fn unnatural(names: &[String]) -> Option<String> {
 
 /// Text and numbers of a name in turn; it begins with text, which may be empty.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Text(String),
     /// Digits without leading zeros, after how many they are.
     Number(usize, String),
 }
 
 /// What names are compared by for [`ClassOrder::Natural`].
-pub(super) fn natural_key(name: &str) -> Vec<Part> {
+pub(crate) fn natural_key(name: &str) -> Vec<Part> {
     let lower = name.to_lowercase();
     let mut parts = vec![];
     let mut rest = lower.as_str();

@@ -43,7 +43,7 @@ use crate::domain::{ClassCounts, FeatureShape};
 use crate::regular_file;
 
 pub use account::{Account, LeftOut, Reason};
-pub(crate) use class_name::nfc;
+pub(crate) use class_name::{natural_key, nfc};
 use decode::Framing;
 pub use error::DatasetError;
 pub use examine::{Gallery, ImagePlace};

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::dataset::natural_key;
+
 /// Clean training images by what was predicted of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Confusion {
@@ -95,25 +97,8 @@ impl Confusion {
 
 /// The place that each name has where numbers in names are ordered as numbers.
 fn natural_places(names: &[String]) -> Vec<usize> {
-    let key = |name: &str| -> Vec<(u64, String)> {
-        // Each number with the text before it.
-        let mut parts = vec![(0, String::new())];
-        let mut digits = String::new();
-        for c in name.chars().chain(['\0']) {
-            if c.is_ascii_digit() {
-                digits.push(c);
-                continue;
-            }
-            if !digits.is_empty() {
-                parts.push((digits.parse().unwrap_or(u64::MAX), String::new()));
-                digits.clear();
-            }
-            parts.last_mut().expect("there is always one").1.push(c);
-        }
-        parts
-    };
     let mut order: Vec<usize> = (0..names.len()).collect();
-    order.sort_by_cached_key(|&i| (key(&names[i]), i));
+    order.sort_by_cached_key(|&i| (natural_key(&names[i]), &names[i]));
     let mut places = vec![0; names.len()];
     order.iter().enumerate().for_each(|(place, &class)| places[class] = place);
     places
