@@ -11,7 +11,7 @@ use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
 use crate::shell::quoted;
 use crate::verify::Sample;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,11 +27,6 @@ Examples:
   fsa-bank inspect runs/demo/shards/         see what the bank holds
   fsa-bank verify runs/demo/shards/          check that every byte and value of it is right
   fsa-bank dataset stats pipelines/demo.toml see how long the tail is";
-
-/// Ends the program as clap does where arguments do not go together.
-pub(super) fn usage_error(message: &str) -> ! {
-    Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, message).exit()
-}
 
 /// Feature banks for long-tailed image classification.
 ///
@@ -596,6 +591,6 @@ mod tests {
 
     #[test]
     fn the_arguments_are_sound() {
-        Cli::command().debug_assert();
+        <Cli as clap::CommandFactory>::command().debug_assert();
     }
 }

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use clap::CommandFactory;
+
+use super::args::Cli;
 use crate::config::ConfigError;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,11 @@ impl CliError {
         let remedy = "Build with the cargo feature `onnx`.";
         Self::NoEngine(format!("{what}: this build has no ONNX engine\n  {remedy}"))
     }
+}
+
+/// Ends the program as clap does where arguments do not go together.
+pub(super) fn usage_error(message: &str) -> ! {
+    Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, message).exit()
 }
 
 /// An error and all that caused it: causes that the messages above them do not tell are told below.

@@ -18,7 +18,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
     if matches!(args.repair, Some(None)) && args.onnx.is_none() {
         let missing =
             "--repair needs a pipeline, or --onnx and --images: those that the bank was made with";
-        super::args::usage_error(missing);
+        super::error::usage_error(missing);
     }
     if args.repair.is_some() && args.onnx.is_none() && context.engine.is_none() {
         return engine_process::hand_over();

@@ -218,7 +218,7 @@ fn what_a_network_wants_of_pixels_is_said_and_other_values_are_refused_or_doubte
     let twice = ["--set", "dataset.mean=[0.5, 0.5, 0.5]", "--set", "dataset.std=[0.5, 0.5, 0.5]"];
     let (code, message) = told("bytes-imagenet", &twice);
     assert!(code == Some(0) && message.contains("warning: "), "{message}");
-    assert!(message.contains("it gets others"), "{message}");
+    assert!(message.contains("it gets other values"), "{message}");
     let (code, message) = told("uint8", &twice);
     assert!(code == Some(2) && message.contains("(uint8)"), "{message}");
     // The remedy works.
