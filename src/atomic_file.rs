@@ -27,6 +27,11 @@ impl WriteError {
         move |source| Self { path: path.into(), source, remedy }
     }
 
+    /// Of a file that the user names, where a folder is.
+    pub fn folder(path: &Path) -> Self {
+        Self::at_named(path)(io::Error::new(io::ErrorKind::IsADirectory, "a folder is there"))
+    }
+
     /// For `map_err`, of a file that the user names.
     fn at_named(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
         move |source| {
@@ -45,7 +50,17 @@ impl WriteError {
 /// # Errors
 /// The directory cannot be made.
 pub fn create_dir(path: &Path) -> Result<(), WriteError> {
-    fs::create_dir_all(path).map_err(WriteError::at(path))
+    fs::create_dir_all(path).map_err(|error| {
+        // The system says of such a link, or of one above, that something is there.
+        let mut dangling = path.ancestors().filter(|part| part.is_symlink() && !part.exists());
+        WriteError::at(path)(match dangling.next() {
+            Some(link) => {
+                let found = format!("{}: a link to nowhere", link.display());
+                io::Error::new(io::ErrorKind::NotFound, found)
+            }
+            None => error,
+        })
+    })
 }
 
 /// A file under way: [`AtomicFile::commit`] gives it its name, dropping it removes it.
@@ -185,9 +200,7 @@ pub fn write_in(aside: &Path, path: &Path, bytes: &[u8]) -> Result<(), WriteErro
 pub fn write_named(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let at = WriteError::at_named(path);
     let target = match fs::metadata(path) {
-        Ok(there) if there.is_dir() => {
-            return Err(at(io::Error::new(io::ErrorKind::IsADirectory, "a folder is there")));
-        }
+        Ok(there) if there.is_dir() => return Err(WriteError::folder(path)),
         Ok(there) if is_standard_output(&there) => {
             let mut output = io::stdout().lock();
             return output.write_all(bytes).and_then(|()| output.flush()).map_err(at);
@@ -201,6 +214,11 @@ pub fn write_named(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
         Err(e) => return Err(at(e)),
     };
     write(&target, bytes).map_err(|e| at(e.source))
+}
+
+/// Whether the user names standard output, under any of its names.
+pub fn names_standard_output(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|there| is_standard_output(&there))
 }
 
 /// Whether a file is the one that standard output goes to: writing to it by another way would overwrite what

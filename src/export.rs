@@ -39,6 +39,11 @@ pub enum ExportError {
     /// The model was not written by `fsa-bank train`.
     #[error(transparent)]
     Model(#[from] TrainError),
+    /// A file that is no model.
+    #[error(
+        "{0}\n  A model is a run's folder or its model.safetensors, or a file that ends in .onnx; weights of other programs go into network.weights of a pipeline."
+    )]
+    NotAModel(TrainError),
     /// The weights or the classifier cannot be used.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -261,7 +266,13 @@ impl Model {
             Self { path, kind, head, description, foreign_labels, said, identity, doubt }
         } else {
             let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
-            let (weights, card) = train::read_model(&path)?;
+            let (weights, card) = train::read_model(&path).map_err(|error| match error {
+                TrainError::NotAModel { .. }
+                | TrainError::Weights(WeightsError::Damaged { .. }) => {
+                    ExportError::NotAModel(error)
+                }
+                other => other.into(),
+            })?;
             let ModelCard { arch, width, stem, .. } = card;
             let config = NetworkConfig { arch, width, stem, ..NetworkConfig::default() };
             let classes = card.class_names.len();

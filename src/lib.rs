@@ -1,5 +1,6 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod address_space;
 pub mod atomic_file;
 pub mod augment;
 pub mod backbone;
@@ -37,6 +38,21 @@ mod thrift;
 pub mod train;
 pub mod verify;
 pub mod weights;
+
+/// A number of bytes as `--memory` takes it: `512MiB`, `100KiB`, `1B`.
+pub(crate) fn memory_text(bytes: u64) -> String {
+    match bytes {
+        0 => "0B".into(),
+        _ if bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),
+        _ if bytes % (1 << 10) == 0 => format!("{}KiB", bytes >> 10),
+        _ => format!("{bytes}B"),
+    }
+}
+
+/// The same, of a need: in whole MiB.
+pub(crate) fn need_text(bytes: u64) -> String {
+    memory_text(bytes.next_multiple_of(1 << 20))
+}
 
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {

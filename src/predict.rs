@@ -81,12 +81,18 @@ pub struct Guess {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ImageClasses {
     /// The image.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// The likeliest classes, likeliest first; none where the image cannot be decoded.
     pub top: Vec<Guess>,
     /// Why it cannot be decoded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A path that is not UTF-8 has U+FFFD in place of what is not.
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// What is done with images.

@@ -133,6 +133,21 @@ pub struct ModelRef {
     pub arithmetic: String,
 }
 
+/// Ends the layout of a network of an ONNX file.
+const OF_ONNX: &str = " (ONNX)";
+
+impl ModelRef {
+    /// The layout of the network in the ONNX file `name`.
+    pub fn onnx_arch(name: &str) -> String {
+        format!("{name}{OF_ONNX}")
+    }
+
+    /// Whether it is of an ONNX file.
+    pub fn is_onnx(&self) -> bool {
+        self.arch.ends_with(OF_ONNX)
+    }
+}
+
 /// How the views of an image were made.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ViewSettings {
@@ -282,11 +297,12 @@ impl Manifest {
         let path = dir.join(MANIFEST_FILE);
         let bytes = match regular_file::read(&path, MOST_BYTES) {
             Ok(bytes) => bytes,
+            Err(_) if dir.is_file() => return Err(BankError::no_bank(dir.into())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let (dir, partial) = (dir.to_path_buf(), Build::folder(dir));
                 return Err(match partial.exists() {
                     true => BankError::Unfinished { dir, partial },
-                    false => BankError::NoManifest { dir },
+                    false => BankError::no_bank(dir),
                 });
             }
             Err(source) => return Err(BankError::Read { path, source }),

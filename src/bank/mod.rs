@@ -29,6 +29,7 @@ mod writer;
 use std::path::PathBuf;
 
 use crate::atomic_file::WriteError;
+use crate::shell::quoted_path;
 use crate::weights::WeightsError;
 
 pub use build::{Build, BuildState, Committed, ShardResult};
@@ -57,10 +58,14 @@ const MANIFEST_PLACE: &str = "the manifest";
 #[derive(Debug, thiserror::Error)]
 pub enum BankError {
     /// Not a bank, or one whose writing did not finish.
-    #[error("{}: no manifest.json; this is not a bank, or `fsa-bank features` did not finish it\n  Give the shards/ folder of a run, or run `fsa-bank features` again.", dir.display())]
+    #[error("{}: {found}\n  {remedy}", dir.display())]
     NoManifest {
         /// The folder.
         dir: PathBuf,
+        /// What is there.
+        found: &'static str,
+        /// What to do.
+        remedy: String,
     },
     /// A bank that is under way.
     #[error("{}: not finished; what there is of it is in {}\n  Run the same `fsa-bank features` again to make what is missing.", dir.display(), partial.display())]
@@ -263,3 +268,34 @@ fn anew(place: &str) -> &'static str {
         }
     }
 }
+
+impl BankError {
+    /// Of a place without a manifest.
+    fn no_bank(dir: PathBuf) -> Self {
+        let inner = dir.join(BANK_FOLDER);
+        let again = "or run `fsa-bank features` again.";
+        let (found, remedy) = match () {
+            () if dir.is_file() => (
+                "a file; expected the folder of a bank",
+                "Give the shards/ folder of a run; `fsa-bank features` makes one of a network and images."
+                    .into(),
+            ),
+            () if !dir.exists() => (
+                "no such folder; expected that of a bank",
+                "Give the shards/ folder of a run, or make it with `fsa-bank features`.".into(),
+            ),
+            () if inner.join(MANIFEST_FILE).is_file() => (
+                "no manifest.json; a bank is in a folder below it",
+                format!("Give {}.", quoted_path(&inner)),
+            ),
+            () => (
+                "no manifest.json; this is not a bank, or `fsa-bank features` did not finish it",
+                format!("Give the shards/ folder of a run, {again}"),
+            ),
+        };
+        Self::NoManifest { dir, found, remedy }
+    }
+}
+
+/// Name of a bank's folder in that of its run.
+const BANK_FOLDER: &str = "shards";

@@ -4,7 +4,12 @@
 //! MiB of addresses on a large processor, of which hardly any memory is ever touched. All products are
 //! computed in the threads of one pool, so that their number is what such a limit has to be divided by.
 
-use super::Command;
+use std::env::args_os;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::Command as Wanted;
+pub(super) use crate::address_space::limit_bytes;
 use crate::eval;
 
 /// Addresses for a thread, its stack, and what the allocators reserve for it.
@@ -15,14 +20,25 @@ pub(super) fn most_threads() -> Option<usize> {
     Some((limit_bytes()? / THREAD_BYTES).max(1) as usize)
 }
 
-/// The limit on the address space of this process.
-pub(super) fn limit_bytes() -> Option<u64> {
-    limit_of(&std::fs::read_to_string("/proc/self/limits").ok()?)
-}
-
 /// What of the limit can be memory: the rest are addresses that are reserved only.
 pub(super) fn most_memory_bytes() -> Option<u64> {
-    Some(limit_bytes()? / 4 * 3)
+    const MIB: u64 = 1 << 20;
+    Some(limit_bytes()? / 4 * 3 / MIB * MIB)
+}
+
+/// The allocator's own setting: how many addresses it reserves at a time.
+const ARENA: &str = "MIMALLOC_ARENA_RESERVE";
+
+/// Where there is a limit, begins this program again with an allocator that reserves little at a time: 1 GiB
+/// at once would leave nothing to the libraries that are loaded later.
+pub(super) fn leave_room() {
+    if limit_bytes().is_none() || std::env::var_os(ARENA).is_some() {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        // Where that fails, the program goes on as it is.
+        let _ = Command::new(program).args(args_os().skip(1)).env(ARENA, "64MiB").exec();
+    }
 }
 
 /// Has every thread of the pool reserve what it needs, before less important buffers take it.
@@ -30,7 +46,7 @@ pub(super) fn reserve() {
     rayon::broadcast(|_| eval::reserve());
 }
 
-impl Command {
+impl Wanted {
     /// Whether it computes the scores of a classifier.
     pub(super) fn multiplies_matrices(&self) -> bool {
         match self {
@@ -50,27 +66,5 @@ impl Command {
             | Self::Doctor(_)
             | Self::Dataset(_) => false,
         }
-    }
-}
-
-/// `Max address space   819200000   unlimited   bytes`: the soft limit comes first.
-fn limit_of(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_is_read() {
-        let limits = |soft| {
-            format!(
-                "Limit  Soft Limit  Hard Limit  Units\nMax cpu time  7  7  s\nMax address space         {soft}            unlimited            bytes\n"
-            )
-        };
-        assert_eq!(limit_of(&limits("819200000")), Some(819_200_000));
-        assert_eq!((limit_of(&limits("unlimited")), limit_of("")), (None, None));
     }
 }

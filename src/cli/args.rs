@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use super::settings::{SettingArgs, parse_bytes, parse_share};
 use crate::bank::Partition;
 use crate::config::{FinetuneConfig, KeepMaps};
-use crate::dataset::Skipped;
 use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
-use crate::shell::quoted;
 use crate::verify::Sample;
 use clap::{Args, Parser, Subcommand};
 
@@ -192,21 +190,6 @@ pub struct RunArgs {
     /// Replace what an earlier run left in the folder
     #[arg(long)]
     pub overwrite: bool,
-}
-
-impl RunArgs {
-    /// What the user's next command must have besides the pipeline.
-    pub(super) fn same_flags(&self) -> String {
-        let path = |flag: &str, path: &Option<PathBuf>| {
-            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", quoted(p)))
-        };
-        let set: String = self.set.iter().map(|s| format!(" --set {}", quoted(s))).collect();
-        let skipped = match self.max_skipped {
-            Skipped::USUAL_SHARE => String::new(),
-            share => format!(" --max-skipped {share}"),
-        };
-        format!("{}{}{set}{skipped}", path("--data", &self.data), path("--out", &self.out))
-    }
 }
 
 /// `train`

@@ -5,7 +5,7 @@ use super::{Context, print_json, print_text};
 use crate::bank::behind_links;
 use crate::features;
 use crate::report::bytes_text;
-use crate::shell::quoted;
+use crate::shell::quoted_path;
 
 pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
     let outcome = features::commit(
@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
     let what = if outcome.already_done { ", committed already" } else { "" };
     print_text(&format!(
         "{bank}: {rows} rows, {bytes}{what}\n{skipped}Next: fsa-bank finetune {}\n",
-        quoted(&outcome.bank)
+        quoted_path(&outcome.bank)
     ))?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::finetune::file_keys;
 use super::{Context, print_json, print_text};
 use crate::compare::{self, CompareRequest};
-use crate::config::{self, FinetuneConfig};
+use crate::config::{self, FinetuneConfig, Loss, Method};
 use crate::report::compare_text;
 
 pub(super) fn run(context: &Context, args: &CompareArgs) -> anyhow::Result<()> {
@@ -50,6 +50,9 @@ pub(super) fn run(context: &Context, args: &CompareArgs) -> anyhow::Result<()> {
 fn method_config(name: &str, file: &Table, flags: &Table) -> Result<FinetuneConfig, CliError> {
     let mut keys = flags.clone();
     let (method, loss) = name.split_once('+').map_or((name, None), |(m, loss)| (m, Some(loss)));
+    let wrong = |found: String| CliError::Usage(format!("--methods {name}: {found}"));
+    super::settings::word::<Method>(method).map_err(wrong)?;
+    loss.map(super::settings::word::<Loss>).transpose().map_err(wrong)?;
     keys.insert("method".into(), Value::String(method.into()));
     if let Some(loss) = loss {
         keys.insert("loss".into(), Value::String(loss.into()));

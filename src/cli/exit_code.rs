@@ -8,6 +8,7 @@ use std::error::Error;
 use super::error::CliError;
 use crate::atomic_file::WriteError;
 use crate::backbone::BackboneError;
+use crate::backbone::onnx::OnnxError;
 use crate::bank::BankError;
 use crate::check::CheckError;
 use crate::config::ConfigError;
@@ -45,6 +46,7 @@ pub(super) fn of(error: &anyhow::Error) -> u8 {
         known::<FinetuneError>,
         known::<InspectError>,
         known::<BackboneError>,
+        known::<OnnxError>,
         known::<WeightsError>,
         known::<WriteError>,
         #[cfg(feature = "onnx")]
@@ -95,7 +97,28 @@ impl ExitCode for WeightsError {
 
 impl ExitCode for BackboneError {
     fn exit_code(&self) -> u8 {
-        FAILED
+        match self {
+            Self::Onnx(e) => e.exit_code(),
+            Self::Weights(e) => e.exit_code(),
+            Self::Device { .. } | Self::ImageSize { .. } | Self::Engine { .. } => FAILED,
+        }
+    }
+}
+
+impl ExitCode for OnnxError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Read { .. }
+            | Self::Damaged { .. }
+            | Self::External { .. }
+            | Self::Input { .. }
+            | Self::NotPooled { .. }
+            | Self::Quantised { .. }
+            | Self::OtherLogits { .. }
+            | Self::OtherPooling { .. }
+            | Self::Metadata { .. } => INVALID_DATA,
+            Self::Library { .. } | Self::AddressSpace { .. } | Self::Runtime { .. } => FAILED,
+        }
     }
 }
 
@@ -179,7 +202,9 @@ impl ExitCode for ExportError {
             Self::OnnxOnly { .. } | Self::HeadFormat { .. } | Self::NoClassifier { .. } => USAGE,
             Self::Labels(e) => e.exit_code(),
             Self::Preprocessing(e) => e.exit_code(),
-            Self::Onnx(_) | Self::TooLarge { .. } => FAILED,
+            Self::Onnx(e) => e.exit_code(),
+            Self::NotAModel(e) => e.exit_code(),
+            Self::TooLarge { .. } => FAILED,
         }
     }
 }
@@ -187,8 +212,8 @@ impl ExitCode for ExportError {
 impl ExitCode for LabelsError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Format { .. } => INVALID_DATA,
-            Self::Read { .. } | Self::Count { .. } | Self::Unmatched { .. } => USAGE,
+            Self::Read { .. } | Self::Format { .. } => INVALID_DATA,
+            Self::Count { .. } | Self::Unmatched { .. } => USAGE,
         }
     }
 }

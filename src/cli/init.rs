@@ -1,11 +1,14 @@
 //! `fsa-bank init`
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::args::InitArgs;
 use super::{Context, print_json, print_text};
+use crate::atomic_file::names_standard_output;
 use crate::proposal::{self, Proposal, ProposalRequest};
-use crate::shell::quoted;
+use crate::shell::quoted_path;
 
 pub(super) fn run(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
     let InitArgs { images, out, overwrite } = args;
@@ -36,10 +39,14 @@ pub(super) fn run(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
 
 /// What to run with the file, and what to run in its place with a network that exists.
 fn next_commands(args: &InitArgs, proposal: &Proposal) -> ([String; 4], [String; 2]) {
-    let file = quoted(&proposal.file);
-    let run = proposal.file.file_stem().unwrap_or_default().to_string_lossy();
-    let shards = quoted(format!("runs/{run}/shards"));
-    let images = quoted(&args.images);
+    // What went to a pipe has no name here.
+    let file = match proposal.file.is_file() && !names_standard_output(&proposal.file) {
+        true => proposal.file.as_path(),
+        false => Path::new("PIPELINE.toml"),
+    };
+    let run = file.file_stem().unwrap_or_default().to_string_lossy();
+    let shards = quoted_path(format!("runs/{run}/shards"));
+    let (file, images) = (quoted_path(file), quoted_path(&args.images));
     (
         [
             format!("fsa-bank train {file}"),

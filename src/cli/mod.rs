@@ -19,6 +19,7 @@ mod finetune;
 mod init;
 mod inspect;
 mod model;
+mod named_files;
 mod predict;
 mod screen;
 mod settings;
@@ -51,6 +52,7 @@ struct Context<'a> {
 
 /// Runs the program; `engine` is what this executable can compute networks with.
 pub fn main(engine: Option<&dyn Engine>) -> ExitCode {
+    address_space::leave_room();
     let done = match Cli::try_parse() {
         Ok(cli) => run(cli, engine),
         // Help and version, which are asked for, are output.
@@ -67,6 +69,7 @@ pub fn main(engine: Option<&dyn Engine>) -> ExitCode {
 }
 
 fn run(cli: Cli, engine: Option<&dyn Engine>) -> anyhow::Result<()> {
+    named_files::check(&cli)?;
     let wanted = cli.threads.map(NonZero::get);
     let threads = match address_space::most_threads() {
         Some(most) => Some(
@@ -130,8 +133,14 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print_text(&format!("{}\n", serde_json::to_string(value)?))
 }
 
-/// Writes to standard output; a reader that has gone (`| head`) is no error, any other failure is one.
+/// Writes to standard output, or to standard error where a file that the user named is standard output; a
+/// reader that has gone (`| head`) is no error, any other failure is one.
 fn print_text(text: &str) -> anyhow::Result<()> {
+    if named_files::standard_output_is_one() {
+        // Nothing is left to tell a failure to.
+        let _ = io::stderr().write_all(text.as_bytes());
+        return Ok(());
+    }
     Ok(written(io::stdout().write_all(text.as_bytes()))?)
 }
 

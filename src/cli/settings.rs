@@ -11,7 +11,13 @@ use crate::config::{GenericClasses, Loss, MaskValues, Method, RateSchedule, Samp
 pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     Value::String(text.into()).try_into().map_err(|e| {
         let message = e.to_string();
-        message.lines().next().unwrap_or_default().into()
+        let message = message.lines().next().unwrap_or_default();
+        // The word, then those that there are.
+        let known = message.split('`').skip(1).step_by(2).skip(1);
+        match crate::config::nearest(text, known) {
+            Some(known) => format!("{message}; did you mean `{known}`?"),
+            None => message.into(),
+        }
     })
 }
 

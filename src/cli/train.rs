@@ -8,9 +8,10 @@ use super::{Context, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
 use crate::dataset::{Cut, Dataset, Skipped, known};
+use crate::features::FeaturesError;
 use crate::progress::Progress;
-use crate::shell::quoted;
-use crate::train::{self, TrainRequest};
+use crate::shell::{quoted, quoted_path};
+use crate::train::{self, TrainError, TrainRequest};
 
 pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     let loaded = load(&args.pipeline, &args.common.set, &args.common)?;
@@ -42,10 +43,35 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     print_text(&format!(
         "{}: {what}, {epochs} epochs{top1}\n{skipped}Next: fsa-bank features {}{}\n",
         outcome.model.display(),
-        quoted(&loaded.file),
+        quoted_path(&loaded.file),
         args.common.same_flags()
     ))?;
     Ok(())
+}
+
+impl RunArgs {
+    /// What the user's next command must have besides the pipeline.
+    pub(super) fn same_flags(&self) -> String {
+        let path = |flag: &str, path: &Option<PathBuf>| {
+            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", quoted_path(p)))
+        };
+        let set: String = self.set.iter().map(|s| format!(" --set {}", quoted(s))).collect();
+        let skipped = match self.max_skipped {
+            Skipped::USUAL_SHARE => String::new(),
+            share => format!(" --max-skipped {share}"),
+        };
+        format!("{}{}{set}{skipped}", path("--data", &self.data), path("--out", &self.out))
+    }
+
+    /// An error with the command that trains what is missing, as this command would take it.
+    pub(super) fn explained(&self, error: FeaturesError) -> FeaturesError {
+        match error {
+            FeaturesError::Model(TrainError::NoModel { path, pipeline, .. }) => {
+                TrainError::NoModel { path, pipeline, flags: self.same_flags() }.into()
+            }
+            other => other,
+        }
+    }
 }
 
 /// Reads the pipeline with the changes of the command line, those of `set` among them.
@@ -114,5 +140,26 @@ pub(super) fn engine_options(
         arithmetic,
         channels_last: loaded.pipeline.train.channels_last,
         threads: context.threads,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn the_command_that_trains_what_is_missing_has_the_same_flags() {
+        let given = ["fsa-bank", "features", "r.toml", "--out", "-my nets", "--set", "seed=[1, 2]"];
+        let Command::Features(args) = Cli::try_parse_from(given).unwrap().command else {
+            panic!("features");
+        };
+        let (path, pipeline) = ("m".into(), "-r.toml".into());
+        let missing = TrainError::NoModel { path, pipeline, flags: String::new() };
+        let told = args.shared.common.explained(missing.into()).to_string();
+        let command = "fsa-bank train ./-r.toml --out './-my nets' --set 'seed=[1, 2]'";
+        assert!(told.ends_with(command), "{told}");
     }
 }

@@ -217,14 +217,18 @@ fn refuse_unknown(file: &Path, text: &str, table: &Table) -> Result<(), ConfigEr
     Ok(())
 }
 
-fn unknown(file: &Path, text: &str, section: &str, key: &str, known: &Table) -> ConfigError {
+/// The word that was meant, where one of those that are known is close enough.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const CLOSE_ENOUGH: f64 = 0.75;
-    let nearest = known
-        .keys()
-        .map(|k| (strsim::jaro_winkler(k, key), k))
+    known
+        .map(|known| (strsim::jaro_winkler(known, word), known))
         .filter(|(similarity, _)| *similarity > CLOSE_ENOUGH)
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, k)| k.clone());
+        .map(|(_, known)| known)
+}
+
+fn unknown(file: &Path, text: &str, section: &str, key: &str, known: &Table) -> ConfigError {
+    let nearest = nearest(key, known.keys().map(String::as_str)).map(String::from);
     let full = if section.is_empty() { key.into() } else { format!("{section}.{key}") };
     ConfigError::UnknownKey {
         file: file.into(),

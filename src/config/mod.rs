@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-pub use check::ConfigError;
+pub use check::{ConfigError, nearest};
 pub use finetune::{FinetuneConfig, GenericClasses, MaskValues, RateSchedule, Sampling, ShotRule};
 pub use input_spec::{ChannelOrder, CropMode, InputSpec, Source, Statement, settled};
 pub use method::{Batches, Loss, Method};

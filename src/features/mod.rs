@@ -298,7 +298,7 @@ impl<'a> FrozenModel<'a> {
         };
         let name = file.path().file_stem().unwrap_or_default().to_string_lossy();
         let reference = ModelRef {
-            arch: format!("{name} (ONNX)"),
+            arch: ModelRef::onnx_arch(&name),
             image_size: opened.side(),
             weights_sha256: file.sha256().into(),
             arithmetic: "as exported".into(),

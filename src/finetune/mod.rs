@@ -30,6 +30,7 @@ use crate::config::{Batches, FinetuneConfig, Method};
 use crate::domain::HeadTail;
 use crate::eval::Classifier;
 use crate::progress::{Interrupt, Progress};
+use crate::{memory_text, need_text};
 
 pub use diagnostics::{BatchStatistics, Lengths};
 pub use engine::CurvePoint;
@@ -86,7 +87,7 @@ pub enum FinetuneError {
     /// Not enough memory for any way to run.
     #[error(
         "--memory {}: too little for this bank; at least {} are needed\n  The index of the rows, the classifiers in training and one batch must fit.",
-        mib(*limit), mib(*least)
+        memory_text(*limit), need_text(*least)
     )]
     Memory {
         /// Bytes allowed.
@@ -108,12 +109,14 @@ pub enum FinetuneError {
     MissingMaps(Box<MissingMaps>),
     /// A choice without images to make it on.
     #[error(
-        "{}: this bank has no validation split, so nothing can be chosen honestly\n  Set dataset.val_fraction and train again, or ask for a biased choice with --select train.",
+        "{}: this bank has no validation split, so nothing can be chosen honestly\n  {remedy}, or ask for a biased choice with --select train.",
         bank.display()
     )]
     NoValidation {
         /// The bank.
         bank: PathBuf,
+        /// How it gets one.
+        remedy: &'static str,
     },
     /// A run that shared its batches with one that failed.
     #[error("stopped together with another run that failed")]
@@ -126,10 +129,6 @@ pub enum FinetuneError {
         /// What is wrong.
         found: String,
     },
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{}MiB", bytes.div_ceil(1 << 20))
 }
 
 /// A Phase-II run.

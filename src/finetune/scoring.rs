@@ -55,7 +55,15 @@ impl Selection {
             Self::Train => Some(SplitName::Train),
             Self::Test => Some(SplitName::Test),
             Self::Val if bank.has(SplitName::Val) => Some(SplitName::Val),
-            Self::Val => return Err(FinetuneError::NoValidation { bank: bank.dir().into() }),
+            Self::Val => {
+                let remedy = match bank.manifest.model.is_onnx() {
+                    true => {
+                        "Make the bank again: the same `fsa-bank features` with --set dataset.val_fraction=0.2 --overwrite"
+                    }
+                    false => "Set dataset.val_fraction and train again",
+                };
+                return Err(FinetuneError::NoValidation { bank: bank.dir().into(), remedy });
+            }
         })
     }
 }

@@ -8,6 +8,7 @@ use crate::augment::ConfusingClasses;
 use crate::bank::{Bank, BankError, Manifest, SplitName};
 use crate::config::FinetuneConfig;
 use crate::domain::{ClassCounts, HeadTail};
+use crate::{memory_text, need_text};
 
 use pass::{Pass, TrainFigures};
 
@@ -79,17 +80,25 @@ pub enum InspectError {
     #[error(transparent)]
     Bank(#[from] BankError),
     /// Not enough memory for the index of the rows and what the threads have in hand.
-    #[error("--memory {}MiB: too little for this bank\n  Give --memory {}MiB or more, or fewer --threads.", mebibytes(*limit), mebibytes(*least))]
+    #[error("--memory {}: too little for this bank on {}\n  Give --memory {} or more{}.", memory_text(*limit), of_threads(*threads), need_text(*least), alone_text(*limit, *alone))]
     Memory {
         /// Bytes allowed.
         limit: u64,
-        /// Bytes needed at least.
+        /// Threads that were to do it.
+        threads: usize,
+        /// Bytes that they need at least.
         least: u64,
+        /// Bytes that one of them would need.
+        alone: u64,
     },
 }
 
-fn mebibytes(bytes: u64) -> u64 {
-    bytes.div_ceil(1 << 20)
+fn of_threads(threads: usize) -> String {
+    if threads == 1 { "1 thread".into() } else { format!("{threads} threads") }
+}
+
+fn alone_text(limit: u64, alone: u64) -> &'static str {
+    if alone <= limit { ", or --threads 1" } else { "" }
 }
 
 /// Looks through a bank within `memory_bytes`; `settings` gives thresholds, head ratio and number of
@@ -108,9 +117,11 @@ pub fn summarise(
     settings: &FinetuneConfig,
     memory_bytes: u64,
 ) -> Result<Summary, InspectError> {
-    let least = pass::least_bytes(bank);
+    let threads = rayon::current_num_threads();
+    let least = pass::least_bytes(bank, threads);
     let Some(spare) = memory_bytes.checked_sub(least) else {
-        return Err(InspectError::Memory { limit: memory_bytes, least });
+        let (limit, alone) = (memory_bytes, pass::least_bytes(bank, 1));
+        return Err(InspectError::Memory { limit, threads, least, alone });
     };
     let split = bank.class_counts.split(settings.head_ratio);
     let train = Pass::open(bank, SplitName::Train)?;

@@ -14,8 +14,8 @@ const BLOCK_ROWS: usize = 1 << 14;
 /// Rows whose values a thread has in hand; see [`RowIndex::plan`].
 const ROWS_IN_HAND: usize = 512;
 
-/// The least memory that this takes, in bytes; what is left of more holds vectors of the tail.
-pub(super) fn least_bytes(bank: &Bank) -> u64 {
+/// The least memory that this takes on so many threads, in bytes; what is left of more holds vectors of the tail.
+pub(super) fn least_bytes(bank: &Bank, threads: usize) -> u64 {
     let (shape, classes) = (bank.manifest.feature_shape, bank.class_names.len());
     let row_bytes = (4 * shape.channels + 5 * shape.locations()) as u64;
     let splits = || bank.manifest.splits.values();
@@ -23,7 +23,7 @@ pub(super) fn least_bytes(bank: &Bank) -> u64 {
     // A row group as it is on disk and as it is read, and what is made of some of its rows.
     let group = 2 * row_bytes * groups.map(|group| group.rows).max().unwrap_or(0);
     let made = ROWS_IN_HAND as u64 * (2 * row_bytes + 4 * classes as u64);
-    let in_hand = rayon::current_num_threads() as u64 * (group + made);
+    let in_hand = threads as u64 * (group + made);
     let rows = splits().map(|split| split.rows).max().unwrap_or(0);
     let head = 4 * bank.head.weight.len() as u64;
     bank.open_bytes() + RowIndex::bytes(rows) + head + in_hand + 2 * CONFUSING_BYTES as u64

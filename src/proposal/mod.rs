@@ -75,8 +75,15 @@ pub fn run(request: &ProposalRequest) -> Result<Proposal, ProposalError> {
         Some(out) => out.to_path_buf(),
         None => default_file(request.images),
     };
-    if file.exists() && !request.overwrite {
-        return Err(ProposalError::Exists { path: file });
+    // Pipes and devices take what is written to them, and a folder is never replaced.
+    match file.metadata() {
+        Ok(there) if there.is_dir() => return Err(WriteError::folder(&file).into()),
+        Ok(there) if there.is_file() && !atomic_file::names_standard_output(&file) => {
+            if !request.overwrite {
+                return Err(ProposalError::Exists { path: file });
+            }
+        }
+        _ => {}
     }
     let survey = survey::look(&dataset_config(request.images))?;
     let choices = Choices::of(&survey, &path_in_file(&file, request.images)?)?;

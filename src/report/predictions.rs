@@ -24,7 +24,13 @@ pub fn predictions_csv(found: &[ImageClasses]) -> String {
 
 /// A line an image: the path, then class and percent of each guess.
 pub fn predictions_text(found: &[ImageClasses]) -> String {
-    let path = |image: &ImageClasses| image.path.display().to_string();
+    let path = |image: &ImageClasses| {
+        let escaped = |c: char| match c.is_control() {
+            true => c.escape_default().to_string(),
+            false => c.into(),
+        };
+        image.path.to_string_lossy().chars().map(escaped).collect::<String>()
+    };
     let width = found.iter().map(|i| path(i).chars().count()).max().unwrap_or(0);
     let guess = |g: &Guess| format!("{} {:.1} %", g.name, 100.0 * g.probability);
     let line = |image: &ImageClasses| {
@@ -107,5 +113,8 @@ mod tests {
         assert_eq!(predictions_csv(&found), lines);
         let lines = "x.png  a \"b\", c 50.0 %\ny      cannot be decoded\n";
         assert_eq!(predictions_text(&found), lines);
+        let odd = ImageClasses { path: "a\nb\u{1b}[31m.png".into(), ..found[1].clone() };
+        let line = "a\\nb\\u{1b}[31m.png  cannot be decoded\n";
+        assert_eq!(predictions_text(&[odd]), line);
     }
 }

@@ -25,7 +25,7 @@ use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, S
 use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
-use crate::shell::quoted;
+use crate::shell::quoted_path;
 use crate::weights::{Checkpoint, Weights, WeightsError};
 
 pub use event_file::EVENT_FILE;
@@ -66,12 +66,14 @@ pub enum TrainError {
         found: String,
     },
     /// There is no model to load.
-    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}", path.display(), quoted(pipeline))]
+    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}{flags}", path.display(), quoted_path(pipeline))]
     NoModel {
         /// Where it should be.
         path: PathBuf,
         /// The pipeline that makes it.
         pipeline: PathBuf,
+        /// What the command has besides it.
+        flags: String,
     },
     /// Files of another run are in the way.
     #[error("{}: made with other settings or data ({what})\n  Choose another folder with --out, or replace it with --overwrite.", path.display())]

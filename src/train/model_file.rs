@@ -177,7 +177,8 @@ pub fn load_model(
     dataset: &Dataset,
 ) -> Result<(Weights, ModelCard), TrainError> {
     if !path.exists() {
-        return Err(TrainError::NoModel { path: path.into(), pipeline: pipeline_file.into() });
+        let (path, pipeline) = (path.into(), pipeline_file.into());
+        return Err(TrainError::NoModel { path, pipeline, flags: String::new() });
     }
     let (weights, card) = read(path)?;
     // Training settings may have changed since; what the weights mean may not.

@@ -111,7 +111,16 @@ impl VerifyReport {
             return Ok(());
         }
         let (findings, files) = (self.findings.len(), self.faulty_files().len());
-        Err(VerifyError::Faulty { dir: self.bank.clone(), findings, files })
+        // What the files should be only the manifest says.
+        let remedy = match self.faulty_files().contains(MANIFEST_FILE) {
+            true => {
+                "Restore the manifest from a copy, or make the bank again: the same `fsa-bank features` with --overwrite."
+            }
+            false => {
+                "Restore what is damaged from a copy, or make it anew: --repair PIPELINE, or --repair --onnx NETWORK --images IMAGES."
+            }
+        };
+        Err(VerifyError::Faulty { dir: self.bank.clone(), findings, files, remedy })
     }
 }
 
@@ -134,7 +143,7 @@ pub enum VerifyError {
     },
     /// It was verified, and something is wrong.
     #[error(
-        "{}: {} in {}\n  Restore what is damaged from a copy, or make it anew: --repair PIPELINE, or --repair --onnx NETWORK --images IMAGES.",
+        "{}: {} in {}\n  {remedy}",
         dir.display(),
         counted(*findings, "finding"),
         counted(*files, "file")
@@ -146,6 +155,8 @@ pub enum VerifyError {
         findings: usize,
         /// Files it is in.
         files: usize,
+        /// What to do.
+        remedy: &'static str,
     },
 }
 

@@ -17,6 +17,7 @@ fn place() -> Place {
     write("cut.json", "{\"mean\": [0.5,");
     write("cut.safetensors", "no tensors");
     std::fs::create_dir(place.path("photos")).unwrap();
+    std::os::unix::fs::symlink("nothing", place.path("dangling")).unwrap();
     write("photos/1.jpg", "no image");
     for (bank, file, content) in
         [("damaged", "classes.parquet", "none"), ("broken", "manifest.json", "{}")]
@@ -29,7 +30,9 @@ fn place() -> Place {
 
 type Case = (&'static str, i32, &'static [&'static str]);
 
-const NO_BANK: &[&str] = &["nowhere: no manifest.json", "Give the shards/ folder of a run"];
+const NO_BANK: &[&str] = &["nowhere: no such folder", "Give the shards/ folder of a run"];
+const A_FILE: &[&str] = &["external.onnx: a file; expected the folder of a bank", "features"];
+const NO_MODEL: &[&str] = &["A model is a run's folder", "network.weights"];
 const DAMAGED: &[&str] = &["damaged/classes.parquet: ", "verify SHARDS --repair PIPELINE"];
 const BROKEN: &[&str] = &["broken/manifest.json: ", "--overwrite"];
 const NO_PIPELINE: &[&str] = &["nowhere.toml: cannot be read: No such file", "pipelines/demo.toml"];
@@ -47,6 +50,7 @@ const CASES: &[Case] = &[
     ("init file", 3, &["file: "]),
     ("init images --out file/below.toml", 1, UNWRITABLE),
     ("init images --out tiny.toml", 2, &["tiny.toml: there already", "--out", "--overwrite"]),
+    ("init images --out photos", 1, &["photos: cannot be written: a folder is there"]),
     ("init images --outt x.toml", 2, &["unexpected argument '--outt'", "'--out'"]),
     // train
     ("train nowhere.toml", 2, NO_PIPELINE),
@@ -73,11 +77,11 @@ const CASES: &[Case] = &[
     #[cfg(feature = "onnx")]
     ("features --onnx external.onnx --images nowhere", 3, NO_IMAGES),
     #[cfg(feature = "onnx")]
-    ("features --onnx nowhere.onnx --images images", 1, &["nowhere.onnx: cannot be read: No such"]),
+    ("features --onnx nowhere.onnx --images images", 3, &["nowhere.onnx: cannot be read: No such"]),
     #[cfg(feature = "onnx")]
-    ("features --onnx images --images images", 1, &["images: cannot be read: "]),
+    ("features --onnx images --images images", 3, &["images: cannot be read: "]),
     #[cfg(feature = "onnx")]
-    ("features --onnx notes.txt --images images", 1, &["notes.txt: not a whole ONNX file"]),
+    ("features --onnx notes.txt --images images", 3, &["notes.txt: not a whole ONNX file"]),
     #[cfg(feature = "onnx")]
     (
         "features --onnx external.onnx --images images --preprocessing nowhere.json",
@@ -115,7 +119,19 @@ const CASES: &[Case] = &[
         &["cut.safetensors: not a whole safetensors file"],
     ),
     #[cfg(feature = "onnx")]
+    (
+        "features --onnx external.onnx --images images --labels nowhere.txt",
+        3,
+        &["nowhere.txt: cannot be read: No such file"],
+    ),
+    #[cfg(feature = "onnx")]
     ("features --onnx external.onnx --images images --out file/below", 1, UNWRITABLE),
+    #[cfg(feature = "onnx")]
+    (
+        "features --onnx external.onnx --images images --out dangling",
+        1,
+        &["dangling: a link to nowhere"],
+    ),
     #[cfg(feature = "onnx")]
     ("plan --onnx external.onnx --images nowhere", 3, NO_IMAGES),
     #[cfg(feature = "onnx")]
@@ -129,7 +145,10 @@ const CASES: &[Case] = &[
     ("commit file", 2, &["file.partial: not there", "a bank that is whole needs no commit"]),
     // finetune
     ("finetune nowhere", 3, NO_BANK),
-    ("finetune file", 3, &["file"]),
+    ("finetune file", 3, &["file: a file; expected the folder of a bank"]),
+    ("finetune external.onnx", 3, A_FILE),
+    ("finetune run", 3, &["run: no manifest.json", "Give run/shards."]),
+    ("finetune photos", 3, &["photos: no manifest.json; this is not a bank"]),
     ("finetune damaged", 3, DAMAGED),
     ("finetune broken", 3, BROKEN),
     ("finetune run/shards --method fsaa", 2, &["--method", "`fsa`"]),
@@ -147,8 +166,14 @@ const CASES: &[Case] = &[
     (
         "compare run/shards --methods fsaa",
         2,
-        &["--methods fsaa", "unknown variant `fsaa`", "`fsa`", "`crt`", "`tailcalib`"],
+        &["--methods fsaa: unknown variant `fsaa`", "`crt`", "`tailcalib`; did you mean `fsa`?"],
     ),
+    (
+        "compare run/shards --methods fsa+ldamm",
+        2,
+        &["label-aware-smoothing`; did you mean `ldam`?\n"],
+    ),
+    ("finetune run/shards --method fsaa", 2, &["did you mean `fsa`?"]),
     ("compare run/shards --methods fsa+nothing", 2, &["--methods fsa+nothing", "`focal`"]),
     ("compare run/shards --method fsa", 2, &["name what to compare with --methods"]),
     ("compare run/shards --seeds 0", 2, &["--seeds"]),
@@ -170,7 +195,8 @@ const CASES: &[Case] = &[
     // export
     ("export external.onnx", 2, &["--onnx <FILE>"]),
     ("export nowhere --head head.npz", 3, &["nowhere: cannot be read: No such file"]),
-    ("export notes.txt --head head.npz", 3, &["notes.txt: "]),
+    ("export notes.txt --head head.npz", 3, NO_MODEL),
+    ("export cut.safetensors --head head.npz", 3, &["not a whole safetensors", NO_MODEL[0]]),
     ("export external.onnx --head head.txt", 2, &["head.txt: expected a name that ends in"]),
     ("export external.onnx --safetensors new.safetensors", 2, &["an ONNX file has no", "--head"]),
     (
@@ -181,7 +207,9 @@ const CASES: &[Case] = &[
     ("export external.onnx --onnx file/below.onnx", 1, UNWRITABLE),
     // predict, eval
     #[cfg(feature = "onnx")]
-    ("predict nowhere.onnx images", 1, &["nowhere.onnx: cannot be read: No such file"]),
+    ("predict nowhere.onnx images", 3, &["nowhere.onnx: cannot be read: No such file"]),
+    #[cfg(feature = "onnx")]
+    ("predict notes.txt images", 3, NO_MODEL),
     #[cfg(feature = "onnx")]
     ("predict external.onnx nowhere", 3, NO_IMAGES),
     #[cfg(feature = "onnx")]
@@ -195,7 +223,7 @@ const CASES: &[Case] = &[
     #[cfg(feature = "onnx")]
     ("predict external.onnx images/test --cam file/below", 1, UNWRITABLE),
     #[cfg(feature = "onnx")]
-    ("eval nowhere.onnx tiny.toml", 1, &["nowhere.onnx: cannot be read: No such file"]),
+    ("eval nowhere.onnx tiny.toml", 3, &["nowhere.onnx: cannot be read: No such file"]),
     #[cfg(feature = "onnx")]
     ("eval external.onnx nowhere.toml", 2, NO_PIPELINE),
     #[cfg(feature = "onnx")]
@@ -219,7 +247,7 @@ const CASES: &[Case] = &[
     // verify
     ("verify nowhere", 3, NO_BANK),
     ("verify damaged", 3, &["damaged: ", " in 1 file", "--repair PIPELINE"]),
-    ("verify broken", 3, &["broken: 1 finding in 1 file"]),
+    ("verify broken", 3, &["broken: 1 finding in 1 file", "Restore the manifest", "--overwrite"]),
     ("verify run/shards --sample some", 2, &["a number of rows, or all"]),
     ("verify run/shards --repair", 2, &["--repair needs a pipeline, or --onnx and --images"]),
     ("verify run/shards --onnx external.onnx", 2, &["--repair"]),

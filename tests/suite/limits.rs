@@ -56,13 +56,41 @@ fn commands_work_within_a_limited_address_space() {
     // With too little for any, what is needed is said.
     for args in ["finetune wide/shards --iterations 21", "inspect wide/shards"] {
         let message = text(&within(&place, 250_000, args).stderr);
-        let told = message.contains("--memory 184MiB: too little") && message.contains("MiB ");
+        let told = message.contains("--memory 183MiB: too little") && message.contains("MiB ");
         assert!(told, "{args}: {message}");
     }
     let told = within(&place, 800_000, "doctor").stdout;
     let threads = std::thread::available_parallelism().unwrap().get();
     let expected = format!("1 of {threads}: the address space is limited to 781.2 MiB (ulimit -v)");
     assert!(threads == 1 || text(&told).contains(&expected), "{}", text(&told));
+}
+
+#[cfg(feature = "onnx")]
+#[test]
+fn where_onnxruntime_has_no_room_the_limit_is_said() {
+    let place = Place::new();
+    let commands = [
+        "predict external.onnx images/test",
+        "features --onnx external.onnx --images images --out made --overwrite",
+    ];
+    for args in commands {
+        for kib in [400_000, 600_000] {
+            let output = within(&place, kib, args);
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{args}: {message}");
+            assert!(message.contains("the address space is limited to"), "{message}");
+            assert!(!message.contains("Install"), "{message}");
+            let (_, needed) = message.split_once("Raise the limit: ulimit -v ").unwrap();
+            let needed = needed.trim().trim_end_matches('.').parse().unwrap();
+            let output = within(&place, needed, args);
+            assert!(output.status.success(), "{args}, {needed}: {}", text(&output.stderr));
+        }
+        // Nowhere above is too little.
+        for kib in [1_050_000, 1_100_000, 1_200_000, 1_300_000] {
+            let output = within(&place, kib, args);
+            assert!(output.status.success(), "{args}, {kib}: {}", text(&output.stderr));
+        }
+    }
 }
 
 /// Prints the peak of a program's memory, in KiB, and keeps its output in a file.

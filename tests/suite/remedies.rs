@@ -127,6 +127,34 @@ fn a_bank_of_other_settings_goes_elsewhere_or_is_replaced() {
 }
 
 #[test]
+fn a_bank_of_an_onnx_network_gets_a_validation_split() {
+    let place = made("");
+    let choice = "finetune made/shards --iterations 5 --select val";
+    let sweep = "sweep made/shards --grid head_ratio=0.8 --iterations 5";
+    for command in [choice, sweep] {
+        let message = fails(&place, command);
+        assert!(
+            message.contains("with --set dataset.val_fraction=0.2 --overwrite"),
+            "{command}: {message}"
+        );
+        assert!(!message.contains("train again"), "{message}");
+    }
+    helps(&place, &format!("{FEATURES} --set dataset.val_fraction=0.2 --overwrite"));
+    helps(&place, choice);
+}
+
+#[test]
+fn a_classifier_of_other_channels_is_refused_before_the_pass() {
+    let place = made("");
+    let (bank, out) = (place.path("run/shards"), place.path("other"));
+    let head = bank.join("classifier.safetensors");
+    let args = format!("{FEATURES} --overwrite --out other --head {}", head.display());
+    let message = fails(&place, &args.replace(" --out made", ""));
+    assert!(message.contains("channels; the network gives"), "{message}");
+    assert!(!out.join("shards.partial").exists());
+}
+
+#[test]
 fn maps_that_are_not_kept_are_made_with_the_bank_again() {
     let place = made("--maps none");
     let tune = "finetune made/shards --iterations 5";
@@ -149,6 +177,15 @@ fn settings_that_do_not_go_are_answered_with_some_that_do() {
         };
         helps(&place, &format!("{command} --memory {needed}"));
     }
+    let message = fails(&place, "inspect run/shards --memory 1 --threads 2");
+    assert!(message.contains("--memory 1B: too little for this bank on 2 threads"), "{message}");
+    assert!(!message.contains("--threads 1"), "{message}");
+    let alone = fails(&place, "inspect run/shards --memory 1 --threads 1");
+    let alone = between(&alone, "Give --memory ", " or more");
+    let between_both = format!("inspect run/shards --memory {alone} --threads");
+    let message = fails(&place, &format!("{between_both} 16"));
+    assert!(message.contains("or more, or --threads 1."), "{message}");
+    helps(&place, &format!("{between_both} 1"));
     let message = fails(&place, &format!("{tune} --select val"));
     assert!(message.contains("--select train"), "{message}");
     helps(&place, &format!("{tune} --select train"));

@@ -14,6 +14,8 @@ mod session;
 
 use std::path::PathBuf;
 
+use crate::memory_text;
+
 pub use export::{ModelInfo, export};
 pub use file::OnnxFile;
 pub use find::{End, Found, FoundHead};
@@ -122,6 +124,14 @@ pub enum OnnxError {
     Library {
         /// Where was looked, and what was found.
         found: String,
+    },
+    /// onnxruntime has no room.
+    #[error("onnxruntime: the address space is limited to {} (ulimit -v), and it needs {}\n  Raise the limit: ulimit -v {}.", memory_text(*limit), memory_text(*needed), needed >> 10)]
+    AddressSpace {
+        /// Bytes that there are.
+        limit: u64,
+        /// Bytes that it needs.
+        needed: u64,
     },
     /// onnxruntime refused or failed.
     #[error("{}: onnxruntime: {operation}: {message}", path.display())]

@@ -10,12 +10,14 @@ use ort::ep::ExecutionProvider;
 use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorRef};
+use prost::Message;
 
 use super::OnnxError;
 use super::file::OnnxFile;
 use super::find::{End, Found};
 use super::input::{Element, InputRange};
 use super::proto::ValueInfo;
+use crate::address_space;
 use crate::backbone::{Backbone, BackboneError};
 use crate::domain::{FeatureShape, LinearHead};
 use crate::rng::{KeyedRng, Stage};
@@ -45,14 +47,47 @@ impl Runtime {
 /// The library's name begins with this on Linux and macOS.
 const LIBRARY: &str = "libonnxruntime.";
 
+/// Addresses below which the library cannot be relied on to load and to compute: it ends the process where
+/// it gets no more.
+const LEAST_ADDRESSES: u64 = 640 << 20;
+/// Addresses for each byte of a network: its file, as it is read and as it is handed over, and two sessions.
+const ADDRESSES_A_BYTE: u64 = 8;
+
 /// Loads onnxruntime, once: from `ORT_DYLIB_PATH`, else from Python's package in the active
 /// environment or in `.venv`, else from where the system looks.
 ///
 /// # Errors
 /// There is none, or it is too old.
 pub fn runtime() -> Result<&'static Runtime, OnnxError> {
+    must_have(LEAST_ADDRESSES)?;
     static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
-    RUNTIME.get_or_init(load).as_ref().map_err(|found| OnnxError::Library { found: found.clone() })
+    RUNTIME.get_or_init(load).as_ref().map_err(|found| {
+        no_room(found).unwrap_or_else(|| OnnxError::Library { found: found.clone() })
+    })
+}
+
+fn failed(path: &Path, operation: &'static str, message: String) -> OnnxError {
+    let runtime = |message| OnnxError::Runtime { path: path.into(), operation, message };
+    no_room(&message).unwrap_or_else(|| runtime(message))
+}
+
+/// Refuses a limited address space that is smaller.
+fn must_have(needed: u64) -> Result<(), OnnxError> {
+    match address_space::limit_bytes() {
+        Some(limit) if limit < needed => Err(OnnxError::AddressSpace { limit, needed }),
+        _ => Ok(()),
+    }
+}
+
+/// What a message of onnxruntime or of the loader comes to where the address space is limited.
+fn no_room(message: &str) -> Option<OnnxError> {
+    /// Enough for most networks.
+    const USUAL: u64 = 3 << 29;
+    let message = message.to_lowercase();
+    let told = ["bad_alloc", "annot allocate", "failed to map", "not enough memory"];
+    let limit =
+        address_space::limit_bytes().filter(|_| told.iter().any(|t| message.contains(t)))?;
+    Some(OnnxError::AddressSpace { limit, needed: (2 * limit).max(USUAL) })
 }
 
 fn load() -> Result<Runtime, String> {
@@ -143,6 +178,7 @@ impl OnnxBackbone {
         other_head: bool,
     ) -> Result<Self, OnnxError> {
         let found = if other_head { file.find_map()? } else { file.find()? };
+        must_have(LEAST_ADDRESSES + ADDRESSES_A_BYTE * file.model.encoded_len() as u64)?;
         let runtime = runtime()?;
         let side = found.input.side.unwrap_or(options.side);
         let place = Place { path: file.path(), device: &options.device, threads: options.threads };
@@ -253,7 +289,7 @@ impl OnnxBackbone {
     }
 
     fn failed(&self, operation: &'static str, e: &dyn std::fmt::Display) -> OnnxError {
-        OnnxError::Runtime { path: self.path.clone(), operation, message: e.to_string() }
+        failed(&self.path, operation, e.to_string())
     }
 
     /// Shape and values of the named outputs for (n, 3, side, side).
@@ -282,11 +318,8 @@ impl OnnxBackbone {
             }
         };
         let path = self.path.clone();
-        let failed = |operation: &'static str, e: ort::Error| OnnxError::Runtime {
-            path: path.clone(),
-            operation,
-            message: e.to_string(),
-        };
+        let failed =
+            |operation: &'static str, e: ort::Error| failed(&path, operation, e.to_string());
         let tensor = tensor.map_err(|e| failed("its input", e))?;
         let results = self
             .session
@@ -440,6 +473,6 @@ impl Place<'_> {
     }
 
     fn failed(&self, operation: &'static str, message: String) -> OnnxError {
-        OnnxError::Runtime { path: self.path.into(), operation, message }
+        failed(self.path, operation, message)
     }
 }

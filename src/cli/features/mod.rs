@@ -22,7 +22,7 @@ use crate::features::{
 use crate::labels::{Labels, LabelsError};
 use crate::progress::Progress;
 use crate::report::{bytes_text, forecast_text};
-use crate::shell::quoted;
+use crate::shell::quoted_path;
 
 pub(super) fn run(context: &Context, command: &FeaturesCommand) -> anyhow::Result<()> {
     let purpose = if command.dry_run { Purpose::Plan } else { Purpose::Bank };
@@ -100,7 +100,8 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
         options: &options,
         dry: !purpose.makes_bank(),
     };
-    let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)?;
+    let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)
+        .map_err(|error| args.common.explained(error))?;
     context.screen.line(&format!("network: {}", network.path.display()));
     context.screen.line(&format!("images: {input}"));
     let model = FrozenModel::torch(&network, &loaded, &dataset, head, engine, options.clone())?;
@@ -120,6 +121,9 @@ fn use_network(
     model: FrozenModel,
     purpose: Purpose,
 ) -> anyhow::Result<Made> {
+    if let (HeadSource::Given(head), Some(file)) = (&model.head, &args.head) {
+        crate::export::must_take(head, model.shape.channels, file)?;
+    }
     match purpose {
         Purpose::Bank => write_bank(context, args, loaded, dataset, model).map(Made::Bank),
         Purpose::Plan => show_plan(context, args, loaded, dataset, model).map(|()| Made::Plan),
@@ -323,7 +327,7 @@ fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
     }
     text += &outcome.skipped.told().map_or(String::new(), |text| text + "\n");
     let fitted = args.head.as_deref() == Some(Path::new("fit"));
-    let bank = quoted(&outcome.bank);
+    let bank = quoted_path(&outcome.bank);
     text + &match outcome.state {
         None => format!("Next: fsa-bank finetune {bank}\n"),
         // A classifier is fitted to the maps of all partitions.
