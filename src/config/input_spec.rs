@@ -95,6 +95,15 @@ const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
 /// Of networks that take pixels as they are.
 const PIXELS: [[f32; 3]; 2] = [[0.0; 3], [1.0; 3]];
 
+/// Of means and standard deviations of values from 0 to 1, that these are of 0 to 255: there a mean is from 0 to 1, a
+/// standard deviation at most 0.5, and factors that bring values to another range leave both small.
+const MOST_OF_ONE: f32 = 2.0;
+
+/// Whether a mean or a standard deviation cannot be one of values from 0 to 1.
+pub(super) fn is_of_bytes(value: f32) -> bool {
+    value.abs() > MOST_OF_ONE
+}
+
 impl InputSpec {
     /// What is usual for ImageNet networks: with 224 pixels, images are scaled to 256 and cut.
     pub fn imagenet(image_size: usize) -> Self {
@@ -179,6 +188,16 @@ impl InputSpec {
             "channel_order" => self.channel_order = from.channel_order,
             _ => {}
         }
+    }
+
+    /// Of what a person sets: means and standard deviations that go with the range of values. What files say that
+    /// were made with others stays as it is.
+    pub(super) fn scale_rules(&self) -> [Rule; 2] {
+        let wrong =
+            |values: &[f32; 3]| self.value_range == 1 && values.iter().any(|&v| is_of_bytes(v));
+        let expected = "numbers from -2 to 2, because values are from 0 to 1 here; set dataset.value_range = 255 for those of values from 0 to 255";
+        [("dataset.mean", &self.mean), ("dataset.std", &self.std)]
+            .map(|(key, values)| (wrong(values), key, format!("{values:?}"), expected))
     }
 
     pub(super) fn rules(&self) -> [Rule; 6] {

@@ -61,7 +61,8 @@ fn dataset_ranges(file: &Path, d: &DatasetConfig) -> Result<(), ConfigError> {
             ),
         ],
     )?;
-    check_all(file, &InputSpec::of(d).rules())
+    check_all(file, &InputSpec::of(d).rules())?;
+    check_all(file, &InputSpec::of(d).scale_rules())
 }
 
 fn network_ranges(file: &Path, n: &NetworkConfig) -> Result<(), ConfigError> {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::input_spec::is_of_bytes;
 use super::{ConfigError, InputSpec, Source, Statement};
 
 /// What it says at its top, or under `pretrained_cfg`.
@@ -33,23 +34,31 @@ impl Timm {
         }
     }
 
-    /// As settings, with the keys that it names. What is empty says nothing.
+    /// As settings, with the keys that it speaks for: timm has defaults for crop_pct and crop_mode, which hold where
+    /// these are left out. Without interpolation and input_size it says nothing of them; what is empty is left out.
     fn spec(self) -> Result<(InputSpec, Vec<&'static str>), String> {
         let triple = |values: Option<Vec<f32>>| values.and_then(|v| <[f32; 3]>::try_from(v).ok());
         let (Some(mean), Some(std)) = (triple(self.mean), triple(self.std)) else {
             return Err("no `mean` and `std` of three numbers; expected timm's config.json".into());
         };
         let mut spec = InputSpec { mean, std, ..InputSpec::imagenet(224) };
-        let mut keys = vec!["mean", "std", "value_range", "channel_order"];
+        let of_bytes = [("mean", spec.mean), ("std", spec.std)];
+        if let Some((key, values)) =
+            of_bytes.into_iter().find(|(_, values)| values.iter().any(|&v| is_of_bytes(v)))
+        {
+            return Err(format!(
+                "{key} is {values:?}; expected that of values from 0 to 1, as timm's are\n  Divide mean and std by 255 in it; or, of a network that takes values of 0 to 255, leave it out and set dataset.value_range = 255, dataset.mean and dataset.std."
+            ));
+        }
+        let mut keys =
+            vec!["crop_fraction", "crop_mode", "mean", "std", "value_range", "channel_order"];
         if let Some(crop) = self.crop_pct {
             spec.crop_fraction = crop;
-            keys.push("crop_fraction");
         }
         if let Some(mode) = self.crop_mode.filter(|mode| !mode.is_empty()) {
             spec.crop_mode = word(&mode).ok_or_else(|| {
                 format!("crop_mode `{mode}`; expected `center`, `squash` or `border`")
             })?;
-            keys.push("crop_mode");
         }
         if let Some(filter) = self.interpolation.filter(|filter| !filter.is_empty()) {
             spec.interpolation = word(&filter).ok_or_else(|| {
@@ -117,8 +126,11 @@ mod tests {
             "96 px, middle 95 %, squashed, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5"
         );
         let said = of(&format!(r#"{{{inner}, "interpolation": "", "crop_mode": ""}}"#)).unwrap();
-        let keys = ["crop_fraction", "mean", "std", "value_range", "channel_order"];
+        let keys = ["crop_fraction", "crop_mode", "mean", "std", "value_range", "channel_order"];
         assert_eq!(said.keys, keys);
+        // timm's own defaults.
+        let said = of(r#"{"mean": [0, 0, 0], "std": [1, 1, 1]}"#).unwrap();
+        assert_eq!((said.keys.as_slice(), said.spec.crop_fraction), (&keys[..], 0.875));
     }
 
     #[test]
@@ -137,6 +149,15 @@ mod tests {
         ] {
             let found = with(more);
             assert!(found.contains(message) && found.contains("config.json: "), "{found}");
+        }
+        for (mean, std) in
+            [("[123.675, 116.28, 103.53]", "[1, 1, 1]"), ("[0, 0, 0]", "[58, 57, 57]")]
+        {
+            let message = of(&format!(r#"{{"mean": {mean}, "std": {std}}}"#)).unwrap_err();
+            assert!(
+                message.contains("by 255") && message.contains("value_range = 255"),
+                "{message}"
+            );
         }
         assert!(of("{}").unwrap_err().contains("no `mean` and `std`"));
         assert!(of("[").unwrap_err().contains("not a timm config.json"));

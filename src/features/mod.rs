@@ -58,7 +58,7 @@ pub enum FeaturesError {
     #[error(transparent)]
     Backbone(#[from] BackboneError),
     /// A bank that is to be repaired was made with other settings, images or weights.
-    #[error("{}: made otherwise: {what}\n  Give the pipeline, the images and, with --set, the settings that this bank was made with; where these are no more, make the bank again with the same `fsa-bank features` and --overwrite.", bank.display())]
+    #[error("{}: made otherwise: {what}\n  Give the pipeline, the images and, with --set, the settings that this bank was made with, and --labels FILE where it was made with one; where these are no more, make the bank again with the same `fsa-bank features` and --overwrite.", bank.display())]
     OtherSettings {
         /// The bank.
         bank: PathBuf,
@@ -82,7 +82,7 @@ pub enum FeaturesError {
     Stopped(WriteError),
     /// A classifier of other classes than the images.
     #[error(
-        "the classifier has {found} classes; the images have {expected}\n  Give the images of the classes it was trained on, or fit a classifier for these: --head fit."
+        "the classifier has {found} classes; the images have {expected}\n  Give the images of the classes it was trained on; or the names of its outputs, one a line in their order, with --labels FILE: of more classes than the images' the rows of these are taken; or fit a classifier for these: --head fit."
     )]
     Classes {
         /// The classifier's.

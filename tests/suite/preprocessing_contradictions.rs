@@ -93,7 +93,7 @@ fn two_that_say_otherwise_are_refused_with_a_remedy_that_helps() {
     run(&["features", &pipeline, "--onnx", &better, "--out", &out]);
 
     // --preprocessing, a network and a classifier.
-    let values = ["half.json: `dataset.mean` is [0.5, 0.5, 0.5]", "Leave out --preprocessing"];
+    let values = ["half.json: `dataset.crop_fraction` is 0.875", "Leave out --preprocessing"];
     for command in ["predict", "eval"] {
         let images = if command == "predict" { &test } else { &pipeline };
         refused(&[command, &better, images, "--preprocessing", &half], &values);
@@ -136,7 +136,7 @@ fn two_that_say_otherwise_are_refused_with_a_remedy_that_helps() {
     let with_head = ["--head", classifier.as_str(), "--preprocessing", &half];
     refused(
         &files.features("other", &with_head),
-        &["half.json: `dataset.mean`", "classifier.safetensors says"],
+        &["half.json: `dataset.crop_fraction`", "classifier.safetensors says"],
     );
 }
 
@@ -185,9 +185,11 @@ fn a_bank_of_other_preprocessing_is_another_and_an_older_one_is_the_same() {
     assert_eq!(json_of(&again)["already_done"], true);
     let other = [&again[..], &["--set", "dataset.channel_order=bgr"]].concat();
     refused(&other, &["--set: `dataset.channel_order` is bgr", "plain.json says rgb"]);
-    let half = files.path("half.json");
-    let crop = ["--preprocessing", half.as_str(), "--set", "dataset.crop_fraction=1"];
-    refused(&files.features("run", &crop), &["dataset.mean is [0.0,0.0,0.0], not [0.5,0.5,0.5]"]);
+    let half = json!({"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "crop_pct": 1});
+    files.timm("whole.json", half);
+    let whole = ["--preprocessing", &files.path("whole.json")].map(String::from);
+    let whole = whole.each_ref().map(String::as_str);
+    refused(&files.features("run", &whole), &["dataset.mean is [0.0,0.0,0.0], not [0.5,0.5,0.5]"]);
     // Earlier versions wrote none of it down.
     let shards = files.dir.path().join("run/shards");
     let (mut manifest, _) = Manifest::load(&shards).unwrap();
@@ -231,4 +233,53 @@ fn metadata_that_does_not_read_and_images_of_another_size_are_errors() {
     std::fs::write(&pipeline, "[dataset]\nkind = \"cifar10\"\npath = \"cifar\"\n").unwrap();
     let parts = ["`dataset.image_size` is 32", "of 16 pixels only", "Give a network"];
     refused(&["eval", &better, &pipeline], &parts);
+}
+
+#[test]
+fn what_timms_config_leaves_out_is_timms_default() {
+    let files = Files::new();
+    let (net, test) = (files.path("net.onnx"), files.path("photos/test"));
+    let (old, new) = (files.path("old.onnx"), files.path("new.onnx"));
+    let plain = json!({"mean": [0, 0, 0], "std": [1, 1, 1], "crop_pct": 1, "crop_mode": "squash"});
+    files.timm("squash.json", plain);
+    run(&["export", &net, "--preprocessing", &files.path("squash.json"), "--onnx", &old]);
+    let (plain, half) = (files.path("plain.json"), files.path("half.json"));
+    let pipeline = files.pipeline("");
+    let values = ["plain.json: `dataset.crop_mode` is center", "old.onnx says squash"];
+    for args in [["predict", &old, &test], ["eval", &old, &pipeline]] {
+        refused(&[&args[..], &["--preprocessing", &plain]].concat(), &values);
+    }
+    refused(&["predict", &old, &test, "--preprocessing", &half], &["crop_fraction` is 0.875"]);
+    for (config, said) in [(&plain, "middle square,"), (&half, "middle 87.5 %,")] {
+        run(&["export", &old, "--preprocessing", config, "--onnx", &new]);
+        let output = call(&["predict", &new, &test]);
+        assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn mean_and_std_of_bytes_need_their_range() {
+    let files = Files::new();
+    let (net, test) = (files.path("net.onnx"), files.path("photos/test"));
+    let mean = "mean = [123.675, 116.28, 103.53]\n";
+    let remedy = "set dataset.value_range = 255";
+    for settings in [mean, "std = [58.395, 57.12, 57.375]\n"] {
+        let pipeline = files.pipeline(settings);
+        refused(
+            &["eval", &net, &pipeline],
+            &["dataset.m", remedy][usize::from(settings != mean)..],
+        );
+    }
+    let pipeline = files.pipeline(&format!("{mean}value_range = 255\n"));
+    run(&["eval", &net, &pipeline]);
+    // Small numbers that bring values to another range.
+    let pipeline = files.pipeline("mean = [-1.0, 0.0, 1.0]\nstd = [0.004, 1.0, 2.0]\n");
+    run(&["eval", &net, &pipeline]);
+    let set = ["--set", "dataset.mean=[123.675, 116.28, 103.53]"];
+    refused(&files.features("other", &set), &["`dataset.mean`", remedy]);
+    files.timm("bytes.json", json!({"mean": [123.675, 116.28, 103.53], "std": [58, 57, 57]}));
+    let bytes = files.path("bytes.json");
+    for command in [&["predict", &net, &test][..], &["export", &net, "--onnx", &test]] {
+        refused(&[command, &["--preprocessing", &bytes]].concat(), &["bytes.json", "by 255"]);
+    }
 }
