@@ -3,10 +3,10 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use super::settings::{SettingArgs, parse_bytes, parse_share};
+use super::settings::{SettingArgs, parse_bytes};
+use super::skipping::SkippingArgs;
 use crate::bank::Partition;
 use crate::config::{FinetuneConfig, KeepMaps};
-use crate::dataset::Skipped;
 use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
 use crate::shell::quoted;
@@ -185,10 +185,9 @@ pub struct RunArgs {
     /// Change a setting of the pipeline, such as train.epochs=40; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Share of the images of a split that may be left out because they cannot be decoded, such as
-    /// 0.005 or 0.5%; they are listed in the run's folder
-    #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = parse_share)]
-    pub max_skipped: f64,
+    /// How many images may be undecodable.
+    #[command(flatten)]
+    pub skipping: SkippingArgs,
     /// Replace what an earlier run left in the folder
     #[arg(long)]
     pub overwrite: bool,
@@ -201,10 +200,7 @@ impl RunArgs {
             path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", quoted(p)))
         };
         let set: String = self.set.iter().map(|s| format!(" --set {}", quoted(s))).collect();
-        let skipped = match self.max_skipped {
-            Skipped::USUAL_SHARE => String::new(),
-            share => format!(" --max-skipped {share}"),
-        };
+        let skipped = self.skipping.same_flag();
         format!("{}{}{set}{skipped}", path("--data", &self.data), path("--out", &self.out))
     }
 }
@@ -487,6 +483,9 @@ pub struct EvalArgs {
     /// What goes with it.
     #[command(flatten)]
     pub given: GivenArgs,
+    /// How many images may be undecodable.
+    #[command(flatten)]
+    pub skipping: SkippingArgs,
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,

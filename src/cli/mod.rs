@@ -22,6 +22,7 @@ mod model;
 mod predict;
 mod screen;
 mod settings;
+mod skipping;
 mod sweep;
 mod train;
 mod verify;
