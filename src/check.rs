@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::config::DatasetConfig;
-use crate::dataset::{Account, DatasetError, Gallery, ImagePlace};
+use crate::dataset::{Account, DatasetError, Gallery, ImagePlace, Reason};
 use crate::progress::{Interrupt, Progress};
 
 /// What was found.
@@ -92,6 +92,16 @@ pub enum CheckError {
     },
 }
 
+impl Fault {
+    fn in_account(&self) -> (&str, Reason) {
+        let reason = match self.kind {
+            FaultKind::Missing => Reason::Missing,
+            FaultKind::Unreadable | FaultKind::Undecodable => Reason::Unreadable,
+        };
+        (&self.place.path, reason)
+    }
+}
+
 impl CheckReport {
     /// Whether the images can be used as they are.
     ///
@@ -132,7 +142,7 @@ pub fn run(
         name: name.into(),
         splits: gallery.splits().into_iter().map(size).collect(),
         classes: gallery.classes(),
-        account: gallery.account().clone(),
+        account: gallery.account().once_decoded(faults.iter().map(Fault::in_account)),
         faults,
         leaks: vec![],
         conflicts: vec![],
@@ -170,9 +180,9 @@ fn digests(
 }
 
 fn fault(place: ImagePlace, error: DatasetError) -> Fault {
+    let missing = error.is_missing_file();
     match error {
         DatasetError::Read { source, .. } => {
-            let missing = source.kind() == std::io::ErrorKind::NotFound;
             let kind = if missing { FaultKind::Missing } else { FaultKind::Unreadable };
             Fault { place, kind, message: source.to_string() }
         }

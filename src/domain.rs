@@ -58,6 +58,9 @@ pub struct SkippedImage {
     pub class: String,
     /// Why.
     pub reason: String,
+    /// Whether there is no such file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
 }
 
 /// Training images of each class; a view of an image does not count again.

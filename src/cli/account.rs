@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::Context;
 use super::screen::Screen;
-use crate::dataset::Account;
+use crate::dataset::{Account, Dataset, SkippedList};
+use crate::domain::SkippedImage;
 use crate::progress::Progress;
 use crate::report::account_lines;
 
@@ -35,7 +36,37 @@ pub(super) fn tell(
     let screen = &context.screen;
     account.notes.iter().for_each(|note| screen.line(&format!("{name}: {note}")));
     account.warnings.iter().for_each(|warning| screen.warning(&format!("{name}: {warning}")));
-    let mut lines = account_lines(account);
+    tell_files(screen, name, account, folder, true)
+}
+
+/// The account of `dataset`'s files once images were decoded, with those of the list `skipped` left out. It is
+/// told where it is another than the one at the beginning, and listed in `folder`.
+pub(super) fn settle(
+    context: &Context,
+    name: &str,
+    dataset: &Dataset,
+    skipped: &SkippedList,
+    folder: Option<&Path>,
+) -> anyhow::Result<Account> {
+    let images = match &skipped.file {
+        Some(file) => SkippedList::images_in(file),
+        None => dataset.skipped.images(),
+    };
+    let account = dataset.account.once_decoded(images.iter().map(SkippedImage::in_account));
+    if account.left_out.len() > dataset.account.left_out.len() {
+        tell_files(&context.screen, name, &account, folder, false)?;
+    }
+    Ok(account)
+}
+
+fn tell_files(
+    screen: &Screen,
+    name: &str,
+    account: &Account,
+    folder: Option<&Path>,
+    so_far: bool,
+) -> anyhow::Result<()> {
+    let mut lines = account_lines(account, so_far);
     if let Some(folder) = folder {
         let file = folder.join(LEFT_OUT_FILE);
         if !account.left_out.is_empty() {

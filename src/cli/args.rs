@@ -3,7 +3,8 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use super::settings::{SettingArgs, parse_bytes, parse_share};
+use super::settings::{SettingArgs, parse_bytes};
+use super::skipping::SkippingArgs;
 use crate::bank::Partition;
 use crate::config::{FinetuneConfig, KeepMaps};
 use crate::dataset::known::{self, Known};
@@ -183,10 +184,9 @@ pub struct RunArgs {
     /// Change a setting of the pipeline, such as train.epochs=40; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Share of the images of a split that may be left out because they cannot be decoded, such as
-    /// 0.005 or 0.5%; they are listed in the run's folder
-    #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = parse_share)]
-    pub max_skipped: f64,
+    /// How many images may be undecodable.
+    #[command(flatten)]
+    pub skipping: SkippingArgs,
     /// Replace what an earlier run left in the folder
     #[arg(long)]
     pub overwrite: bool,
@@ -470,6 +470,9 @@ pub struct EvalArgs {
     /// What goes with it.
     #[command(flatten)]
     pub given: GivenArgs,
+    /// How many images may be undecodable.
+    #[command(flatten)]
+    pub skipping: SkippingArgs,
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,

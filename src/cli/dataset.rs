@@ -49,7 +49,7 @@ fn stats(context: &Context, args: &StatsArgs) -> anyhow::Result<()> {
         return print_json(&WithAccount { result: &statistics, account: &dataset.account });
     }
     print_text(&statistics_text(&statistics, args.per_class))?;
-    print_text(&format!("\n{}", account_text(&dataset.account)))?;
+    print_text(&format!("\n{}", account_text(&dataset.account, true)))?;
     Ok(())
 }
 

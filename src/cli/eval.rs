@@ -10,6 +10,7 @@ pub(super) fn run(_: &Context, _: &EvalArgs) -> anyhow::Result<()> {
 
 #[cfg(feature = "onnx")]
 pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
+    use super::account::{self, WithAccount};
     use super::train::open_dataset;
     use super::{model, print_json, print_text};
     use crate::backbone::onnx::OnnxOptions;
@@ -39,7 +40,7 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
         model::check_range(context, &args.model, &input, &spec)?;
     }
     spec.put_into(dataset);
-    let dataset = open_dataset(context, &loaded, None, None)?;
+    let dataset = open_dataset(context, &loaded, &args.skipping, &["test"], None)?;
     match model.take_order_of(&dataset.class_names)? {
         Some((text, true)) => context.screen.warning(&text),
         Some((text, false)) => context.screen.line(&text),
@@ -56,8 +57,10 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     for image in dataset.skipped.images() {
         screen.warning(&format!("not counted: {}", image.reason));
     }
+    let skipped = dataset.skipped.count();
+    let account = account::settle(context, &loaded.name, &dataset, &skipped, None)?;
     if context.json {
-        return print_json(&score);
+        return print_json(&WithAccount { result: &score, account: &account });
     }
     let title = format!("{} on {}", args.model.display(), loaded.name);
     print_text(&score_text(&title, &score))?;

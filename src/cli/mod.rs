@@ -23,6 +23,7 @@ mod named_files;
 mod predict;
 mod screen;
 mod settings;
+mod skipping;
 mod sweep;
 mod train;
 mod verify;

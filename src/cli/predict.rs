@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     model::tell_preprocessing(context, &model)?;
     let (images, account) = predict::images(&args.images).map_err(PredictError::from)?;
     if !account.left_out.is_empty() {
-        account_lines(&account).iter().for_each(|line| context.screen.line(line));
+        account_lines(&account, true).iter().for_each(|line| context.screen.line(line));
     }
     let options = OnnxOptions {
         device: args.device.clone(),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::account::{self, WithAccount};
 use super::args::{RunArgs, TrainArgs};
+use super::skipping::SkippingArgs;
 use super::{Context, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
@@ -20,7 +21,7 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
         return engine_process::hand_over();
     };
     let out = run_folder(&args.common, &loaded);
-    let dataset = open_dataset(context, &loaded, Some(args.common.max_skipped), Some(&out))?;
+    let dataset = open_dataset(context, &loaded, &args.common.skipping, &ALL_SPLITS, Some(&out))?;
     let request = TrainRequest {
         pipeline: &loaded.pipeline,
         dataset: &dataset,
@@ -30,8 +31,9 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
         engine: engine_options(context, &args.common, &loaded, loaded.pipeline.train.arithmetic),
     };
     let outcome = train::run(&request, engine, &context.screen, &context.interrupt)?;
+    let account = account::settle(context, &loaded.name, &dataset, &outcome.skipped, Some(&out))?;
     if context.json {
-        return print_json(&WithAccount { result: &outcome, account: &dataset.account });
+        return print_json(&WithAccount { result: &outcome, account: &account });
     }
     let what = if outcome.already_done { "already trained" } else { "trained" };
     let last = outcome.epochs.last();
@@ -56,10 +58,7 @@ impl RunArgs {
             path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", quoted_path(p)))
         };
         let set: String = self.set.iter().map(|s| format!(" --set {}", quoted(s))).collect();
-        let skipped = match self.max_skipped {
-            Skipped::USUAL_SHARE => String::new(),
-            share => format!(" --max-skipped {share}"),
-        };
+        let skipped = self.skipping.same_flag();
         format!("{}{}{set}{skipped}", path("--data", &self.data), path("--out", &self.out))
     }
 
@@ -92,16 +91,20 @@ pub(super) fn run_folder(args: &RunArgs, loaded: &LoadedPipeline) -> PathBuf {
     args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&loaded.name))
 }
 
-/// Opens the images, and says which ones they are; a list of the others is left in `folder`. Where all splits
-/// are to be read, at most `max_skipped` of each may be undecodable.
+/// All splits of a dataset.
+pub(super) const ALL_SPLITS: [&str; 3] = ["train", "val", "test"];
+
+/// Opens the images, and says which ones they are; a list of the others is left in `folder`. `splits` are those
+/// that will be decoded.
 pub(super) fn open_dataset(
     context: &Context,
     loaded: &LoadedPipeline,
-    max_skipped: Option<f64>,
+    skipping: &SkippingArgs,
+    splits: &[&str],
     folder: Option<&Path>,
 ) -> anyhow::Result<Dataset> {
     let mut dataset = known::open(&loaded.name, &loaded.pipeline.dataset)?;
-    dataset.skipped = max_skipped.map_or_else(Skipped::default, Skipped::at_most);
+    dataset.skipped = Skipped::at_most(skipping.max_skipped);
     let subset = dataset.train_fingerprint()?;
     context.screen.line(&format!(
         "{}: {} training and {} test images of {} classes, training set {subset}",
@@ -123,9 +126,7 @@ pub(super) fn open_dataset(
             dataset.class_names.len()
         ));
     }
-    if max_skipped.is_some() {
-        dataset.skip_undecodable()?;
-    }
+    dataset.skip_undecodable(splits)?;
     Ok(dataset)
 }
 

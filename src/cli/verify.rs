@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::args::{FeaturesArgs, RunArgs, VerifyArgs};
 use super::error::CliError;
+use super::skipping::SkippingArgs;
 use super::{Context, engine_process, features, print_json, print_text};
 use crate::bank::{BankError, MANIFEST_FILE, Manifest, behind_links};
-use crate::dataset::Skipped;
 use crate::features::{FeaturesError, RepairOutcome};
 use crate::report::verify_text;
 use crate::train::TrainError;
@@ -76,7 +76,7 @@ fn repair(
             data: args.data.clone(),
             device: args.device.clone(),
             set: args.set.clone(),
-            max_skipped: Skipped::USUAL_SHARE,
+            skipping: SkippingArgs::default(),
             overwrite: false,
         },
         partition: None,

@@ -1,17 +1,19 @@
 //! What became of every file that a dataset was opened with: used, or left out and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::image_kind::OtherPicture;
 use crate::atomic_file::{self, WriteError};
+use crate::domain::SkippedImage;
 
 /// Every file or entry, accounted for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Account {
-    /// Files and entries that are images of a class and a split, before any cut that the settings ask for.
+    /// Files and entries that are images of a class and a split, before any cut that the settings ask for; as
+    /// far as they were decoded, without those that cannot be.
     pub used: usize,
     /// The others, in the order in which they were met.
     pub left_out: Vec<LeftOut>,
@@ -39,6 +41,8 @@ pub struct LeftOut {
 pub enum Reason {
     /// It cannot be read or decoded: in a class, it counts towards `--max-skipped`.
     Unreadable,
+    /// A list names it, or it was there when the dataset was listed: it counts as an unreadable one.
+    Missing,
     /// It lies beside the class folders.
     OutsideClasses,
     /// It lies in a folder that is no split.
@@ -59,6 +63,18 @@ impl Account {
         Self { used, ..Self::default() }
     }
 
+    /// The account once images were asked for, of which these, each with its reason, were left out.
+    pub fn once_decoded<'i>(&self, images: impl IntoIterator<Item = (&'i str, Reason)>) -> Self {
+        let mut account = self.clone();
+        let known = self.left_out.iter().filter(|left| left.reason == Reason::Unreadable);
+        let known: HashSet<&str> = known.map(|left| left.path.as_str()).collect();
+        for (path, reason) in images.into_iter().filter(|(path, _)| !known.contains(path)) {
+            account.used = account.used.saturating_sub(1);
+            account.left_out.push(LeftOut { path: path.into(), reason, picture: None });
+        }
+        account
+    }
+
     /// How many were left out for each reason.
     pub fn counts(&self) -> BTreeMap<Reason, usize> {
         let mut counts = BTreeMap::new();
@@ -68,10 +84,10 @@ impl Account {
 
     /// Whether pictures are left out that their user may have meant to be used.
     pub fn loses_pictures(&self) -> bool {
-        use Reason::{NoSplit, OutsideClasses, Unreadable};
+        use Reason::{Missing, NoSplit, OutsideClasses, Unreadable};
         self.left_out
             .iter()
-            .any(|file| [Unreadable, OutsideClasses, NoSplit].contains(&file.reason))
+            .any(|file| [Unreadable, Missing, OutsideClasses, NoSplit].contains(&file.reason))
     }
 
     /// Writes what was left out, one file a line; where there is nothing, removes what an earlier run has left.
@@ -88,5 +104,12 @@ impl Account {
         let line = |left| serde_json::to_string(left).expect("text is JSON") + "\n";
         let text: String = self.left_out.iter().map(line).collect();
         atomic_file::write(file, text.as_bytes())
+    }
+}
+
+impl SkippedImage {
+    /// It as an account has it.
+    pub fn in_account(&self) -> (&str, Reason) {
+        (&self.path, if self.missing { Reason::Missing } else { Reason::Unreadable })
     }
 }

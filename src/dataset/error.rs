@@ -294,13 +294,18 @@ fn skipping_remedy(skipped: usize, images: usize) -> String {
     match skipped == images {
         true => "No image of the split is left.".into(),
         false => format!(
-            "They are left out with, for example: --max-skipped {}",
+            "`fsa-bank dataset check` finds all of them; to leave them out, give at least --max-skipped {}",
             skipped::share_that_allows(skipped, images)
         ),
     }
 }
 
 impl DatasetError {
+    /// Whether there is no such file.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// What is wrong, without the remedy.
     pub(super) fn in_one_line(&self) -> String {
         self.to_string().lines().next().unwrap_or_default().into()

@@ -228,19 +228,20 @@ impl Dataset {
         Ok(crate::hex(&hash.finalize()[..16]))
     }
 
-    /// Leaves out the images that were seen to be none that can be decoded when they were listed, before
-    /// anything is computed.
+    /// Leaves out the images of some splits that were seen to be none that can be decoded when they were listed,
+    /// before anything is computed.
     ///
     /// # Errors
     /// They are more than [`Dataset::skipped`] allows, all that a split or a class has, or the disk does not
     /// give one.
-    pub fn skip_undecodable(&self) -> Result<(), DatasetError> {
+    pub fn skip_undecodable(&self, of: &[&str]) -> Result<(), DatasetError> {
         let left_out = self.account.left_out.iter();
         let undecodable = left_out.filter(|left| left.reason == Reason::Unreadable);
         let paths: HashSet<&str> = undecodable.map(|left| left.path.as_str()).collect();
         let splits =
             [("train", Some(&self.train)), ("val", self.val.as_ref()), ("test", Some(&self.test))];
-        for (name, split) in splits.into_iter().filter(|_| !paths.is_empty()) {
+        let wanted = |name: &str| of.contains(&name) && !paths.is_empty();
+        for (name, split) in splits.into_iter().filter(|(name, _)| wanted(name)) {
             split.map_or(Ok(()), |split| Loader::new(self, name, split).skip_named(&paths))?;
         }
         Ok(())

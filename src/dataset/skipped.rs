@@ -63,6 +63,7 @@ impl Skipped {
                 path: split.path(*sample_id).to_string(),
                 class: class(split.labels()[*sample_id]),
                 reason: error.in_one_line(),
+                missing: error.is_missing_file(),
             };
             found.insert((name, *sample_id), image);
         }

@@ -59,7 +59,7 @@ pub(super) fn summary(file: &Path, survey: &Survey, choices: &Choices) -> String
     for (name, fact) in lines {
         text += &format!("  {name:<11} {fact}\n");
     }
-    text + "\n" + &account_text(&survey.account)
+    text + "\n" + &account_text(&survey.account, true)
 }
 
 /// Names and what was found, one a line.

@@ -8,24 +8,27 @@ use crate::dataset::{Account, LeftOut, OtherPicture, Reason};
 /// Names that are shown of each reason.
 const SHOWN: usize = 3;
 
-/// The account as part of a report, with what was taken for what.
-pub fn account_text(account: &Account) -> String {
+/// The account as part of a report, with what was taken for what; `so_far` as in [`account_lines`].
+pub fn account_text(account: &Account, so_far: bool) -> String {
     let told = account.notes.iter().chain(&account.warnings).cloned();
-    let mut lines: Vec<String> = told.chain(account_lines(account)).collect();
+    let mut lines: Vec<String> = told.chain(account_lines(account, so_far)).collect();
     if !account.left_out.is_empty() {
         lines.push("  all of them: --json".into());
     }
     lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 
-/// One line where every file is used; else a line for each reason, with the first names.
-pub fn account_lines(account: &Account) -> Vec<String> {
+/// One line where every file is used; else a line for each reason, with the first names. `so_far` where the
+/// images are still to be decoded.
+pub fn account_lines(account: &Account, so_far: bool) -> Vec<String> {
+    let so_far = if so_far { " so far" } else { "" };
     if account.left_out.is_empty() {
-        return vec![format!("{}, nothing left out", counted(account.used, "image", "images"))];
+        let used = counted(account.used, "image", "images");
+        return vec![format!("{used}, nothing left out{so_far}")];
     }
     let left = counted(account.left_out.len(), "file", "files");
     let used = counted(account.used, "image", "images");
-    let mut lines = vec![format!("{used}; {left} left out:")];
+    let mut lines = vec![format!("{used}; {left} left out{so_far}:")];
     for (reason, count) in account.counts() {
         let of: Vec<&LeftOut> = account.left_out.iter().filter(|l| l.reason == reason).collect();
         let names: Vec<String> =
@@ -50,6 +53,7 @@ pub fn account_lines(account: &Account) -> Vec<String> {
 fn words(reason: Reason) -> &'static str {
     match reason {
         Reason::Unreadable => "not decodable, which count towards --max-skipped in a class",
+        Reason::Missing => "missing, which count towards --max-skipped",
         Reason::OutsideClasses => "beside the folders of classes",
         Reason::NoSplit => "in a folder that is no split",
         Reason::NotListed => "in no list",

@@ -246,7 +246,7 @@ pub fn check_text(report: &CheckReport) -> String {
     let classes = counted(report.classes, "class", "classes");
     let mut text =
         format!("{}: {} images of {classes}, all looked at\n", report.name, splits.join(", "));
-    text += &account_text(&report.account);
+    text += &account_text(&report.account, false);
     for (kind, title) in [
         (FaultKind::Missing, "missing"),
         (FaultKind::Unreadable, "not readable"),

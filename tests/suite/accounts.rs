@@ -241,10 +241,15 @@ proptest! {
         prop_assert_eq!(&proposed.account, account);
         prop_assert_eq!(proposed.class_names, dataset.class_names.clone());
         let checked = check::run("set", &config(&root), &Silent, &go).unwrap();
-        prop_assert_eq!(&checked.account, account);
         let undecodable: BTreeSet<String> =
             checked.faults.iter().map(|fault| fault.place.path.clone()).collect();
         prop_assert!(undecodable.is_superset(&doomed));
+        // What cannot be decoded is left out as well, once each.
+        let of_check = &checked.account;
+        let lost: BTreeSet<String> = of_check.left_out.iter().map(|l| l.path.clone()).collect();
+        prop_assert_eq!(lost.len(), of_check.left_out.len());
+        prop_assert_eq!(of_check.used + lost.len(), all.len());
+        prop_assert_eq!(lost, &left | &undecodable);
         let (predicted, of_predict) = images_below(&root).unwrap();
         let predicted: BTreeSet<String> = predicted
             .iter()

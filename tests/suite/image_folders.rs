@@ -411,7 +411,7 @@ fn every_command_tells_what_was_left_out() {
     fill(&plain, &["train", "test"], 5);
     let args = ["dataset", "stats", &pipeline, "--data", plain.to_str().unwrap()];
     let told = text(&call(&args).stdout);
-    assert!(told.ends_with("\n  20 images, nothing left out\n"), "{told}");
+    assert!(told.ends_with("\n  20 images, nothing left out so far\n"), "{told}");
 }
 
 #[cfg(feature = "onnx")]
@@ -451,4 +451,63 @@ fn a_bank_counts_undecodable_pictures_at_once_and_lists_all_that_is_left_out() {
         assert_eq!(told["account"]["left_out"].as_array().unwrap().len(), 6);
     }
     assert_eq!(made["skipped"]["images"], 2);
+}
+
+/// What cannot be decoded is known once it was tried: the last word of every command agrees with the bank.
+#[cfg(feature = "onnx")]
+#[test]
+fn the_account_at_the_end_has_what_could_not_be_decoded() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("photos");
+    fill(&root, &["train", "test"], 12);
+    fs::write(root.join("train/ant/0.png"), b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").unwrap();
+    let cut = fs::read(root.join("train/bee/1.png")).unwrap();
+    fs::write(root.join("train/bee/1.png"), &cut[..cut.len() / 2]).unwrap();
+    let mut list = "path,label,split\n".to_string();
+    for (split, class) in ["train", "test"].iter().flat_map(|s| [(s, "ant"), (s, "bee")]) {
+        (0..12).for_each(|i| list += &format!("{split}/{class}/{i}.png,{class},{split}\n"));
+    }
+    list += "test/bee/gone.png,bee,test\n";
+    fs::write(root.join("list.csv"), list).unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx/external.onnx");
+    let (as_list, as_folder) = (root.join("list.csv"), root.clone());
+    for (images, lost) in [
+        (&as_list, ["unreadable", "unreadable", "missing"].as_slice()),
+        (&as_folder, &["not_an_image", "unreadable", "unreadable"]),
+    ] {
+        let out = dir.path().join(format!("run-{}", lost[0]));
+        let place = ["--onnx", model.to_str().unwrap(), "--images", images.to_str().unwrap()];
+        let options = ["--head", "fit", "--device", "cpu", "--out", out.to_str().unwrap()];
+        let command =
+            [&["features"], &place[..], &options, &["--max-skipped", "9%", "-q"]].concat();
+        // Made, and found there: the same.
+        for _ in 0..2 {
+            let account = &json(&command)["account"];
+            let mut reasons: Vec<&str> = account["left_out"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|left| left["reason"].as_str().unwrap())
+                .collect();
+            let mut lost = lost.to_vec();
+            reasons.sort_unstable();
+            lost.sort_unstable();
+            assert_eq!((account["used"].as_u64(), reasons), (Some(46), lost));
+            let listed = fs::read_to_string(out.join("left-out.jsonl")).unwrap();
+            assert_eq!(listed.lines().count(), 3, "{listed}");
+            assert!(listed.contains("train/bee/1.png"), "{listed}");
+        }
+        let told = text(&call(&[&command[..], &["--overwrite"]].concat()).stderr);
+        assert!(told.contains("46 images; 3 files left out:"), "{told}");
+        assert!(!told.contains("nothing left out\n"), "{told}");
+
+        let pipeline = dir.path().join("p.toml");
+        let kind = if images.is_file() { "list" } else { "folder" };
+        let settings = format!("kind = \"{kind}\"\npath = {images:?}\nimage_size = 32\n");
+        fs::write(&pipeline, format!("[dataset]\n{settings}")).unwrap();
+        let checked = call(&["dataset", "check", pipeline.to_str().unwrap()]);
+        let told = text(&checked.stdout);
+        assert!(told.contains("46 images; 3 files left out:"), "{told}");
+        assert_eq!(told.contains("1 missing, which count"), images.is_file(), "{told}");
+    }
 }

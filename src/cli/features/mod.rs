@@ -6,10 +6,10 @@ mod onnx;
 use std::path::Path;
 
 use crate::bank::behind_links;
-use crate::cli::account::WithAccount;
+use crate::cli::account::{self, WithAccount};
 use crate::cli::args::{FeaturesArgs, FeaturesCommand};
 use crate::cli::error::CliError;
-use crate::cli::train::{engine_options, load, open_dataset, run_folder};
+use crate::cli::train::{ALL_SPLITS, engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
 use crate::config::{self, InputSpec, LoadedPipeline, Pipeline, Source, Statement};
 use crate::dataset::{Dataset, known};
@@ -88,7 +88,7 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     config::settled(&said.chain([own]).collect::<Vec<_>>(), &input)?;
     let folder = run_folder(&args.common, &loaded);
     let listed_in = purpose.makes_bank().then_some(folder.as_path());
-    let dataset = open_dataset(context, &loaded, Some(args.common.max_skipped), listed_in)?;
+    let dataset = open_dataset(context, &loaded, &args.common.skipping, &ALL_SPLITS, listed_in)?;
     let head = head_source(context, args, &loaded, &dataset)?;
     let arithmetic = loaded.pipeline.features.arithmetic;
     let options = engine_options(context, &args.common, &loaded, arithmetic);
@@ -238,8 +238,10 @@ fn show_plan(
     let out = behind_links(&run_folder(&args.common, loaded).join("shards"));
     let request = request(args, loaded, dataset, &out);
     let forecast = features::plan(&request, model, &context.screen, &context.interrupt)?;
+    let found = dataset.skipped.count();
+    let account = account::settle(context, &loaded.name, dataset, &found, None)?;
     if context.json {
-        print_json(&WithAccount { result: &forecast, account: &dataset.account })?;
+        print_json(&WithAccount { result: &forecast, account: &account })?;
     } else {
         print_text(&forecast_text(&forecast))?;
         if args.jobs.is_some_and(|jobs| jobs.get() > 1) {
@@ -277,8 +279,10 @@ fn write_bank(
     if args.worker {
         return Ok(outcome);
     }
+    let folder = run_folder(&args.common, loaded);
+    let account = account::settle(context, &loaded.name, dataset, &outcome.skipped, Some(&folder))?;
     if context.json {
-        print_json(&WithAccount { result: &outcome, account: &dataset.account })?;
+        print_json(&WithAccount { result: &outcome, account: &account })?;
     } else {
         print_text(&told(&outcome, args))?;
     }

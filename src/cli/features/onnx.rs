@@ -28,7 +28,7 @@ pub(super) fn run(
 ) -> anyhow::Result<Made> {
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
-    use crate::cli::train::{open_dataset, run_folder};
+    use crate::cli::train::{ALL_SPLITS, open_dataset, run_folder};
     use crate::features::{FrozenModel, HeadSource};
     use crate::labels::Labels;
 
@@ -59,7 +59,7 @@ pub(super) fn run(
     model::check_range(context, path, &found.input, &InputSpec::of(&loaded.pipeline.dataset))?;
     let folder = run_folder(&args.common, &loaded);
     let listed_in = purpose.makes_bank().then_some(folder.as_path());
-    let dataset = open_dataset(context, &loaded, Some(args.common.max_skipped), listed_in)?;
+    let dataset = open_dataset(context, &loaded, &args.common.skipping, &ALL_SPLITS, listed_in)?;
     let mut head = super::head_source(context, args, &loaded, &dataset)?;
     if let (None, Some(own)) = (&head, found.head()) {
         let labels = match (&args.labels, &args.preprocessing) {
