@@ -33,6 +33,7 @@ mod inaturalist;
 mod layouts;
 mod limits;
 mod list_forms;
+mod list_searches;
 mod lists;
 mod maps;
 mod methods;

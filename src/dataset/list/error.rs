@@ -219,16 +219,16 @@ pub enum ListError {
     },
     /// A name that several files have.
     #[error(
-        "`{image}` is not there, and several files could be meant: {}\n  Write the path in the list or, where all images are in one folder, name it as in dataset.path_rewrites = [[\"\", \"{folder}\"]].",
+        "`{image}` is not there, and several files could be meant: {}\n  {remedy}",
         quoted(files)
     )]
     Ambiguous {
         /// As the list has it.
         image: String,
-        /// Where the first one is.
-        folder: String,
         /// Files of that name.
         files: Vec<String>,
+        /// What to do.
+        remedy: String,
     },
     /// Not the JSON of a list.
     #[error(

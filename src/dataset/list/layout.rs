@@ -3,10 +3,11 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use super::search::Files;
-use super::{List, ListError, ListedSplit, Place, in_list};
+use super::search::{self, Files};
+use super::{List, ListError, ListedSplit, Place, SplitName, in_list};
 use crate::dataset::{DatasetError, folder};
 
 /// Images that are looked for before a list is taken to be of another layout.
@@ -144,6 +145,8 @@ pub(super) struct Taken {
     backslashes: Paths,
     absolute: Paths,
     found: Paths,
+    preferred: Paths,
+    respelled: Paths,
 }
 
 impl Taken {
@@ -153,6 +156,10 @@ impl Taken {
             self.backslashes.note("with backslashes are read with slashes"),
             self.absolute.note("from the root of the disk lead below the folder of the images"),
             self.found.note("are names of files, and were found below the folder of the images"),
+            self.preferred.note(
+                "are names of several files, of which that in the folder named as the split or as the list is taken",
+            ),
+            self.respelled.note("are written in another form of Unicode than the names of the files"),
         ];
         notes.into_iter().flatten()
     }
@@ -277,16 +284,27 @@ fn rewrites_text([from, to]: &[String; 2]) -> String {
     format!("dataset.path_rewrites = [[{}, {}]]", toml_text(from), toml_text(to))
 }
 
+/// What paths are looked for with.
+pub(super) struct Search<'a> {
+    pub(super) root: &'a Path,
+    /// Of each class, the folder that Places365 has it in.
+    pub(super) folders: &'a [Option<String>],
+    pub(super) files: OnceCell<Files>,
+    /// Whether two splits have a path in common, as they are written: one prefix of both leads to the same
+    /// files.
+    pub(super) in_common: bool,
+    pub(super) taken: Taken,
+}
+
 /// Where none of the first images is there, looks for them in the other layouts of Places365, and then by
 /// their names alone below the folder; names without an extension are looked for in any case. The split's
 /// paths are then those of the files that were found.
 pub(super) fn locate(
     split: &mut ListedSplit,
-    root: &Path,
-    folders: &[Option<String>],
-    files: &OnceCell<Files>,
-    taken: &mut Taken,
+    name: SplitName,
+    search: &mut Search,
 ) -> Result<(), DatasetError> {
+    let Search { root, folders, files, in_common, taken } = search;
     let is_there = |path: &String| root.join(path).is_file();
     let probes = split.paths.len().min(PROBES);
     let some_are_there = split.paths[..probes].iter().any(is_there);
@@ -307,20 +325,36 @@ pub(super) fn locate(
             tried.extend(moved(0).filter(|path| !tried.contains(path)));
         }
     }
-    let before = taken.found.paths;
+    let mut any = false;
     for path in &mut split.paths {
-        let has_extension = folder::is_image(Path::new(path.as_str()));
-        if (has_extension && some_are_there) || is_there(path) {
+        let only_respelled = some_are_there && folder::is_image(Path::new(path.as_str()));
+        if (only_respelled && path.is_ascii()) || is_there(path) {
             continue;
         }
         let files = files.get_or_init(|| Files::below(root));
-        let file = files.find(path).map_err(|e| in_list(&split.file, Place::Whole, e))?;
-        if let Some(file) = file {
-            taken.found.add(std::mem::replace(path, file.into()), file.into());
-        }
+        let (found, kind) = match (files.respelled(path), files.find(path).as_slice()) {
+            (Some(file), _) => (file, &mut taken.respelled),
+            _ if only_respelled => continue,
+            (None, []) => continue,
+            (None, [only]) => (*only, &mut taken.found),
+            (None, several) => match search::preferred(several, name, &split.file) {
+                Some(file) => (file, &mut taken.preferred),
+                None => {
+                    let folder = search::folder_for(several, name).filter(|_| !*in_common);
+                    let wrong = ListError::Ambiguous {
+                        image: path.clone(),
+                        remedy: several_remedy(folder),
+                        files: several.iter().map(|&file| file.into()).collect(),
+                    };
+                    return Err(in_list(&split.file, Place::Whole, wrong));
+                }
+            },
+        };
+        any = true;
+        kind.add(std::mem::replace(path, found.into()), found.into());
     }
-    if !some_are_there && taken.found.paths == before {
-        let rewrite = files.get().zip(split.paths.first());
+    if !some_are_there && !any {
+        let rewrite = files.get().zip(split.paths.first()).filter(|_| !*in_common);
         let remedy = match rewrite.and_then(|(files, path)| files.rewrite_for(path)) {
             Some(rewrite) => format!("Set {}.", rewrites_text(&rewrite)),
             None => "Check dataset.path, or set dataset.path_rewrites = [[\"from prefix\", \"to prefix\"]].".into(),
@@ -329,6 +363,41 @@ pub(super) fn locate(
         return Err(in_list(&split.file, Place::Whole, ListError::NotFound { tried, remedy }));
     }
     Ok(())
+}
+
+fn several_remedy(folder: Option<&str>) -> String {
+    let write = "Write the path with its folder in the list";
+    match folder {
+        Some(folder) => {
+            let rewrite = rewrites_text(&[String::new(), folder.into()]);
+            format!("{write} or, where all images are in one folder, name it as in {rewrite}.")
+        }
+        None => format!("{write}, as the names alone do not say which is meant."),
+    }
+}
+
+/// Files that two splits have, how many they are, in a sentence.
+pub(super) fn in_two_splits(splits: &[(SplitName, &ListedSplit)]) -> Vec<String> {
+    let files = |split: &ListedSplit| -> HashSet<PathBuf> {
+        split.paths.iter().map(|path| PathBuf::from(path.trim_start_matches("./"))).collect()
+    };
+    let mut sentences = vec![];
+    for (i, (first, split)) in splits.iter().enumerate() {
+        let of_first = files(split);
+        for (second, other) in &splits[i + 1..] {
+            let both: HashSet<PathBuf> =
+                files(other).into_iter().filter(|f| of_first.contains(f)).collect();
+            let Some(path) = both.iter().min() else { continue };
+            sentences.push(format!(
+                "{} files are in both the {} and the {} split, such as {}: what is measured on them is too good",
+                both.len(),
+                first.name(),
+                second.name(),
+                path.display()
+            ));
+        }
+    }
+    sentences
 }
 
 #[cfg(test)]

@@ -320,23 +320,34 @@ impl Listed {
     /// The images, found.
     pub(super) fn parts(mut self, framing: Framing) -> Result<Parts, DatasetError> {
         let folders = layout::class_folders(&self.train, self.class_names.len());
-        let (files, mut taken) = (OnceCell::new(), layout::Taken::default());
+        let mut search = layout::Search {
+            root: &self.root,
+            folders: &folders,
+            files: OnceCell::new(),
+            in_common: !layout::in_two_splits(&self.named()).is_empty(),
+            taken: layout::Taken::default(),
+        };
         let splits = [Some(&mut self.train), self.val.as_mut(), self.test.as_mut()];
-        for split in splits.into_iter().flatten() {
-            layout::locate(split, &self.root, &folders, &files, &mut taken)?;
+        for (name, split) in SplitName::ALL.into_iter().zip(splits) {
+            split.map_or(Ok(()), |split| layout::locate(split, name, &mut search))?;
         }
-        self.notes.extend(taken.notes());
-        let splits: Vec<&ListedSplit> = [Some(&self.train), self.val.as_ref(), self.test.as_ref()]
-            .into_iter()
-            .flatten()
-            .collect();
+        self.notes.extend(search.taken.notes());
+        let named = self.named();
+        let warnings = layout::in_two_splits(&named);
+        let splits: Vec<&ListedSplit> = named.into_iter().map(|(_, split)| split).collect();
         let left_out = unlisted::files(&self.root, &splits, &self.files)?;
         let files =
             |split: ListedSplit| Split::files(framing, &self.root, split.labels, split.paths);
         let (train, val) = (files(self.train), self.val.map(files));
         let mut parts = Parts::whole(self.class_names, train, val, self.test.map(files));
         (parts.account.notes, parts.account.left_out) = (self.notes, left_out);
+        parts.account.warnings = warnings;
         Ok(parts)
+    }
+
+    fn named(&self) -> Vec<(SplitName, &ListedSplit)> {
+        let splits = [Some(&self.train), self.val.as_ref(), self.test.as_ref()];
+        SplitName::ALL.into_iter().zip(splits).filter_map(|(name, of)| Some((name, of?))).collect()
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
-use super::ListError;
+use super::SplitName;
+use crate::dataset::class_name::nfc;
 use crate::dataset::folder;
 
 /// Entries that are looked at: a list may lie in the root of a disk.
@@ -14,7 +15,7 @@ const MOST_ENTRIES: usize = 4_000_000;
 pub(super) struct Files {
     /// Relative to the folder, sorted.
     paths: Vec<String>,
-    /// By name, and by name without the extension.
+    /// By name, and by name without the extension, in Unicode's normal form C.
     places: HashMap<String, Vec<u32>>,
 }
 
@@ -28,37 +29,35 @@ impl Files {
             let (_, name) = divided(path);
             let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
             for key in HashSet::from([name, stem]) {
-                places.entry(key.into()).or_default().push(place);
+                places.entry(nfc(key).into_owned()).or_default().push(place);
             }
         }
         Self { paths, places }
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = &str> {
-        let places = self.places.get(name).map(Vec::as_slice).unwrap_or_default();
+        let places = self.places.get(&*nfc(name)).map(Vec::as_slice).unwrap_or_default();
         places.iter().map(|&place| self.paths[place as usize].as_str())
     }
 
-    /// The file that a listed path means: of its name, with any extension where it has none, in its folder
-    /// or below; an image where there are others besides.
-    pub(super) fn find(&self, path: &str) -> Result<Option<&str>, ListError> {
-        let path = path.trim_start_matches("./");
-        let (folder, name) = divided(path);
-        let fits = |file: &&str| file.starts_with(folder);
+    /// The files that a listed path may mean: of its name, with any extension where it has none, in its
+    /// folder or below; images where there are others besides.
+    pub(super) fn find(&self, path: &str) -> Vec<&str> {
+        let path = nfc(path.trim_start_matches("./"));
+        let (folder, name) = divided(&path);
+        let fits = |file: &&str| nfc(file).starts_with(folder);
         let mut files: Vec<&str> = self.named(name).filter(fits).collect();
         let is_image = |file: &&str| folder::is_image(Path::new(file));
         if files.iter().any(is_image) {
             files.retain(is_image);
         }
-        match files.as_slice() {
-            [] => Ok(None),
-            [only] => Ok(Some(only)),
-            [first, ..] => Err(ListError::Ambiguous {
-                image: path.into(),
-                folder: divided(first).0.into(),
-                files: files.into_iter().map(Into::into).collect(),
-            }),
-        }
+        files
+    }
+
+    /// The file at a path that is written in another form of Unicode.
+    pub(super) fn respelled(&self, path: &str) -> Option<&str> {
+        let path = nfc(path.trim_start_matches("./"));
+        self.named(divided(&path).1).find(|file| nfc(file) == path)
     }
 
     /// A prefix of the path and what to put there, so that it leads to a file of its name: to the one that
@@ -80,6 +79,25 @@ impl Files {
         let before = |path: &str| divided(path).0[..divided(path).0.len() - most].to_string();
         Some([before(path), before(file)])
     }
+}
+
+/// Of several files, the only one in a folder that is named as the split, or else as the list.
+pub(super) fn preferred<'a>(files: &[&'a str], split: SplitName, list: &Path) -> Option<&'a str> {
+    let only = |is: &dyn Fn(&str) -> bool| {
+        let mut fit = files.iter().filter(|file| divided(file).0.split_terminator('/').any(is));
+        fit.next().filter(|_| fit.next().is_none()).copied()
+    };
+    let stem = list.file_stem();
+    only(&|folder| SplitName::of(folder) == Some(split))
+        .or_else(|| only(&|folder| stem.is_some_and(|stem| stem == folder)))
+}
+
+/// A folder that all images may be in, with its slash: that of the first file that is not named as
+/// another split.
+pub(super) fn folder_for<'a>(files: &[&'a str], split: SplitName) -> Option<&'a str> {
+    let other = |folder: &str| SplitName::of(folder).is_some_and(|of| of != split);
+    let folders = files.iter().map(|file| divided(file).0);
+    folders.into_iter().find(|folder| !folder.is_empty() && !folder.split('/').any(other))
 }
 
 /// The folder, with its slash, and the name.
@@ -139,13 +157,26 @@ mod tests {
     #[test]
     fn a_name_leads_to_the_only_file_that_fits() {
         let (_dir, files) = files(&["a/1.jpg", "a/x/2.png", "a/2.txt", "b/2.jpg", "3.v1.jpg"]);
-        assert_eq!(files.find("1").unwrap(), Some("a/1.jpg"));
-        assert_eq!(files.find("1.jpg").unwrap(), Some("a/1.jpg"));
-        assert_eq!(files.find("./a/2").unwrap(), Some("a/x/2.png"));
-        assert_eq!(files.find("3.v1").unwrap(), Some("3.v1.jpg"));
-        assert_eq!(files.find("b/1").unwrap(), None);
-        let several = files.find("2").unwrap_err().to_string();
-        assert!(several.contains("`a/x/2.png`, `b/2.jpg`"), "{several}");
+        assert_eq!(files.find("1"), ["a/1.jpg"]);
+        assert_eq!(files.find("1.jpg"), ["a/1.jpg"]);
+        assert_eq!(files.find("./a/2"), ["a/x/2.png"]);
+        assert_eq!(files.find("3.v1"), ["3.v1.jpg"]);
+        assert_eq!(files.find("b/1"), [""; 0]);
+        assert_eq!(files.find("2"), ["a/x/2.png", "b/2.jpg"]);
+    }
+
+    #[test]
+    fn of_several_files_that_of_the_split_or_of_the_list_is_preferred() {
+        let of = |files: &[&str], list: &str| {
+            preferred(files, SplitName::Train, Path::new(list)).map(String::from)
+        };
+        assert_eq!(of(&["Training/1.png", "test/1.png"], "x.csv").unwrap(), "Training/1.png");
+        assert_eq!(of(&["a/birds/1.png", "b/1.png"], "birds.csv").unwrap(), "a/birds/1.png");
+        assert_eq!(of(&["a/train/1.png", "b/train/1.png"], "x.csv"), None);
+        assert_eq!(of(&["a/1.png", "train.png"], "x.csv"), None);
+        let folder = |files: &[&str]| folder_for(files, SplitName::Train).map(String::from);
+        assert_eq!(folder(&["test/1.png", "x/1.png"]).unwrap(), "x/");
+        assert_eq!(folder(&["1.png", "test/1.png"]), None);
     }
 
     #[test]
