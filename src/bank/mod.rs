@@ -285,7 +285,7 @@ impl BankError {
                 "Give the shards/ folder of a run, or make it with `fsa-bank features`.".into(),
             ),
             () if inner.join(MANIFEST_FILE).is_file() => (
-                "no manifest.json; a bank is in a folder below it",
+                "no manifest.json; the bank is in the folder `shards/` below it",
                 format!("Give {}.", quoted_path(&inner)),
             ),
             () => (
