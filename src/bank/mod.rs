@@ -275,7 +275,7 @@ impl BankError {
         let inner = dir.join(BANK_FOLDER);
         let again = "or run `fsa-bank features` again.";
         let (found, remedy) = match () {
-            () if dir.is_file() => (
+            () if dir.exists() && !dir.is_dir() => (
                 "a file; expected the folder of a bank",
                 "Give the shards/ folder of a run; `fsa-bank features` makes one of a network and images."
                     .into(),
