@@ -41,7 +41,7 @@ pub enum ExportError {
     Model(#[from] TrainError),
     /// A file that is no model.
     #[error(
-        "{0}\n  A model is a run's folder or its model.safetensors, or a file that ends in .onnx; weights of other programs go into network.weights of a pipeline."
+        "{}\n  A model is a run's folder or its model.safetensors, or a file that ends in .onnx; weights of other programs go into network.weights of a pipeline.", what(.0)
     )]
     NotAModel(TrainError),
     /// The weights or the classifier cannot be used.
@@ -99,6 +99,11 @@ pub enum ExportError {
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+/// What is wrong, without the remedy for a model that it was.
+fn what(error: &TrainError) -> String {
+    error.to_string().lines().next().unwrap_or_default().into()
 }
 
 /// Labels and preprocessing of a model.

@@ -297,7 +297,7 @@ impl Manifest {
         let path = dir.join(MANIFEST_FILE);
         let bytes = match regular_file::read(&path, MOST_BYTES) {
             Ok(bytes) => bytes,
-            Err(_) if dir.is_file() => return Err(BankError::no_bank(dir.into())),
+            Err(_) if dir.exists() && !dir.is_dir() => return Err(BankError::no_bank(dir.into())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let (dir, partial) = (dir.to_path_buf(), Build::folder(dir));
                 return Err(match partial.exists() {

@@ -275,7 +275,7 @@ impl BankError {
         let inner = dir.join(BANK_FOLDER);
         let again = "or run `fsa-bank features` again.";
         let (found, remedy) = match () {
-            () if dir.is_file() => (
+            () if dir.exists() && !dir.is_dir() => (
                 "a file; expected the folder of a bank",
                 "Give the shards/ folder of a run; `fsa-bank features` makes one of a network and images."
                     .into(),
@@ -285,7 +285,7 @@ impl BankError {
                 "Give the shards/ folder of a run, or make it with `fsa-bank features`.".into(),
             ),
             () if inner.join(MANIFEST_FILE).is_file() => (
-                "no manifest.json; a bank is in a folder below it",
+                "no manifest.json; the bank is in the folder `shards/` below it",
                 format!("Give {}.", quoted_path(&inner)),
             ),
             () => (

@@ -32,7 +32,9 @@ const ARENA: &str = "MIMALLOC_ARENA_RESERVE";
 /// Where there is a limit, begins this program again with an allocator that reserves little at a time: 1 GiB
 /// at once would leave nothing to the libraries that are loaded later.
 pub(super) fn leave_room() {
-    if limit_bytes().is_none() || std::env::var_os(ARENA).is_some() {
+    // With less it cannot, and takes little; with much more both have room.
+    let taken = limit_bytes().is_some_and(|limit| (1 << 30..8 << 30).contains(&limit));
+    if !taken || std::env::var_os(ARENA).is_some() {
         return;
     }
     if let Ok(program) = std::env::current_exe() {

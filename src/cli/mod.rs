@@ -1,6 +1,6 @@
 //! The command line: arguments in, one report or one error out, and an exit code.
 //!
-//! 0 done, 1 failed, 2 usage or settings, 3 dataset or bank invalid, 130 interrupted.
+//! 0 done, 1 failed, 2 usage or settings, 3 dataset, bank or model invalid, 130 interrupted.
 
 mod account;
 mod address_space;

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_command_that_trains_what_is_missing_has_the_same_flags() {
-        let given = ["fsa-bank", "features", "r.toml", "--out", "-my nets", "--set", "seed=[1, 2]"];
+        let given = ["fsa-bank", "features", "r.toml", "--out=-my nets", "--set", "seed=[1, 2]"];
         let Command::Features(args) = Cli::try_parse_from(given).unwrap().command else {
             panic!("features");
         };

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Dataset, DatasetError};
 use crate::config::{DatasetConfig, DatasetKind};
-use crate::shell::quoted;
+use crate::shell::quoted_path;
 
 /// A dataset that has a name.
 #[derive(Debug, Clone, Serialize)]
@@ -274,7 +274,7 @@ impl Known {
             Source::Server(_) => "Get it with",
             Source::ByHand(_) => "How to get it is told by",
         };
-        let to = quoted(folder);
+        let to = quoted_path(folder);
         wanted += &format!("\n  {how}: fsa-bank dataset fetch {} --to {to}", self.name);
         DatasetError::MissingKnown { path, wanted }
     }

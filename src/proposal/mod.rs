@@ -78,10 +78,12 @@ pub fn run(request: &ProposalRequest) -> Result<Proposal, ProposalError> {
     // Pipes and devices take what is written to them, and a folder is never replaced.
     match file.metadata() {
         Ok(there) if there.is_dir() => return Err(WriteError::folder(&file).into()),
-        Ok(there) if there.is_file() && !atomic_file::names_standard_output(&file) => {
-            if !request.overwrite {
-                return Err(ProposalError::Exists { path: file });
-            }
+        Ok(there)
+            if there.is_file()
+                && !request.overwrite
+                && !atomic_file::names_standard_output(&file) =>
+        {
+            return Err(ProposalError::Exists { path: file });
         }
         _ => {}
     }

@@ -132,7 +132,7 @@ fn wrong_settings_exit_with_2_and_bad_banks_with_3() {
     fails(&["finetune", str(&shards), "--method", "fsaa"], 2, &["--method", "fsa"]);
     fails(&["finetune", str(&shards), "--iterations", "0"], 2, &["iterations"]);
     fails(&["finetune", str(dir.path())], 3, &["no manifest.json", "shards/"]);
-    fails(&["finetune", "/nonexistent-bank"], 3, &["/nonexistent-bank: no manifest.json"]);
+    fails(&["finetune", "/nonexistent-bank"], 3, &["/nonexistent-bank: no such folder"]);
     fails(&["train", "/nonexistent.toml"], 2, &["cannot be read", "pipelines/demo.toml"]);
     let pipeline = dir.path().join("p.toml");
     std::fs::write(&pipeline, "[trian]\n").unwrap();

@@ -73,7 +73,7 @@ fn model_files_that_promise_more_than_they_hold_are_errors() {
         std::fs::write(&onnx, bytes).unwrap();
         let output = bounded(&["-q", "predict", &onnx, &path("photo.png")]);
         let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{name}: {message}");
+        assert_eq!(output.status.code(), Some(3), "{name}: {message}");
         assert!(message.starts_with(&format!("error: {onnx}: ")), "{name}: {message}");
     }
     let header = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();

@@ -255,7 +255,7 @@ fn commands_that_are_printed_can_be_pasted() {
         text(&output.stdout)
     };
     // A name that begins as an option does.
-    symlink(name, place.path("-dash")).unwrap();
+    image_folder(&place.path("-dash"), &[24, 12, 5, 2]);
     let told = paste("fsa-bank init -- -dash");
     let commands = next(&told);
     assert_eq!(commands[1], "fsa-bank features ./-dash.toml");

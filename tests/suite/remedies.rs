@@ -4,7 +4,10 @@
 use std::fs;
 use std::process::Command;
 
+use fsa_bank::domain::FeatureShape;
+
 use crate::command_line::{PROGRAM, text};
+use crate::fixtures::BankSpec;
 use crate::output::Place;
 
 const FEATURES: &str = "features --onnx external.onnx --images images --out made";
@@ -145,13 +148,12 @@ fn a_bank_of_an_onnx_network_gets_a_validation_split() {
 
 #[test]
 fn a_classifier_of_other_channels_is_refused_before_the_pass() {
-    let place = made("");
-    let (bank, out) = (place.path("run/shards"), place.path("other"));
-    let head = bank.join("classifier.safetensors");
-    let args = format!("{FEATURES} --overwrite --out other --head {}", head.display());
-    let message = fails(&place, &args.replace(" --out made", ""));
+    let place = Place::new();
+    let shape = FeatureShape { channels: 5, height: 2, width: 2 };
+    BankSpec { shape, ..Default::default() }.write(&place.path("narrow"));
+    let message = fails(&place, &format!("{FEATURES} --head narrow/classifier.safetensors"));
     assert!(message.contains("channels; the network gives"), "{message}");
-    assert!(!out.join("shards.partial").exists());
+    assert!(!place.path("made/shards.partial").exists());
 }
 
 #[test]

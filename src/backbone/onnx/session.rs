@@ -178,7 +178,8 @@ impl OnnxBackbone {
         other_head: bool,
     ) -> Result<Self, OnnxError> {
         let found = if other_head { file.find_map()? } else { file.find()? };
-        must_have(LEAST_ADDRESSES + ADDRESSES_A_BYTE * file.model.encoded_len() as u64)?;
+        let bytes = ADDRESSES_A_BYTE * file.model.encoded_len() as u64;
+        must_have((LEAST_ADDRESSES + bytes).next_multiple_of(1 << 20))?;
         let runtime = runtime()?;
         let side = found.input.side.unwrap_or(options.side);
         let place = Place { path: file.path(), device: &options.device, threads: options.threads };
