@@ -152,7 +152,14 @@ pub fn adapt(network: &Network, file: &Checkpoint, seed: u64) -> Result<Pretrain
     }
     let mut weights = network.initial_weights(seed);
     for (parameter, name, stored) in best.found {
-        weights.tensors.insert(parameter.name.clone(), file.tensor(name, stored)?);
+        let tensor = file.tensor(name, stored)?;
+        if parameter.kind == ParameterKind::RunningVar && tensor.values.iter().any(|&v| v < 0.0) {
+            return Err(WeightsError::NegativeVariance {
+                path: file.path().into(),
+                name: name.into(),
+            });
+        }
+        weights.tensors.insert(parameter.name.clone(), tensor);
     }
     let others = fits.take_while(|fit| fit.differences.is_empty()).map(|fit| fit.taken).collect();
     let Fit { classifier, taken, left_out, .. } = best;

@@ -52,7 +52,9 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     };
     let settings = &loaded.pipeline.finetune;
     let (screen, interrupt) = (&context.screen, &context.interrupt);
-    let score = predict::evaluate(&model, &dataset, settings, &options, screen, interrupt)?;
+    let (score, reordering) =
+        predict::evaluate(&model, &dataset, settings, &options, screen, interrupt)?;
+    reordering.iter().for_each(|found| screen.warning(&found.of_test_images()));
     for image in dataset.skipped.images() {
         screen.warning(&format!("not counted: {}", image.reason));
     }

@@ -70,7 +70,14 @@ pub(super) fn run(
             }
             (None, None) => None,
         };
-        let labels = labels.or_else(|| Description::labels_of(&file));
+        let labels = match labels {
+            None => {
+                let of_file = Description::names_of(&file);
+                of_file.doubts.iter().for_each(|doubt| context.screen.warning(doubt));
+                of_file.labels
+            }
+            given => given,
+        };
         let own = super::in_order(context, own, labels.as_ref(), &dataset)?;
         head = Some(HeadSource::Given(own));
     }
