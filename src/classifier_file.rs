@@ -113,9 +113,12 @@ mod tests {
         let head = LinearHead::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![0.5, -0.5]).unwrap();
         let named = |names: &[&str]| {
             let mut tensors = Weights::of_head(&head).tensors;
-            let parts = ["weight", "bias"].map(|part| (part, tensors.remove(&format!("fc.{part}"))));
+            let parts =
+                ["weight", "bias"].map(|part| (part, tensors.remove(&format!("fc.{part}"))));
             let mut weights = Weights::default();
-            for (name, (part, tensor)) in names.iter().flat_map(|n| parts.iter().map(move |p| (n, p))) {
+            for (name, (part, tensor)) in
+                names.iter().flat_map(|n| parts.iter().map(move |p| (n, p)))
+            {
                 weights.tensors.insert(format!("{name}{part}"), tensor.clone().unwrap());
             }
             weights.save(&path).unwrap();

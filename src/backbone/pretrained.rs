@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::graph::{Network, Parameter};
+use super::graph::{Network, Parameter, ParameterKind};
 use crate::weights::{Checkpoint, NamedTensor, StateDict, StoredTensor, Weights, WeightsError};
 
 /// Beginnings of names that are tried in one state dict.
@@ -335,6 +335,15 @@ mod tests {
         ] {
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn a_negative_variance_is_refused_by_its_name() {
+        let network = small(Arch::Resnet20);
+        let mut weights = network.initial_weights(1);
+        weights.tensors.get_mut("bn1.running_var").unwrap().values[0] = -0.5;
+        let message = adapted(&network, &weights).unwrap_err().to_string();
+        assert!(message.contains("`bn1.running_var` has negative values"), "{message}");
     }
 
     #[test]
