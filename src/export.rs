@@ -352,6 +352,14 @@ impl Model {
         Ok(())
     }
 
+    /// The names of its classes, where they are known.
+    pub fn labels(&self) -> Option<Labels> {
+        let (names, source) =
+            (self.description.class_names.clone(), self.path.display().to_string());
+        let labels = Labels { names, source, certain: !self.foreign_labels };
+        (!labels.names.is_empty()).then_some(labels)
+    }
+
     /// Gives the classifier the classes of images, in their order, where the names of both are known; what
     /// there is to say of it, and whether that is to be looked at.
     ///
@@ -361,12 +369,7 @@ impl Model {
         &mut self,
         images: &[String],
     ) -> Result<Option<(String, bool)>, LabelsError> {
-        let names = self.description.class_names.clone();
-        if names.is_empty() {
-            return Ok(None);
-        }
-        let source = self.path.display().to_string();
-        let labels = Labels { names, source, certain: !self.foreign_labels };
+        let Some(labels) = self.labels() else { return Ok(None) };
         let fit = labels.fit(self.head.classes(), images)?;
         if let Fit::Order(_) | Fit::Part(_) = fit {
             self.head = fit.head(&self.head);

@@ -10,7 +10,7 @@ pub(super) fn run(_: &Context, _: &EvalArgs) -> anyhow::Result<()> {
 
 #[cfg(feature = "onnx")]
 pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
-    use super::train::open_dataset;
+    use super::train::open_dataset_of;
     use super::{model, print_json, print_text};
     use crate::backbone::onnx::OnnxOptions;
     use crate::config::{self, InputSpec};
@@ -39,7 +39,9 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
         model::check_range(context, &args.model, &input, &spec)?;
     }
     spec.put_into(dataset);
-    let dataset = open_dataset(context, &loaded, None, None)?;
+    let (labels, classes) = (model.labels(), model.head.classes());
+    let is_named = |images: &[String]| labels.as_ref().is_some_and(|l| l.decide(classes, images));
+    let dataset = open_dataset_of(context, &loaded, None, None, is_named)?;
     match model.take_order_of(&dataset.class_names)? {
         Some((text, true)) => context.screen.warning(&text),
         Some((text, false)) => context.screen.line(&text),

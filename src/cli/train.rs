@@ -74,8 +74,23 @@ pub(super) fn open_dataset(
     max_skipped: Option<f64>,
     folder: Option<&Path>,
 ) -> anyhow::Result<Dataset> {
+    open_dataset_of(context, loaded, max_skipped, folder, |_| false)
+}
+
+/// The same; `is_named`: whether a network has the classes of these names, so that the order of the images' does not
+/// matter.
+pub(super) fn open_dataset_of(
+    context: &Context,
+    loaded: &LoadedPipeline,
+    max_skipped: Option<f64>,
+    folder: Option<&Path>,
+    is_named: impl Fn(&[String]) -> bool,
+) -> anyhow::Result<Dataset> {
     let mut dataset = known::open(&loaded.name, &loaded.pipeline.dataset)?;
     dataset.skipped = max_skipped.map_or_else(Skipped::default, Skipped::at_most);
+    if is_named(&dataset.class_names) {
+        dataset.settle_class_order();
+    }
     let subset = dataset.train_fingerprint()?;
     context.screen.line(&format!(
         "{}: {} training and {} test images of {} classes, training set {subset}",

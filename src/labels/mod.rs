@@ -135,6 +135,11 @@ impl Labels {
         }
     }
 
+    /// Whether classes of images are found by their names.
+    pub fn decide(&self, classes: usize, images: &[String]) -> bool {
+        matches!(self.fit(classes, images), Ok(Fit::Same | Fit::Order(_) | Fit::Part(_)))
+    }
+
     /// What there is to say of it.
     pub fn told(&self, fit: &Fit, images: &[String]) -> Option<String> {
         let source = &self.source;

@@ -142,3 +142,24 @@ fn an_evaluation_tells_outputs_in_another_order() {
     let message = text(&call(&["eval", &case.network(&[0, 1, 2], None), &pipeline]).stderr);
     assert!(!message.contains("warning: the classifier"), "{message}");
 }
+
+#[test]
+fn where_names_decide_the_order_of_numbers_does_not_matter() {
+    let case = Case::new();
+    for (from, to) in [("colour-0", "1"), ("colour-1", "2"), ("colour-2", "10")] {
+        case.rename(from, to);
+    }
+    let photos = case.path("photos");
+    let pipeline =
+        case.write("p.toml", &format!("[dataset]\nkind = \"folder\"\npath = {photos:?}\n"));
+    // In the order of names: 1, 10, 2.
+    for (metadata, is_told) in [(None, true), (Some(("names", "['2', '1', '10']")), false)] {
+        let network = case.network(&[1, 0, 2], metadata);
+        let (_, _, message) = case.features(&network, &[]);
+        let evaluated = text(&call(&["eval", &network, &pipeline]).stderr);
+        for message in [message, evaluated] {
+            let part = "needs dataset.class_order = \"natural\"";
+            assert_eq!(message.contains(part), is_told, "{message}");
+        }
+    }
+}

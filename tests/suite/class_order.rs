@@ -63,7 +63,7 @@ impl Case {
     }
 
     /// Folder of the training images of a class, to rename.
-    fn rename(&self, from: &str, to: &str) {
+    pub fn rename(&self, from: &str, to: &str) {
         for split in ["train", "test"] {
             let folder: PathBuf = self.dir.path().join("photos").join(split);
             std::fs::rename(folder.join(from), folder.join(to)).unwrap();
