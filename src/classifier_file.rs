@@ -48,15 +48,39 @@ impl ClassifierCard {
     }
 }
 
-/// Reads the FC layer of a file, whatever its sizes, and what the file says of itself.
+/// Reads the FC layer of a file, whatever its sizes, and what the file says of itself. Where no layer is named `fc`, it
+/// is the only one that is an FC layer.
 ///
 /// # Errors
 /// It is not there, or no FC layer is in it.
 pub fn read(path: &Path) -> Result<(LinearHead, ClassifierCard), WeightsError> {
-    let file = Weights::load(path)?;
-    let shape = file.tensors.get("fc.weight").map(|t| t.shape.as_slice());
-    let (classes, channels) = match shape {
-        Some(&[classes, channels]) => (classes, channels),
+    let mut file = Weights::load(path)?;
+    let sizes = |name: &str| match file.tensors.get(name).map(|tensor| tensor.shape.as_slice()) {
+        Some(&[classes, channels]) => Some((classes, channels)),
+        _ => None,
+    };
+    let layer = |name: &String| {
+        let layer = name.strip_suffix("weight").filter(|l| l.is_empty() || l.ends_with('.'))?;
+        sizes(name)?;
+        file.tensors.contains_key(&format!("{layer}bias")).then(|| layer.to_string())
+    };
+    let layers: Vec<String> = file.tensors.keys().filter_map(layer).collect();
+    match layers.as_slice() {
+        layers if layers.iter().any(|layer| layer == "fc.") => {}
+        [layer] => {
+            for part in ["weight", "bias"] {
+                let tensor = file.tensors.remove(&format!("{layer}{part}"));
+                file.tensors.extend(tensor.map(|tensor| (format!("fc.{part}"), tensor)));
+            }
+        }
+        _ => {
+            let found = file.tensors.iter().map(|(name, t)| format!("`{name}` {:?}", t.shape));
+            let (path, found) = (path.into(), found.collect());
+            return Err(WeightsError::NoClassifier { path, found });
+        }
+    }
+    let (classes, channels) = match file.tensors["fc.weight"].shape[..] {
+        [classes, channels] => (classes, channels),
         _ => (0, 0),
     };
     Ok((file.linear_head(classes, channels, path)?, ClassifierCard::of(&file)))
@@ -81,5 +105,32 @@ mod tests {
         assert_eq!(read(&path).unwrap(), (head.clone(), card));
         Weights::of_head(&head).save(&path).unwrap();
         assert_eq!(read(&path).unwrap(), (head, ClassifierCard::default()));
+    }
+    #[test]
+    fn a_layer_of_another_name_is_taken_where_it_is_the_only_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.safetensors");
+        let head = LinearHead::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![0.5, -0.5]).unwrap();
+        let named = |names: &[&str]| {
+            let mut tensors = Weights::of_head(&head).tensors;
+            let parts =
+                ["weight", "bias"].map(|part| (part, tensors.remove(&format!("fc.{part}"))));
+            let mut weights = Weights::default();
+            for (name, (part, tensor)) in
+                names.iter().flat_map(|n| parts.iter().map(move |p| (n, p)))
+            {
+                weights.tensors.insert(format!("{name}{part}"), tensor.clone().unwrap());
+            }
+            weights.save(&path).unwrap();
+            read(&path).map(|(head, _)| head).map_err(|e| e.to_string())
+        };
+        for names in [&[""][..], &["classifier.1."], &["a.", "fc."]] {
+            assert_eq!(named(names).as_ref(), Ok(&head), "{names:?}");
+        }
+        for names in [&["a.", "b."][..], &["hidden_"], &[]] {
+            let message = named(names).unwrap_err();
+            assert!(message.contains("expected `fc.weight` [C, K] and `fc.bias` [C]"), "{message}");
+            assert!(names.is_empty() || message.contains("weight` [2, 3]"), "{message}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::backbone::{self, BackboneError, Network};
 use crate::classifier_file::{self, ClassifierCard};
 use crate::config::{self, ConfigError, InputSpec, NetworkConfig, Source, Statement};
 use crate::domain::{FeatureShape, LinearHead};
-use crate::labels::{Fit, Labels, LabelsError};
+use crate::labels::{Fit, Labels, LabelsError, OfMetadata};
 use crate::train::{self, ModelCard, TrainError};
 use crate::weights::{NamedTensor, Weights, WeightsError};
 
@@ -132,7 +132,7 @@ impl Description {
         if let Some(said) = Self::said(file)? {
             return Ok(said);
         }
-        let class_names = Labels::of_metadata(file).map_or(vec![], |labels| labels.names);
+        let class_names = OfMetadata::of(file).labels.map_or(vec![], |labels| labels.names);
         let usual = InputSpec::imagenet(side.unwrap_or(IMAGENET_SIDE));
         let input = file.input()?.range.applied_to(usual);
         Ok(Self { class_names, input, assumed: true, network_sha256: None })
@@ -155,7 +155,7 @@ impl Description {
     }
 
     /// The names of an ONNX file's classes, where it has any: its own, or those of another program.
-    pub fn labels_of(file: &OnnxFile) -> Option<Labels> {
+    pub fn names_of(file: &OnnxFile) -> OfMetadata {
         let names = Self::said(file)
             .ok()
             .flatten()
@@ -163,7 +163,10 @@ impl Description {
             .filter(|names| !names.is_empty());
         let source = file.path().display().to_string();
         let own = names.map(|names| Labels { names, source, certain: true });
-        own.or_else(|| Labels::of_metadata(file))
+        own.map_or_else(
+            || OfMetadata::of(file),
+            |own| OfMetadata { labels: Some(own), doubts: vec![] },
+        )
     }
 
     fn of(card: &ModelCard) -> Self {
@@ -225,6 +228,8 @@ pub struct Model {
     identity: String,
     /// What of it should be looked at again.
     pub doubt: Option<String>,
+    /// The same of the names of its classes.
+    pub label_doubts: Vec<String>,
 }
 
 /// What is given besides a model.
@@ -251,7 +256,7 @@ impl Model {
             (Some(head), Some(file)) => must_take(head, channels, file),
             _ => Ok(()),
         };
-        let mut said = vec![];
+        let (mut said, mut names_source) = (vec![], path.display().to_string());
         let mut model = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
             let file = OnnxFile::load(path)?;
             let found = file.find().or_else(|refusal| match (file.find_map(), &head) {
@@ -263,12 +268,24 @@ impl Model {
             found.head().map_or(Ok(()), |old| must_fit(old.channels()))?;
             let description = Description::of_onnx(&file, found.input.side)?;
             said = description.statements(path, found.input.side);
-            let foreign_labels = Description::labels_of(&file).is_some_and(|l| !l.certain);
+            let OfMetadata { labels, doubts: label_doubts } = Description::names_of(&file);
+            let foreign_labels = labels.as_ref().is_some_and(|l| !l.certain);
+            names_source = labels.map_or(names_source, |labels| labels.source);
             let of_file = found.head().or(head.as_ref()).cloned().expect("one of them is there");
             let identity = description.identity(file.sha256());
             let (path, kind, said) = (path.into(), Kind::Onnx(Box::new(file)), vec![]);
             let (head, doubt) = (of_file, None);
-            Self { path, kind, head, description, foreign_labels, said, identity, doubt }
+            Self {
+                path,
+                kind,
+                head,
+                description,
+                foreign_labels,
+                said,
+                identity,
+                doubt,
+                label_doubts,
+            }
         } else {
             let path = if path.is_dir() { path.join(train::MODEL_FILE) } else { path.into() };
             let (weights, card) = train::read_model(&path).map_err(|error| match error {
@@ -290,7 +307,18 @@ impl Model {
             let identity = description.identity(&weights.sha256());
             let kind = Kind::Trained { network, shape, weights };
             let (head, foreign_labels, said, doubt) = (of_file, false, vec![], None);
-            Self { path, kind, head, description, foreign_labels, said, identity, doubt }
+            let label_doubts = vec![];
+            Self {
+                path,
+                kind,
+                head,
+                description,
+                foreign_labels,
+                said,
+                identity,
+                doubt,
+                label_doubts,
+            }
         };
         if let (Some(given), true) = (&preprocessing, mends_metadata) {
             for own in said.iter_mut().filter(|own| own.source == Source::Metadata) {
@@ -312,12 +340,16 @@ impl Model {
             model.doubt = model.other_network(&card, file);
             if card.class_names.len() == head.classes() {
                 (model.description.class_names, model.foreign_labels) = (card.class_names, false);
+                model.label_doubts.clear();
             }
             model.head = head;
         }
-        let names = &mut model.description.class_names;
-        if names.len() != model.head.classes() {
-            names.clear();
+        let classes = model.head.classes();
+        if model.description.class_names.len() != classes {
+            let names = std::mem::take(&mut model.description.class_names);
+            let of_file = Labels { names, source: names_source, certain: false };
+            let told = of_file.told(&Fit::Uncounted(classes), &[]);
+            model.label_doubts.extend(told.filter(|_| !of_file.names.is_empty()));
         }
         Ok(model)
     }
@@ -332,7 +364,16 @@ impl Model {
             return Err(LabelsError::Count { source_text: labels.source, found, expected });
         }
         (self.description.class_names, self.foreign_labels) = (labels.names, !labels.certain);
+        self.label_doubts.clear();
         Ok(())
+    }
+
+    /// The names of its classes, where they are known.
+    pub fn labels(&self) -> Option<Labels> {
+        let (names, source) =
+            (self.description.class_names.clone(), self.path.display().to_string());
+        let labels = Labels { names, source, certain: !self.foreign_labels };
+        (!labels.names.is_empty()).then_some(labels)
     }
 
     /// Gives the classifier the classes of images, in their order, where the names of both are known; what
@@ -344,12 +385,7 @@ impl Model {
         &mut self,
         images: &[String],
     ) -> Result<Option<(String, bool)>, LabelsError> {
-        let names = self.description.class_names.clone();
-        if names.is_empty() {
-            return Ok(None);
-        }
-        let source = self.path.display().to_string();
-        let labels = Labels { names, source, certain: !self.foreign_labels };
+        let Some(labels) = self.labels() else { return Ok(None) };
         let fit = labels.fit(self.head.classes(), images)?;
         if let Fit::Order(_) | Fit::Part(_) = fit {
             self.head = fit.head(&self.head);
@@ -411,10 +447,12 @@ impl Model {
             Kind::Onnx(file) => {
                 let number = |class: usize| class.to_string();
                 let names = match self.description.class_names.as_slice() {
-                    [] => (0..self.head.classes()).map(number).collect(),
-                    names => names.to_vec(),
+                    // What is there of names may be right.
+                    [] if file.find().is_ok_and(|found| found.head() == Some(&self.head)) => None,
+                    [] => Some((0..self.head.classes()).map(number).collect()),
+                    names => Some(names.to_vec()),
                 };
-                metadata.extend(Labels::renewed(file, &names));
+                metadata.extend(names.map_or(vec![], |names| OfMetadata::renewed(file, &names)));
                 onnx::with_head(file, &file.find_map()?, &self.head, &metadata)
             }
             Kind::Trained { network, shape, .. } => {

@@ -13,7 +13,7 @@ use crate::backbone::{Backbone, BackboneError};
 use crate::config::{DatasetConfig, FinetuneConfig};
 use crate::dataset::{self, Account, Dataset, DatasetError, Loader, Preprocessing, Transform};
 use crate::domain::{ClassId, FeatureShape};
-use crate::eval::{self, Accuracy, Classifier, Groups};
+use crate::eval::{self, Accuracy, Classifier, Confusion, Groups, Reordering};
 use crate::export::{ExportError, Model};
 use crate::finetune::Score;
 use crate::progress::{Interrupt, Progress};
@@ -183,7 +183,8 @@ fn place(folder: &Path, image: &Path) -> PathBuf {
 
 /// The model's score on the test images of a dataset, from the images themselves: the metrics that
 /// Phase-II gives from the bank. `settings` says what head, tail and shot groups are. Images that cannot be
-/// decoded count neither as right nor as wrong; `dataset.skipped` has them.
+/// decoded count neither as right nor as wrong; `dataset.skipped` has them. With it, whether the classes seem to be in
+/// another order.
 ///
 /// # Errors
 /// More images that cannot be decoded than the dataset allows; a dataset of other classes or image size; no onnxruntime.
@@ -194,7 +195,7 @@ pub fn evaluate(
     options: &OnnxOptions,
     progress: &dyn Progress,
     interrupt: &Interrupt,
-) -> Result<Score, PredictError> {
+) -> Result<(Score, Option<Reordering>), PredictError> {
     let classes = dataset.class_names.len();
     if model.head.classes() != classes {
         let (found, expected) = (model.head.classes(), classes);
@@ -230,7 +231,9 @@ pub fn evaluate(
     let counts = dataset.class_counts();
     let split = counts.split(settings.head_ratio);
     let groups = Groups::of(&accuracy, &counts, &split, settings.shot_rule);
-    Ok(Score { accuracy, groups })
+    let mut confusion = Confusion { images: vec![0; classes], ..Confusion::default() };
+    labels.iter().zip(&predictions).for_each(|(&label, &p)| confusion.add_image(label, p.class));
+    Ok((Score { accuracy, groups }, confusion.reordering(&dataset.class_names)))
 }
 
 /// Means over locations: (n, K, H, W) → [n, K].

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::graph::{Network, Parameter};
+use super::graph::{Network, Parameter, ParameterKind};
 use crate::weights::{Checkpoint, NamedTensor, StateDict, StoredTensor, Weights, WeightsError};
 
 /// Beginnings of names that are tried in one state dict.
@@ -152,7 +152,14 @@ pub fn adapt(network: &Network, file: &Checkpoint, seed: u64) -> Result<Pretrain
     }
     let mut weights = network.initial_weights(seed);
     for (parameter, name, stored) in best.found {
-        weights.tensors.insert(parameter.name.clone(), file.tensor(name, stored)?);
+        let tensor = file.tensor(name, stored)?;
+        if parameter.kind == ParameterKind::RunningVar && tensor.values.iter().any(|&v| v < 0.0) {
+            return Err(WeightsError::NegativeVariance {
+                path: file.path().into(),
+                name: name.into(),
+            });
+        }
+        weights.tensors.insert(parameter.name.clone(), tensor);
     }
     let others = fits.take_while(|fit| fit.differences.is_empty()).map(|fit| fit.taken).collect();
     let Fit { classifier, taken, left_out, .. } = best;
@@ -328,6 +335,15 @@ mod tests {
         ] {
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn a_negative_variance_is_refused_by_its_name() {
+        let network = small(Arch::Resnet20);
+        let mut weights = network.initial_weights(1);
+        weights.tensors.get_mut("bn1.running_var").unwrap().values[0] = -0.5;
+        let message = adapted(&network, &weights).unwrap_err().to_string();
+        assert!(message.contains("`bn1.running_var` has negative values"), "{message}");
     }
 
     #[test]

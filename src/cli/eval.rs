@@ -11,7 +11,7 @@ pub(super) fn run(_: &Context, _: &EvalArgs) -> anyhow::Result<()> {
 #[cfg(feature = "onnx")]
 pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     use super::account::{self, WithAccount};
-    use super::train::open_dataset;
+    use super::train::open_dataset_of;
     use super::{model, print_json, print_text};
     use crate::backbone::onnx::OnnxOptions;
     use crate::config::{self, InputSpec};
@@ -40,7 +40,9 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
         model::check_range(context, &args.model, &input, &spec)?;
     }
     spec.put_into(dataset);
-    let dataset = open_dataset(context, &loaded, &args.skipping, &["test"], None)?;
+    let (labels, classes) = (model.labels(), model.head.classes());
+    let is_named = |images: &[String]| labels.as_ref().is_some_and(|l| l.decide(classes, images));
+    let dataset = open_dataset_of(context, &loaded, &args.skipping, &["test"], None, is_named)?;
     match model.take_order_of(&dataset.class_names)? {
         Some((text, true)) => context.screen.warning(&text),
         Some((text, false)) => context.screen.line(&text),
@@ -53,7 +55,9 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     };
     let settings = &loaded.pipeline.finetune;
     let (screen, interrupt) = (&context.screen, &context.interrupt);
-    let score = predict::evaluate(&model, &dataset, settings, &options, screen, interrupt)?;
+    let (score, reordering) =
+        predict::evaluate(&model, &dataset, settings, &options, screen, interrupt)?;
+    reordering.iter().for_each(|found| screen.warning(&found.of_test_images()));
     for image in dataset.skipped.images() {
         screen.warning(&format!("not counted: {}", image.reason));
     }

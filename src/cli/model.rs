@@ -26,7 +26,7 @@ pub(super) fn open(
     if let Some(file) = labels {
         model.set_labels(Labels::read(file)?)?;
     }
-    model.doubt.iter().for_each(|doubt| context.screen.warning(doubt));
+    model.doubt.iter().chain(&model.label_doubts).for_each(|doubt| context.screen.warning(doubt));
     Ok(model)
 }
 

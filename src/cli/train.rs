@@ -103,8 +103,24 @@ pub(super) fn open_dataset(
     splits: &[&str],
     folder: Option<&Path>,
 ) -> anyhow::Result<Dataset> {
+    open_dataset_of(context, loaded, skipping, splits, folder, |_| false)
+}
+
+/// The same; `is_named`: whether a network has the classes of these names, so that the order of the images' does not
+/// matter.
+pub(super) fn open_dataset_of(
+    context: &Context,
+    loaded: &LoadedPipeline,
+    skipping: &SkippingArgs,
+    splits: &[&str],
+    folder: Option<&Path>,
+    is_named: impl Fn(&[String]) -> bool,
+) -> anyhow::Result<Dataset> {
     let mut dataset = known::open(&loaded.name, &loaded.pipeline.dataset)?;
     dataset.skipped = Skipped::at_most(skipping.max_skipped);
+    if is_named(&dataset.class_names) {
+        dataset.settle_class_order();
+    }
     let subset = dataset.train_fingerprint()?;
     context.screen.line(&format!(
         "{}: {} training and {} test images of {} classes, training set {subset}",

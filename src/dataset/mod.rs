@@ -91,6 +91,12 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// Forgets the doubt about the order of the classes, where their names decide.
+    pub fn settle_class_order(&mut self) {
+        let doubt = class_name::unnatural(&self.class_names);
+        self.account.warnings.retain(|warning| Some(warning) != doubt.as_ref());
+    }
+
     /// Reads the dataset that `config` describes.
     ///
     /// # Errors

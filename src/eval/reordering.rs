@@ -50,6 +50,12 @@ impl Confusion {
         }
     }
 
+    /// Adds an image.
+    pub fn add_image(&mut self, label: u32, predicted: u32) {
+        let mistaken = (predicted != label).then(|| (label, [(predicted, 1)].into()));
+        self.add(&[(label, 1)].into(), &mistaken.into_iter().collect());
+    }
+
     /// The classes of which another output says most images, while most of what this output says is of
     /// them, where these outputs are the others' of such classes: a permutation, but for links that the
     /// classifier is not sure of.
@@ -107,8 +113,8 @@ fn natural_places(names: &[String]) -> Vec<usize> {
 /// Classes shown at most.
 const SHOWN: usize = 5;
 
-impl std::fmt::Display for Reordering {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Reordering {
+    fn summary(&self, images: &str) -> String {
         let (top1, moved) = (self.top1, self.top1_moved);
         let outputs =
             self.moved.iter().map(|(class, output)| format!("output {output} is `{class}`"));
@@ -117,21 +123,35 @@ impl std::fmt::Display for Reordering {
             n if n > SHOWN => format!(", and {} more", n - SHOWN),
             _ => String::new(),
         };
-        write!(
-            f,
-            "the classifier finds the classes of {top1:.1} % of the training images, and of {moved:.1} % if its outputs are taken in another order than the images' classes: {}{more}",
+        format!(
+            "the classifier finds the classes of {top1:.1} % of the {images} images, and of {moved:.1} % if its outputs are taken in another order than the images' classes: {}{more}",
             shown.join(", ")
-        )?;
-        match self.is_natural {
-            true => write!(
-                f,
-                "\n  That is the order of numbers: make the bank again with --set dataset.class_order=natural --overwrite."
-            ),
-            false => write!(
-                f,
-                "\n  Give the names of its outputs, one a line in their order, with --labels FILE, and make the bank again with --overwrite."
-            ),
-        }
+        )
+    }
+
+    /// What there is to say where the images are the test images and no bank is made of them.
+    pub fn of_test_images(&self) -> String {
+        let remedy = match self.is_natural {
+            true => "That is the order of numbers: --set dataset.class_order=natural.",
+            false => {
+                "Give the names of its outputs, one a line in their order, with --labels FILE."
+            }
+        };
+        format!("{}\n  {remedy}", self.summary("test"))
+    }
+}
+
+impl std::fmt::Display for Reordering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let remedy = match self.is_natural {
+            true => {
+                "That is the order of numbers: make the bank again with --set dataset.class_order=natural --overwrite."
+            }
+            false => {
+                "Give the names of its outputs, one a line in their order, with --labels FILE, and make the bank again with --overwrite."
+            }
+        };
+        write!(f, "{}\n  {remedy}", self.summary("training"))
     }
 }
 

@@ -1,14 +1,17 @@
 //! Names of a network's classes, in the order of its outputs: read as other programs write them, and matched
 //! by name with the classes of images, so that each class of a bank gets its own row of the classifier.
 
+mod metadata;
+mod python;
 mod text;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::backbone::onnx::OnnxFile;
 use crate::dataset::nfc;
 use crate::domain::LinearHead;
+
+pub use metadata::OfMetadata;
 
 /// What can be wrong with names of classes.
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +87,6 @@ pub enum Fit {
     Uncounted(usize),
 }
 
-/// Keys of an ONNX file's metadata under which exporters write names.
-const METADATA_KEYS: [&str; 7] =
-    ["names", "class_names", "classes", "labels", "label_names", "id2label", "class_to_idx"];
-/// The same, with other things beside the names.
-const METADATA_CONFIG: &str = "config";
 /// A larger file is no list of names.
 const MOST_BYTES: u64 = 1 << 24;
 /// Names shown in a message at most.
@@ -106,30 +104,6 @@ impl Labels {
         let content = std::str::from_utf8(&bytes).map_err(|_| format())?;
         let names = text::parse(content).ok_or_else(format)?;
         Ok(Self { names, source: path.display().to_string(), certain: true })
-    }
-
-    /// The names that another program wrote into an ONNX file.
-    pub fn of_metadata(file: &OnnxFile) -> Option<Self> {
-        let of = |key: &'static str| {
-            let said = file.metadata(key)?.trim();
-            let whole = key != METADATA_CONFIG || said.starts_with('{');
-            let names = text::parse(said).filter(|names| whole && names.len() > 1)?;
-            let placeholder = |(i, name): (usize, &String)| *name == format!("LABEL_{i}");
-            let none = names.iter().enumerate().all(placeholder);
-            let source = format!("{}: metadata `{key}`", file.path().display());
-            (!none).then_some(Self { names, source, certain: false })
-        };
-        METADATA_KEYS.into_iter().chain([METADATA_CONFIG]).find_map(of)
-    }
-
-    /// Entries of an ONNX file's metadata that have other names than these, with these in the same form.
-    pub fn renewed(file: &OnnxFile, names: &[String]) -> Vec<(String, String)> {
-        let renew = |key: &str| {
-            let said = file.metadata(key)?;
-            let other = text::parse(said).is_some_and(|old| old.len() > 1 && old != names);
-            other.then(|| (key.to_string(), text::like(said, names)))
-        };
-        METADATA_KEYS.into_iter().filter_map(renew).collect()
     }
 
     /// How the network's `classes` outputs and the classes of images go together: by names that are the same
@@ -159,6 +133,11 @@ impl Labels {
             }),
             Err(_) => Ok(Fit::Unknown),
         }
+    }
+
+    /// Whether classes of images are found by their names.
+    pub fn decide(&self, classes: usize, images: &[String]) -> bool {
+        matches!(self.fit(classes, images), Ok(Fit::Same | Fit::Order(_) | Fit::Part(_)))
     }
 
     /// What there is to say of it.

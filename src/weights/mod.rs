@@ -83,6 +83,22 @@ pub enum WeightsError {
         /// Its shape.
         shape: Vec<usize>,
     },
+    /// No FC layer, or several of which none is named `fc`.
+    #[error("{}: no classifier that is known by its name; expected `fc.weight` [C, K] and `fc.bias` [C], or one other such pair\n  found: {}", path.display(), listed(found))]
+    NoClassifier {
+        /// The file.
+        path: PathBuf,
+        /// Names and shapes of its tensors.
+        found: Vec<String>,
+    },
+    /// A variance that is none.
+    #[error("{}: tensor `{name}` has negative values; variances are not negative\n  The file is damaged, or not one of such a network: get it again.", path.display())]
+    NegativeVariance {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
     /// A tensor that should be there is not.
     #[error("{}: no tensor `{name}`; expected {name} {expected:?}", path.display())]
     MissingTensor {

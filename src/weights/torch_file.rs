@@ -21,7 +21,9 @@ pub enum TorchFileError {
     #[error("a TorchScript program; expected a state dict")]
     TorchScript,
     /// A zip archive of something else.
-    #[error("a zip archive without `data.pkl`; expected a file of torch.save")]
+    #[error(
+        "a zip archive without `data.pkl`; expected a file of torch.save, or one that ends in .safetensors (`export --head` writes a classifier as that too)"
+    )]
     NoPickle,
     /// Not a whole zip archive.
     #[error("not a whole zip archive: {0}; the file is cut short or damaged")]

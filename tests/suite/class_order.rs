@@ -11,7 +11,7 @@ use crate::command_line::{call, text};
 use crate::fixtures::image_folder;
 
 /// A network that finds the classes of images by their colour, and the images.
-struct Case {
+pub struct Case {
     dir: tempfile::TempDir,
     /// Of the classes in the order of `image_folder`.
     head: LinearHead,
@@ -19,7 +19,7 @@ struct Case {
 }
 
 impl Case {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         image_folder(&dir.path().join("photos"), &[24, 12, 8]);
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx/mean-dynamo.onnx");
@@ -33,12 +33,12 @@ impl Case {
         Self { dir, head, file }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().unwrap().into()
     }
 
     /// The network with the classes in this order, and names of them under a key of its metadata.
-    fn network(&self, order: &[usize], metadata: Option<(&str, &str)>) -> String {
+    pub fn network(&self, order: &[usize], metadata: Option<(&str, &str)>) -> String {
         let found = self.file.find().unwrap();
         let metadata: Vec<(String, String)> =
             metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
@@ -48,13 +48,13 @@ impl Case {
         path
     }
 
-    fn write(&self, name: &str, content: &str) -> String {
+    pub fn write(&self, name: &str, content: &str) -> String {
         std::fs::write(self.path(name), content).unwrap();
         self.path(name)
     }
 
     /// Exit code, top-1 on the training images and what was said.
-    fn features(&self, network: &str, extra: &[&str]) -> (Option<i32>, f64, String) {
+    pub fn features(&self, network: &str, extra: &[&str]) -> (Option<i32>, f64, String) {
         let (photos, out) = (self.path("photos"), self.path("run"));
         let args = ["--json", "features", "--overwrite", "--onnx", network, "--images", &photos];
         let output = call(&[&args[..], &["--out", &out], extra].concat());
@@ -63,7 +63,7 @@ impl Case {
     }
 
     /// Folder of the training images of a class, to rename.
-    fn rename(&self, from: &str, to: &str) {
+    pub fn rename(&self, from: &str, to: &str) {
         for split in ["train", "test"] {
             let folder: PathBuf = self.dir.path().join("photos").join(split);
             std::fs::rename(folder.join(from), folder.join(to)).unwrap();
@@ -72,7 +72,7 @@ impl Case {
 }
 
 /// The order of outputs that the networks here have: output 0 is colour-2, and so on.
-const ORDER: [usize; 3] = [2, 0, 1];
+pub const ORDER: [usize; 3] = [2, 0, 1];
 
 #[test]
 fn names_in_a_networks_metadata_put_its_classes_into_the_order_of_the_images() {
@@ -107,7 +107,7 @@ fn names_in_a_networks_metadata_put_its_classes_into_the_order_of_the_images() {
     let output = call(&["export", &network, "--labels", &labels, "--onnx", &exported]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let file = OnnxFile::load(Path::new(&exported)).unwrap();
-    let names = r#"{"0":"colour-2","1":"colour-0","2":"colour-1"}"#;
+    let names = "{0: 'colour-2', 1: 'colour-0', 2: 'colour-1'}";
     assert_eq!(file.metadata("names"), Some(names));
     let (code, top1, message) = case.features(&exported, &[]);
     assert_eq!((code, top1), (Some(0), right), "{message}");
@@ -179,6 +179,7 @@ fn of_a_network_with_more_classes_than_the_images_their_rows_are_taken() {
     let network = case.network(&[0, 2, 0, 1, 1], None);
     let (code, _, message) = case.features(&network, &[]);
     assert!(code == Some(2) && message.contains("has 5 classes; the images have 3"), "{message}");
+    assert!(message.contains("--labels FILE"), "{message}");
     let (code, top1, message) = case.features(&network, &["--labels", &labels]);
     assert!(code == Some(0) && top1 > 90.0, "{message}");
     assert!(message.contains("warning: ") && message.contains("5 classes, the images 3"));

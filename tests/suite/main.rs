@@ -7,6 +7,7 @@ mod bit_depth;
 mod checkpoints;
 mod cifar_python;
 #[cfg(feature = "onnx")]
+mod class_metadata;
 mod class_order;
 mod command_line;
 mod dataset_tools;

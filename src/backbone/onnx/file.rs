@@ -86,6 +86,11 @@ impl OnnxFile {
         self.model.metadata_props.iter().find(|e| e.key == key).map(|e| e.value.as_str())
     }
 
+    /// All keys and texts of the file's metadata.
+    pub fn metadata_entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.model.metadata_props.iter().map(|e| (e.key.as_str(), e.value.as_str()))
+    }
+
     pub(super) fn graph(&self) -> &Graph {
         self.model.graph.as_ref().expect("a model without a graph is not loaded")
     }

@@ -31,7 +31,8 @@ pub fn with_head(
     let mut model = file.model.clone();
     model.metadata_props.retain(|entry| metadata.iter().all(|(key, _)| *key != entry.key));
     let entry = |(key, value): &(String, String)| Entry { key: key.clone(), value: value.clone() };
-    model.metadata_props.extend(metadata.iter().map(entry));
+    let there = metadata.iter().filter(|(_, value)| !value.is_empty());
+    model.metadata_props.extend(there.map(entry));
     let graph = model.graph.as_mut().expect("a model without a graph is not loaded");
     // Shapes of inner values are hints, and those after the classifier are wrong now.
     graph.value_info.clear();

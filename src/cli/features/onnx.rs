@@ -28,7 +28,7 @@ pub(super) fn run(
 ) -> anyhow::Result<Made> {
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
-    use crate::cli::train::{ALL_SPLITS, open_dataset, run_folder};
+    use crate::cli::train::{ALL_SPLITS, open_dataset_of, run_folder};
     use crate::features::{FrozenModel, HeadSource};
     use crate::labels::Labels;
 
@@ -59,18 +59,32 @@ pub(super) fn run(
     model::check_range(context, path, &found.input, &InputSpec::of(&loaded.pipeline.dataset))?;
     let folder = run_folder(&args.common, &loaded);
     let listed_in = purpose.makes_bank().then_some(folder.as_path());
-    let dataset = open_dataset(context, &loaded, &args.common.skipping, &ALL_SPLITS, listed_in)?;
+    let own = found.head().filter(|_| args.head.is_none());
+    let labels = match (&args.labels, &args.preprocessing) {
+        _ if own.is_none() => None,
+        (Some(labels), _) => Some(Labels::read(labels)?),
+        // It may be that of the network before it was trained on these classes.
+        (None, Some(config)) => {
+            Labels::read(config).ok().map(|labels| Labels { certain: false, ..labels })
+        }
+        (None, None) => None,
+    };
+    let labels = match labels {
+        None if own.is_some() => {
+            let of_file = Description::names_of(&file);
+            of_file.doubts.iter().for_each(|doubt| context.screen.warning(doubt));
+            of_file.labels
+        }
+        given => given,
+    };
+    let is_named = |images: &[String]| {
+        let both = labels.as_ref().zip(own);
+        both.is_some_and(|(labels, own)| labels.decide(own.classes(), images))
+    };
+    let skipping = &args.common.skipping;
+    let dataset = open_dataset_of(context, &loaded, skipping, &ALL_SPLITS, listed_in, is_named)?;
     let mut head = super::head_source(context, args, &loaded, &dataset)?;
-    if let (None, Some(own)) = (&head, found.head()) {
-        let labels = match (&args.labels, &args.preprocessing) {
-            (Some(labels), _) => Some(Labels::read(labels)?),
-            // It may be that of the network before it was trained on these classes.
-            (None, Some(config)) => {
-                Labels::read(config).ok().map(|labels| Labels { certain: false, ..labels })
-            }
-            (None, None) => None,
-        };
-        let labels = labels.or_else(|| Description::labels_of(&file));
+    if let (None, Some(own)) = (&head, own) {
         let own = super::in_order(context, own, labels.as_ref(), &dataset)?;
         head = Some(HeadSource::Given(own));
     }
