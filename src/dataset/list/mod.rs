@@ -331,11 +331,13 @@ impl Listed {
             .flatten()
             .collect();
         let left_out = unlisted::files(&self.root, &splits, &self.files)?;
+        let twice_labelled = classes::twice_labelled(&splits, &self.class_names);
         let files =
             |split: ListedSplit| Split::files(framing, &self.root, split.labels, split.paths);
         let (train, val) = (files(self.train), self.val.map(files));
         let mut parts = Parts::whole(self.class_names, train, val, self.test.map(files));
         (parts.account.notes, parts.account.left_out) = (self.notes, left_out);
+        parts.account.warnings.extend(twice_labelled);
         Ok(parts)
     }
 }
