@@ -28,6 +28,7 @@ mod skipped;
 mod split;
 mod split_name;
 mod table;
+mod tiff_kind;
 mod tiff_palette;
 mod tiff_tags;
 mod transform;
