@@ -121,6 +121,9 @@ pub struct PredictRequest<'a> {
     pub options: &'a OnnxOptions,
 }
 
+/// A network's input, and the largest value of an image of 16 bits.
+type Decoded = (Vec<f32>, Option<u16>);
+
 /// Classifies images. Those that cannot be decoded say why and stop nothing; after an interrupt the
 /// images done so far are returned.
 ///
@@ -143,7 +146,7 @@ pub fn run(
         if interrupt.requested() {
             break;
         }
-        let decoded: Vec<Result<(Vec<f32>, Option<u16>), DatasetError>> =
+        let decoded: Vec<Result<Decoded, DatasetError>> =
             paths.par_iter().map(|path| preprocessing.input_and_largest(path)).collect();
         let inputs: Vec<f32> =
             decoded.iter().flatten().flat_map(|(input, _)| input).copied().collect();

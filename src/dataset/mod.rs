@@ -43,7 +43,7 @@ use crate::config::{CropMode, DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::{ClassCounts, FeatureShape};
 use crate::regular_file;
 
-pub use account::{Account, LeftOut, Reason};
+pub use account::{Account, LeftOut, Reason, add_skipped};
 pub(crate) use bit_depth::dark_images;
 pub(crate) use class_name::{natural_key, nfc};
 use decode::Framing;

@@ -508,6 +508,12 @@ fn the_account_at_the_end_has_what_could_not_be_decoded() {
             assert_eq!(listed.lines().count(), 3, "{listed}");
             assert!(listed.contains("train/bee/1.png"), "{listed}");
         }
+        // The list of a run in parts has what each has found.
+        fs::write(out.join("left-out.jsonl"), "").unwrap();
+        assert!(call(&["commit", out.join("shards").to_str().unwrap()]).status.success());
+        let listed = fs::read_to_string(out.join("left-out.jsonl")).unwrap();
+        let undecodable = lost.iter().filter(|reason| **reason != "not_an_image").count();
+        assert_eq!(listed.lines().count(), undecodable, "{listed}");
         let told = text(&call(&[&command[..], &["--overwrite"]].concat()).stderr);
         assert!(told.contains("46 images; 3 files left out:"), "{told}");
         assert!(!told.contains("nothing left out\n"), "{told}");
