@@ -45,6 +45,22 @@ pub enum PredictError {
         /// The dataset's.
         expected: usize,
     },
+    /// A list or table in place of images.
+    #[error("{}: {kind}, not an image; predict takes images and folders of images\n  Give the images that it names, or their folder; to measure accuracy on them, give `fsa-bank eval` a pipeline.", path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// Folders without any image.
+    #[error("{}: no image in it, of {found}\n  predict takes images and folders of images.", path.display())]
+    NoImages {
+        /// The first folder.
+        path: PathBuf,
+        /// What there is.
+        found: String,
+    },
     /// A picture cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -88,6 +104,9 @@ pub struct ImageClasses {
     /// Why it cannot be decoded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The largest value of an image of 16 bits, where all of them count.
+    #[serde(skip)]
+    pub largest: Option<u16>,
 }
 
 /// A path that is not UTF-8 has U+FFFD in place of what is not.
@@ -107,6 +126,9 @@ pub struct PredictRequest<'a> {
     /// Where to compute.
     pub options: &'a OnnxOptions,
 }
+
+/// A network's input, and the largest value of an image of 16 bits.
+type Decoded = (Vec<f32>, Option<u16>);
 
 /// Classifies images. Those that cannot be decoded say why and stop nothing; after an interrupt the
 /// images done so far are returned.
@@ -130,9 +152,10 @@ pub fn run(
         if interrupt.requested() {
             break;
         }
-        let decoded: Vec<Result<Vec<f32>, DatasetError>> =
-            paths.par_iter().map(|path| preprocessing.input(path)).collect();
-        let inputs: Vec<f32> = decoded.iter().flatten().flatten().copied().collect();
+        let decoded: Vec<Result<Decoded, DatasetError>> =
+            paths.par_iter().map(|path| preprocessing.input_and_largest(path)).collect();
+        let inputs: Vec<f32> =
+            decoded.iter().flatten().flat_map(|(input, _)| input).copied().collect();
         let images = decoded.iter().flatten().count();
         let maps = match images {
             0 => vec![],
@@ -142,10 +165,11 @@ pub fn run(
         scores.chunks_exact_mut(model.head.classes()).for_each(eval::softmax);
         let mut rows = scores.chunks_exact(model.head.classes());
         let batch = paths.iter().zip(decoded).map(|(path, decoded)| {
+            let largest = decoded.as_ref().ok().and_then(|(_, largest)| *largest);
             let row = decoded.map(|_| rows.next().unwrap_or_default());
             let top = row.as_ref().map_or(vec![], |row| likeliest(row, request.top, model));
             let error = row.err().map(|e| e.to_string());
-            ImageClasses { path: path.clone(), top, error }
+            ImageClasses { path: path.clone(), top, error, largest }
         });
         let batch: Vec<ImageClasses> = batch.collect();
         if let Some(folder) = request.cam {
@@ -260,8 +284,8 @@ fn likeliest(probabilities: &[f32], top: usize, model: &Model) -> Vec<Guess> {
 /// there, at any depth, each folder in order of names.
 ///
 /// # Errors
-/// A path that is not there, or a folder that cannot be read.
-pub fn images(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Account), DatasetError> {
+/// A path that is not there or is a list or table, a folder that cannot be read, or no image in any of them.
+pub fn images(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Account), PredictError> {
     let (mut images, mut account) = (vec![], Account::default());
     for path in paths {
         if path.is_dir() {
@@ -269,13 +293,22 @@ pub fn images(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Account), DatasetError
             images.extend(found);
             account.used += of_folder.used;
             account.left_out.extend(of_folder.left_out);
+        } else if let Some(kind) = dataset::list_kind(path) {
+            return Err(PredictError::List { path: path.into(), kind });
         } else if path.exists() {
             images.push(path.clone());
             account.used += 1;
         } else {
             let expected = "an image, or a folder of images".into();
-            return Err(DatasetError::Missing { path: path.into(), expected });
+            return Err(DatasetError::Missing { path: path.into(), expected }.into());
         }
+    }
+    if let (true, Some(path)) = (images.is_empty(), paths.first()) {
+        let found = match account.left_out.len() {
+            0 => "no file".into(),
+            _ => crate::report::left_out_text(&account),
+        };
+        return Err(PredictError::NoImages { path: path.into(), found });
     }
     Ok((images, account))
 }

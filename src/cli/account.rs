@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::report::account_lines;
 
 /// Name of the list of all files that were left out, in a run's folder.
-const LEFT_OUT_FILE: &str = "left-out.jsonl";
+pub(super) const LEFT_OUT_FILE: &str = "left-out.jsonl";
 
 /// A result for machines, with the account of the files that it is of.
 #[derive(Serialize)]

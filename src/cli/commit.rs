@@ -1,8 +1,10 @@
 //! `fsa-bank commit`
 
+use super::account::LEFT_OUT_FILE;
 use super::args::CommitArgs;
 use super::{Context, print_json, print_text};
 use crate::bank::behind_links;
+use crate::dataset::{SkippedList, add_skipped};
 use crate::features;
 use crate::report::bytes_text;
 use crate::shell::quoted_path;
@@ -14,6 +16,10 @@ pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
         &context.screen,
         &context.interrupt,
     )?;
+    if let Some(file) = &outcome.skipped.file {
+        // Each partition knows its own.
+        add_skipped(&file.with_file_name(LEFT_OUT_FILE), &SkippedList::images_in(file))?;
+    }
     outcome.reordering.iter().for_each(|found| context.screen.warning(&found.to_string()));
     if context.json {
         return print_json(&outcome);

@@ -302,7 +302,7 @@ impl ExitCode for crate::predict::PredictError {
             Self::Backbone(e) => e.exit_code(),
             Self::Dataset(e) => e.exit_code(),
             Self::Write(e) => e.exit_code(),
-            Self::Undecodable { .. } => INVALID_DATA,
+            Self::List { .. } | Self::NoImages { .. } | Self::Undecodable { .. } => INVALID_DATA,
             Self::OtherDataset { .. } => USAGE,
             Self::Interrupted { .. } => INTERRUPTED,
         }

@@ -13,13 +13,14 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     use super::{model, print_json, print_text};
     use crate::atomic_file;
     use crate::backbone::onnx::OnnxOptions;
+    use crate::dataset::dark_images;
     use crate::predict::{self, PredictError, PredictRequest};
     use crate::progress::Progress;
     use crate::report::{account_lines, predictions_csv, predictions_parquet, predictions_text};
 
     let model = model::open(context, &args.model, &args.given, false)?;
     model::tell_preprocessing(context, &model)?;
-    let (images, account) = predict::images(&args.images).map_err(PredictError::from)?;
+    let (images, account) = predict::images(&args.images)?;
     if !account.left_out.is_empty() {
         account_lines(&account, true).iter().for_each(|line| context.screen.line(line));
     }
@@ -43,6 +44,8 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     }
     let failed: Vec<&String> = found.iter().filter_map(|image| image.error.as_ref()).collect();
     failed.iter().for_each(|error| context.screen.warning(error));
+    let largest: Vec<u16> = found.iter().filter_map(|image| image.largest).collect();
+    dark_images(&largest, found.len()).iter().for_each(|text| context.screen.warning(text));
     let (done, total) = (found.len(), images.len());
     if done < total {
         return Err(PredictError::Interrupted { done, total }.into());

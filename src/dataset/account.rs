@@ -107,6 +107,29 @@ impl Account {
     }
 }
 
+/// Adds images that were left out to the list that [`Account::save`] has left, where they are not in it.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn add_skipped(file: &Path, images: &[SkippedImage]) -> Result<(), WriteError> {
+    let mut text = std::fs::read_to_string(file).unwrap_or_default();
+    let left_out = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok();
+    let listed: HashSet<String> = text
+        .lines()
+        .filter_map(|line| Some(left_out(line)?.get("path")?.as_str()?.to_string()))
+        .collect();
+    for (path, reason) in images.iter().map(SkippedImage::in_account) {
+        if !listed.contains(path) {
+            let left = LeftOut { path: path.into(), reason, picture: None };
+            text += &(serde_json::to_string(&left).expect("text is JSON") + "\n");
+        }
+    }
+    match text.is_empty() {
+        true => Ok(()),
+        false => atomic_file::write(file, text.as_bytes()),
+    }
+}
+
 impl SkippedImage {
     /// It as an account has it.
     pub fn in_account(&self) -> (&str, Reason) {

@@ -16,7 +16,7 @@ use image::{
 
 use super::gif::FirstFrame;
 use super::random_crop::Rectangle;
-use super::{DatasetError, image_kind, jpeg, orientation, tiff_palette, tiff_tags};
+use super::{DatasetError, image_kind, jpeg, orientation, tiff_kind, tiff_palette, tiff_tags};
 use crate::config::{CropMode, DatasetConfig, InputSpec, Interpolation};
 
 /// Images of more pixels are refused before memory is taken for them; PIL refuses the same ones.
@@ -83,7 +83,7 @@ pub(super) fn stored_size(encoded: &[u8], path: &Path) -> Result<[u32; 2], Datas
     must_be_image(encoded, path)?;
     let (width, height) = reader_of(&as_decoders_take_it(encoded))
         .into_dimensions()
-        .map_err(|e| DatasetError::Image { path: path.into(), message: e.to_string() })?;
+        .map_err(|e| DatasetError::Image { path: path.into(), message: told(&e, encoded) })?;
     Ok([width, height])
 }
 
@@ -129,10 +129,19 @@ fn must_be_image(encoded: &[u8], path: &Path) -> Result<(), DatasetError> {
     }
 }
 
+/// What a decoder says, and of a TIFF of a kind that is not decoded what it is.
+fn told(error: &ImageError, encoded: &[u8]) -> String {
+    let said = error.to_string();
+    match error {
+        ImageError::Unsupported(_) => tiff_kind::unsupported(encoded, &said).unwrap_or(said),
+        _ => said,
+    }
+}
+
 fn decoded(encoded: &[u8], path: &Path) -> Result<DynamicImage, DatasetError> {
     must_be_image(encoded, path)?;
     let wrong = |message: String| DatasetError::Image { path: path.into(), message };
-    let refused = |e: ImageError| wrong(e.to_string());
+    let refused = |e: ImageError| wrong(told(&e, encoded));
     let indices = tiff_palette::Indices::of(encoded);
     let accepted = match &indices {
         Some(indices) => Cow::Borrowed(&indices.grey[..]),

@@ -9,7 +9,7 @@ use super::decode::Framing;
 use super::image_kind::FileKind;
 pub(super) use super::image_kind::has_picture_extension as is_image;
 use super::split_name::SplitName;
-use super::walk::{self, Found, Walk, What};
+use super::walk::{self, Found, Identity, Walk, What};
 use super::{DatasetError, Parts, Split, class_name};
 use crate::config::{ClassOrder, DatasetConfig};
 
@@ -50,6 +50,7 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
         ));
     }
     layout.tell_others(&mut account);
+    account.warnings.extend(layout.shared_folders(&walk)?);
     let mut split = |name| {
         let mut images = images.remove(&name).unwrap_or_default();
         images.sort_unstable();
@@ -247,6 +248,35 @@ impl Layout {
                 ));
             }
         }
+    }
+
+    /// What there is to say of folders whose images are in two classes, by a link in one to the other.
+    fn shared_folders(&self, walk: &Walk) -> Result<Option<String>, DatasetError> {
+        let mut seen: HashMap<Identity, (u32, &Path)> = HashMap::new();
+        let mut shared: HashMap<&Path, (&Path, [u32; 2])> = HashMap::new();
+        for (folder, identity) in walk.folders.iter().zip(&walk.identities) {
+            let Place::Class(_, label) = self.place(&folder.join("image"))? else { continue };
+            let (first, path) = *seen.entry(*identity).or_insert((label, folder));
+            if first != label {
+                shared.insert(folder, (path, [first, label]));
+            }
+        }
+        let is_shared = |found: &&Found| {
+            found.is_picture() && found.path.parent().is_some_and(|at| shared.contains_key(at))
+        };
+        let mut images = walk.files.iter().filter(is_shared);
+        let Some((at, (other, classes))) =
+            images.next().and_then(|first| shared.get_key_value(first.path.parent()?))
+        else {
+            return Ok(None);
+        };
+        let [one, two] = classes.map(|class| &self.class_names[class as usize]);
+        Ok(Some(format!(
+            "{} images are in two classes, because folders of these lead to the same place, such as {} (`{one}`) and {} (`{two}`); remove the link from one of them",
+            1 + images.count(),
+            other.display(),
+            at.display()
+        )))
     }
 
     /// Refuses a split whose images all lie beside class folders.

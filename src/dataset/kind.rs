@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::image_kind::{self, FileKind};
 use super::{folder, table};
 use crate::config::DatasetKind;
 
@@ -19,4 +20,18 @@ pub fn kind_at(path: &Path) -> DatasetKind {
         },
     };
     if is_table { DatasetKind::Parquet } else { DatasetKind::Folder }
+}
+
+/// What a file is that has the name of a list or table, and the content of no picture; `None` of another.
+pub fn list_kind(path: &Path) -> Option<&'static str> {
+    let extension = path.extension()?.to_ascii_lowercase();
+    let kind = match extension.to_str()? {
+        "parquet" => "a Parquet table",
+        "csv" => "a table of comma-separated values",
+        "tsv" => "a table of tab-separated values",
+        "json" | "jsonl" => "a file of JSON",
+        "txt" | "lst" | "list" => "a text file",
+        _ => return None,
+    };
+    (path.is_file() && image_kind::of_file(path) == FileKind::NotAnImage).then_some(kind)
 }

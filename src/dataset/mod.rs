@@ -28,6 +28,7 @@ mod skipped;
 mod split;
 mod split_name;
 mod table;
+mod tiff_kind;
 mod tiff_palette;
 mod tiff_tags;
 mod transform;
@@ -42,14 +43,15 @@ use crate::config::{CropMode, DatasetConfig, DatasetKind, Interpolation};
 use crate::domain::{ClassCounts, FeatureShape};
 use crate::regular_file;
 
-pub use account::{Account, LeftOut, Reason};
+pub use account::{Account, LeftOut, Reason, add_skipped};
+pub(crate) use bit_depth::dark_images;
 pub(crate) use class_name::{natural_key, nfc};
 use decode::Framing;
 pub use error::DatasetError;
 pub use examine::{Gallery, ImagePlace};
 pub use hold_out::{HeldOut, held_of};
 pub use image_kind::OtherPicture;
-pub use kind::kind_at;
+pub use kind::{kind_at, list_kind};
 pub use list::{ListError, Listed, ListedSplit, Place, read as read_lists};
 pub use loader::{Inputs, Loader};
 pub use long_tail::Cut;
@@ -197,7 +199,7 @@ impl Dataset {
         }
         let (normalisation, image_size) = (Normalisation::new(config), train.size);
         let values = bit_depth::Values::of(&train);
-        account.notes.extend(values.and_then(|values| values.note(framing.bit_depth)));
+        account.warnings.extend(values.and_then(|values| values.note(framing.bit_depth)));
         Ok(Self {
             class_names,
             train,
@@ -241,9 +243,7 @@ impl Dataset {
     /// They are more than [`Dataset::skipped`] allows, all that a split or a class has, or the disk does not
     /// give one.
     pub fn skip_undecodable(&self, of: &[&str]) -> Result<(), DatasetError> {
-        let left_out = self.account.left_out.iter();
-        let undecodable = left_out.filter(|left| left.reason == Reason::Unreadable);
-        let paths: HashSet<&str> = undecodable.map(|left| left.path.as_str()).collect();
+        let paths = self.undecodable();
         let splits =
             [("train", Some(&self.train)), ("val", self.val.as_ref()), ("test", Some(&self.test))];
         let wanted = |name: &str| of.contains(&name) && !paths.is_empty();
@@ -251,6 +251,19 @@ impl Dataset {
             split.map_or(Ok(()), |split| Loader::new(self, name, split).skip_named(&paths))?;
         }
         Ok(())
+    }
+
+    /// Paths that were seen to be of no image that can be decoded when the dataset was listed.
+    fn undecodable(&self) -> HashSet<&str> {
+        let undecodable = |left: &&LeftOut| left.reason == Reason::Unreadable;
+        self.account.left_out.iter().filter(undecodable).map(|left| left.path.as_str()).collect()
+    }
+
+    /// Classes of a split's images but those that were seen to be none that can be decoded when they were listed.
+    pub fn labels_of_decodable(&self, split: &Split) -> Vec<u32> {
+        let (undecodable, labels) = (self.undecodable(), split.labels());
+        let known = |i: &usize| !undecodable.contains(split.path(*i));
+        (0..split.len()).filter(known).map(|i| labels[i]).collect()
     }
 
     /// Training images of each class.
@@ -308,7 +321,23 @@ impl Preprocessing {
     /// # Errors
     /// An unreadable or undecodable file.
     pub fn input(&self, path: &Path) -> Result<Vec<f32>, DatasetError> {
-        let (pixels, size) = (decode::file(path, self.framing)?, self.framing.size);
+        self.of_encoded(&read_image(path)?, path)
+    }
+
+    /// The same with the largest value of the image, where it is one of 16 bits and all of them count.
+    ///
+    /// # Errors
+    /// An unreadable or undecodable file.
+    pub fn input_and_largest(&self, path: &Path) -> Result<(Vec<f32>, Option<u16>), DatasetError> {
+        let encoded = read_image(path)?;
+        let input = self.of_encoded(&encoded, path)?;
+        let looked_at = self.framing.bit_depth == DatasetConfig::default().bit_depth
+            && decode::may_have_16_bits(&encoded);
+        Ok((input, looked_at.then(|| decode::largest_of_16_bits(&encoded)).flatten()))
+    }
+
+    fn of_encoded(&self, encoded: &[u8], path: &Path) -> Result<Vec<f32>, DatasetError> {
+        let (pixels, size) = (decode::bytes(encoded, path, self.framing)?, self.framing.size);
         let mut input = vec![0.0; 3 * size * size];
         Transform::NONE.apply(&pixels, size, &self.normalisation, &mut input);
         Ok(input)

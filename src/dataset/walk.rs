@@ -24,6 +24,8 @@ pub(super) struct Walk {
     pub(super) files: Vec<Found>,
     /// Its folders but for hidden ones, relative to it.
     pub(super) folders: Vec<PathBuf>,
+    /// What each of these is, whatever leads to it.
+    pub(super) identities: Vec<Identity>,
 }
 
 /// A file.
@@ -139,7 +141,7 @@ pub fn images_below(folder: &Path) -> Result<(Vec<PathBuf>, Account), DatasetErr
 }
 
 /// Device and number: a folder, whatever leads to it.
-type Identity = (u64, u64);
+pub(super) type Identity = (u64, u64);
 
 struct Walker<'a> {
     root: &'a Path,
@@ -188,7 +190,7 @@ impl<'a> Walker<'a> {
             };
             let what = match target.as_ref().map(identity) {
                 Some(target) if self.may_enter(target, kind.is_symlink()) => {
-                    self.enter(path, hidden)?;
+                    self.enter(path, target, hidden)?;
                     continue;
                 }
                 _ if hidden => What::Hidden,
@@ -201,13 +203,14 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    fn enter(&mut self, path: PathBuf, hidden: bool) -> Result<(), DatasetError> {
+    fn enter(&mut self, path: PathBuf, target: Identity, hidden: bool) -> Result<(), DatasetError> {
         if self.only_files {
             return Ok(());
         }
         self.folder(&path, hidden)?;
         if !hidden {
             self.walk.folders.push(path);
+            self.walk.identities.push(target);
         }
         Ok(())
     }

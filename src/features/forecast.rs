@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::making::build_plan;
 use super::sample::Kind;
-use super::{FeaturesError, FeaturesRequest};
+use super::{FeaturesError, FeaturesRequest, skipped_file};
 use crate::bank::{Build, BuildPlan, BuildState, Manifest, Partition, SplitEntry};
 use crate::config::{FeaturesConfig, KeepMaps, Precision};
+use crate::dataset::SkippedList;
 use crate::disk;
 use crate::domain::FeatureShape;
 use crate::report::bytes_text;
@@ -77,7 +78,7 @@ pub struct SplitForecast {
     /// The same of classes whose maps are not kept, where they have fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other_views: Option<u64>,
-    /// Rows; those of images that cannot be decoded will be missing.
+    /// Rows; those of images that turn out not to be decodable will be missing.
     pub rows: u64,
     /// Rows that have a map.
     pub rows_with_maps: u64,
@@ -148,6 +149,11 @@ pub struct DiskForecast {
     pub fits: Option<bool>,
     /// Settings of a smaller bank.
     pub smaller: Vec<String>,
+}
+
+/// Images of a split.
+pub(super) fn images_of(kinds: &[Kind], split: &str) -> u64 {
+    kinds.iter().filter(|kind| kind.split == split).map(Kind::images).sum()
 }
 
 /// Rows of a split that have maps.
@@ -292,6 +298,9 @@ impl Forecast {
 
     /// Of a bank that is there.
     pub(super) fn of_bank(request: &FeaturesRequest, bank: &Manifest) -> Self {
+        // Those of the images that were not left out.
+        let skipped = SkippedList::images_in(&skipped_file(request.out));
+        request.dataset.skipped.restore(skipped.iter());
         let plan = build_plan(request, bank.clone());
         let kinds = Kind::all(request, &plan);
         let split = |(name, entry): (&String, &SplitEntry)| {

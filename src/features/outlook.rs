@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path;
 
 use super::forecast::{
-    DiskForecast, Forecast, MapsKnown, RawBytes, SampleFigures, SplitForecast, ToDo, rows_of,
-    rows_with_maps, views,
+    DiskForecast, Forecast, MapsKnown, RawBytes, SampleFigures, SplitForecast, ToDo, images_of,
+    rows_of, rows_with_maps, views,
 };
 use super::making::{Making, Network, Source};
 use super::needed::TailImages;
@@ -243,12 +243,12 @@ impl<'a> Outlook<'a> {
                 shards.iter().filter(|shard| done(shard).is_none()).copied().collect();
             shards.iter().filter_map(done).map(|r| r.shard.bytes).sum::<u64>() + expected(&left)
         };
-        let split = |(name, &pairs): (&String, &u64)| {
+        let split = |name: &String| {
             let shards = self.build.shards().iter();
             let shards: Vec<&PlannedShard> = shards.filter(|shard| shard.split == name).collect();
             let (views, other_views) = views(&self.build.plan.manifest, name);
             let split = SplitForecast {
-                images: pairs / views,
+                images: images_of(&self.kinds, name),
                 views,
                 other_views,
                 rows: rows_of(&self.kinds, name),
@@ -259,7 +259,7 @@ impl<'a> Outlook<'a> {
             (name.clone(), split)
         };
         let splits: BTreeMap<String, SplitForecast> =
-            self.build.plan.items.iter().map(split).collect();
+            self.build.plan.items.keys().map(split).collect();
         let maps = splits.values().map(|split| split.rows_with_maps).sum();
         let needed = match &measured {
             Some(measured) => self.needed_bytes(measured),

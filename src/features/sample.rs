@@ -31,7 +31,7 @@ pub(super) struct Kind {
 }
 
 impl Kind {
-    /// The kinds that a bank has, in order of its splits.
+    /// The kinds that a bank has, in order of its splits, without the images that are known to have no rows.
     pub(super) fn all(request: &FeaturesRequest, plan: &BuildPlan) -> Vec<Self> {
         let dataset = request.dataset;
         let mut kinds = vec![];
@@ -41,9 +41,13 @@ impl Kind {
                 "val" => (dataset.val.as_ref().map_or(&[][..], |val| val.labels()), 1),
                 _ => (dataset.test.labels(), 1),
             };
+            let skipped = dataset.skipped.some(split, 0..labels.len());
+            let skipped: HashSet<u32> = skipped.iter().map(|i| i.sample_id as u32).collect();
             let has_map = |label| split == "train" && plan.manifest.maps.of_class(label);
             for maps in [true, false] {
-                let of_kind = |&sample: &u32| has_map(labels[sample as usize]) == maps;
+                let of_kind = |&sample: &u32| {
+                    has_map(labels[sample as usize]) == maps && !skipped.contains(&sample)
+                };
                 let samples: Vec<u32> = (0..labels.len() as u32).filter(of_kind).collect();
                 let views = match split == "train" && !maps {
                     true => plan.manifest.maps.least_views(pairs as usize) as u64,
@@ -55,6 +59,11 @@ impl Kind {
             }
         }
         kinds
+    }
+
+    /// Its images.
+    pub(super) fn images(&self) -> u64 {
+        self.samples.len() as u64
     }
 
     /// All its rows.

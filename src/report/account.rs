@@ -50,6 +50,16 @@ pub fn account_lines(account: &Account, so_far: bool) -> Vec<String> {
     lines
 }
 
+/// What was left out, by reason and in one line, with the first name of each.
+pub fn left_out_text(account: &Account) -> String {
+    let files = counted(account.left_out.len(), "file", "files");
+    let reasons = account.counts().into_iter().filter_map(|(reason, count)| {
+        let first = account.left_out.iter().find(|left| left.reason == reason)?;
+        Some(format!("{count} {}, such as {}", words(reason), first.path.escape_debug()))
+    });
+    format!("{files}: {}", reasons.collect::<Vec<_>>().join("; "))
+}
+
 fn words(reason: Reason) -> &'static str {
     match reason {
         Reason::Unreadable => "not decodable, which count towards --max-skipped in a class",

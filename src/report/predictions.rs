@@ -106,8 +106,13 @@ mod tests {
     #[test]
     fn names_with_commas_and_quotes_are_quoted() {
         let top = vec![Guess { class: 3, name: "a \"b\", c".into(), probability: 0.5 }];
-        let image = ImageClasses { path: "x.png".into(), top, error: None };
-        let broken = ImageClasses { path: "y".into(), top: vec![], error: Some("cut".into()) };
+        let image = ImageClasses { path: "x.png".into(), top, error: None, largest: None };
+        let broken = ImageClasses {
+            path: "y".into(),
+            top: vec![],
+            error: Some("cut".into()),
+            largest: None,
+        };
         let found = [image, broken];
         let lines = "path,rank,class,name,probability\nx.png,1,3,\"a \"\"b\"\", c\",0.5\n";
         assert_eq!(predictions_csv(&found), lines);

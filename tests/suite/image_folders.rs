@@ -406,6 +406,10 @@ fn every_command_tells_what_was_left_out() {
             assert!(told.contains(part), "{args:?}: no `{part}` in {told}");
         }
     }
+    // The sizes of classes are those of what is used.
+    let stats = json(&["dataset", "stats", &pipeline]);
+    let images = stats["splits"].as_array().unwrap().iter().map(|s| s["images"].as_u64().unwrap());
+    assert_eq!((images.sum::<u64>(), &stats["largest"]), (48, &serde_json::json!(12)));
     // One line where there is nothing to say.
     let plain = dir.path().join("plain");
     fill(&plain, &["train", "test"], 5);
@@ -451,6 +455,13 @@ fn a_bank_counts_undecodable_pictures_at_once_and_lists_all_that_is_left_out() {
         assert_eq!(told["account"]["left_out"].as_array().unwrap().len(), 6);
     }
     assert_eq!(made["skipped"]["images"], 2);
+    // The plan is of the images that have rows.
+    let splits = plan["splits"].as_object().unwrap().values();
+    let sum = |key: &str| splits.clone().map(|split| split[key].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(Some(sum("rows")), made["rows"].as_u64());
+    assert_eq!((sum("images"), sum("rows_with_maps")), (48, 24));
+    let there = json(&[&["plan"], &allowed[..]].concat());
+    assert_eq!(there["splits"]["train"]["rows"], plan["splits"]["train"]["rows"]);
 }
 
 /// What cannot be decoded is known once it was tried: the last word of every command agrees with the bank.
@@ -497,6 +508,12 @@ fn the_account_at_the_end_has_what_could_not_be_decoded() {
             assert_eq!(listed.lines().count(), 3, "{listed}");
             assert!(listed.contains("train/bee/1.png"), "{listed}");
         }
+        // The list of a run in parts has what each has found.
+        fs::write(out.join("left-out.jsonl"), "").unwrap();
+        assert!(call(&["commit", out.join("shards").to_str().unwrap()]).status.success());
+        let listed = fs::read_to_string(out.join("left-out.jsonl")).unwrap();
+        let undecodable = lost.iter().filter(|reason| **reason != "not_an_image").count();
+        assert_eq!(listed.lines().count(), undecodable, "{listed}");
         let told = text(&call(&[&command[..], &["--overwrite"]].concat()).stderr);
         assert!(told.contains("46 images; 3 files left out:"), "{told}");
         assert!(!told.contains("nothing left out\n"), "{told}");
@@ -510,4 +527,34 @@ fn the_account_at_the_end_has_what_could_not_be_decoded() {
         assert!(told.contains("46 images; 3 files left out:"), "{told}");
         assert_eq!(told.contains("1 missing, which count"), images.is_file(), "{told}");
     }
+}
+
+#[test]
+fn images_of_two_classes_are_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    fill(root, &["train", "test"], 4);
+    assert!(open(root).account.warnings.is_empty());
+    symlink("../bee", root.join("train/ant/more")).unwrap();
+    let warnings = open(root).account.warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    for part in ["4 images are in two classes", "train/ant/more (`ant`)", "train/bee (`bee`)"] {
+        assert!(warnings[0].contains(part), "{warnings:?}");
+    }
+    // Within one class it is no matter.
+    fs::remove_file(root.join("train/ant/more")).unwrap();
+    fs::create_dir(root.join("train/ant/deep")).unwrap();
+    fs::rename(root.join("train/ant/0.png"), root.join("train/ant/deep/0.png")).unwrap();
+    symlink("deep", root.join("train/ant/again")).unwrap();
+    assert!(open(root).account.warnings.is_empty());
+
+    let list = "path,label,split\ntrain/bee/0.png,a,train\n./train/bee/0.png,b,train\n\
+                train/bee/1.png,b,train\ntrain/bee/1.png,b,test\n";
+    fs::write(root.join("list.csv"), list).unwrap();
+    let (kind, path) = (DatasetKind::List, root.join("list.csv"));
+    let listed = Dataset::open(&DatasetConfig { kind, path, ..Default::default() }).unwrap();
+    let warnings = listed.account.warnings.join("\n");
+    let expected =
+        "1 image is listed with more than one class, such as train/bee/0.png (`a` and `b`)";
+    assert!(warnings.contains(expected), "{warnings}");
 }

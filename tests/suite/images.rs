@@ -165,6 +165,53 @@ fn kinds_that_are_not_read_say_so() {
     assert!(error.to_string().contains("Tiff") && error.to_string().contains("Fax3"), "{error}");
 }
 
+/// A grey TIFF of 4 x 4 zeros.
+fn tiff_of(bits: u16, sample_format: u16, photometric: u16) -> Vec<u8> {
+    let entries = [
+        (256, 4),
+        (257, 4),
+        (258, bits),
+        (259, 1),
+        (262, photometric),
+        (273, 256),
+        (277, 1),
+        (278, 4),
+        (279, 2 * bits),
+        (339, sample_format),
+    ];
+    let mut tiff = b"II*\0\x08\0\0\0".to_vec();
+    tiff.extend((entries.len() as u16).to_le_bytes());
+    for (tag, value) in entries {
+        [tag, 3, 1, 0, value, 0].iter().for_each(|v: &u16| tiff.extend(v.to_le_bytes()));
+    }
+    tiff.resize(256 + 2 * usize::from(bits), 0);
+    tiff
+}
+
+#[test]
+fn kinds_of_tiff_that_are_not_decoded_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tif");
+    for (bits, format) in [(8, 1), (16, 1)] {
+        fs::write(&path, tiff_of(bits, format, 1)).unwrap();
+        assert!(Preprocessing::new(&DatasetConfig::default()).input(&path).is_ok(), "{bits}");
+    }
+    for (bits, format, photometric, kind) in [
+        (32, 1, 1, "TIFF of 32-bit values"),
+        (12, 1, 1, "TIFF of 12-bit values"),
+        (32, 3, 1, "TIFF of 32-bit floats"),
+        (64, 3, 1, "TIFF of 64-bit floats"),
+        (16, 2, 1, "TIFF of signed 16-bit values"),
+        (8, 2, 1, "TIFF of signed 8-bit values"),
+        (4, 1, 3, "TIFF of a 4-bit palette"),
+    ] {
+        let message = refused("a.tif", &tiff_of(bits, format, photometric)).to_string();
+        assert!(message.contains(kind), "{kind}: {message}");
+        let command = "-depth 16 OUT.png`";
+        assert!(message.contains("convert it") && message.contains(command), "{message}");
+    }
+}
+
 /// The bytes at a place replaced.
 fn with(file: &str, at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut content = fs::read(corpus().join(file)).unwrap();

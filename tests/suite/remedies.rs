@@ -263,3 +263,52 @@ fn images_that_do_not_go_are_answered_with_what_does() {
     assert!(message.contains("Leave dataset.image_size out"), "{message}");
     helps(&place, &format!("{again} --max-skipped 5%"));
 }
+
+#[test]
+fn eval_takes_the_share_that_it_advises() {
+    let place = Place::new();
+    fs::write(place.path("p.toml"), "[dataset]\npath = \"images\"\n").unwrap();
+    fs::write(place.path("images/test/colour-0/000.png"), "no image").unwrap();
+    let eval = "--json eval external.onnx p.toml";
+    let message = fails(&place, eval);
+    let share = between(&message, "give at least --max-skipped ", "\n");
+    let told = helps(&place, &format!("{eval} --max-skipped {share}"));
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let left = &told["account"]["left_out"];
+    assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
+    assert_eq!(left[0]["reason"], "unreadable");
+    assert!(told["accuracy"]["top1"].is_number(), "{told}");
+}
+
+#[test]
+fn predict_says_what_it_takes_and_what_looks_dark() {
+    let place = Place::new();
+    let refused = |args: &str| {
+        let output = place.command(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{args}");
+        text(&output.stderr)
+    };
+    fs::create_dir(place.path("empty")).unwrap();
+    let message = refused("predict external.onnx empty");
+    assert!(message.contains("empty: no image in it, of no file"), "{message}");
+    fs::write(place.path("empty/notes.txt"), "x").unwrap();
+    let message = refused("predict external.onnx empty");
+    assert!(message.contains("1 file: 1 not an image, such as notes.txt"), "{message}");
+    for (name, kind) in [("a.csv", "comma-separated"), ("a.parquet", "Parquet"), ("a.txt", "text")]
+    {
+        fs::write(place.path(name), "path,label\n0.png,a\n").unwrap();
+        let message = refused(&format!("predict external.onnx {name}"));
+        assert!(
+            message.contains(kind) && message.contains("takes images and folders"),
+            "{message}"
+        );
+    }
+    let warned = |white: u16| {
+        let image = image::ImageBuffer::from_fn(32, 32, |x, _| image::Luma([x as u16 * white]));
+        image.save(place.path("empty/deep.png")).unwrap();
+        let output = place.command("predict external.onnx empty images/test").output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr).matches("images are of 16 bits with values up to").count()
+    };
+    assert_eq!((warned(130), warned(2100)), (1, 0));
+}

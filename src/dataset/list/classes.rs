@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::error::quoted;
-use super::{List, ListError, Numbering, Place, layout};
+use super::{List, ListError, ListedSplit, Numbering, Place, layout};
 use crate::config::ClassOrder;
 use crate::dataset::DatasetError;
 use crate::dataset::class_name::{natural_key, nfc};
@@ -305,6 +305,30 @@ fn shortest_endings<'a>(folders: &[&'a str]) -> Vec<&'a str> {
 /// The last components of a path, or all of it.
 fn ending(path: &str, components: usize) -> &str {
     path.rmatch_indices('/').nth(components - 1).map_or(path, |(at, _)| &path[at + 1..])
+}
+
+/// What there is to say of listed images that have more than one class.
+pub(super) fn twice_labelled(splits: &[&ListedSplit], names: &[String]) -> Option<String> {
+    let mut class_of: HashMap<&str, u32> = HashMap::new();
+    let mut twice: HashSet<&str> = HashSet::new();
+    let mut example = None;
+    for (path, &label) in splits.iter().flat_map(|split| split.paths.iter().zip(&split.labels)) {
+        let path = path.trim_start_matches("./");
+        let first = *class_of.entry(path).or_insert(label);
+        if first != label {
+            twice.insert(path);
+            example.get_or_insert((path, [first, label]));
+        }
+    }
+    let (path, classes) = example?;
+    let [one, two] = classes.map(|class| &names[class as usize]);
+    let images = match twice.len() {
+        1 => "1 image is".into(),
+        images => format!("{images} images are"),
+    };
+    Some(format!(
+        "{images} listed with more than one class, such as {path} (`{one}` and `{two}`): each time it counts as another image"
+    ))
 }
 
 #[cfg(test)]

@@ -336,12 +336,14 @@ impl Listed {
         let warnings = layout::in_two_splits(&named);
         let splits: Vec<&ListedSplit> = named.into_iter().map(|(_, split)| split).collect();
         let left_out = unlisted::files(&self.root, &splits, &self.files)?;
+        let twice_labelled = classes::twice_labelled(&splits, &self.class_names);
         let files =
             |split: ListedSplit| Split::files(framing, &self.root, split.labels, split.paths);
         let (train, val) = (files(self.train), self.val.map(files));
         let mut parts = Parts::whole(self.class_names, train, val, self.test.map(files));
         (parts.account.notes, parts.account.left_out) = (self.notes, left_out);
         parts.account.warnings = warnings;
+        parts.account.warnings.extend(twice_labelled);
         Ok(parts)
     }
 
