@@ -30,6 +30,7 @@ mod split_name;
 mod table;
 mod tiff_palette;
 mod tiff_tags;
+mod too_few_classes;
 mod transform;
 mod walk;
 
