@@ -70,6 +70,11 @@ fn a_name_in_folders_of_splits_is_the_file_of_its_own_split() {
         "8 paths are names of several files, of which that in the folder named as the split or as the list is taken: `0.png` as `Training/0.png`",
     );
     assert_eq!(dataset.account.warnings, [""; 0]);
+    // An image that is missing is not another split's.
+    fs::remove_file(dir.path().join("Training/2.png")).unwrap();
+    let dataset = opened(&with_lists(dir.path()));
+    assert!(dataset.train.image(2).is_err() && dataset.test.image(2).is_ok());
+    assert_eq!(dataset.account.warnings, [""; 0]);
     // A folder named as the list.
     let dir = same_names_in(["x/old", "x/new"]);
     for (from, to) in [("train.csv", "old.csv"), ("test.csv", "new.csv")] {

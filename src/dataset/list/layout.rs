@@ -336,6 +336,8 @@ pub(super) fn locate(
             (Some(file), _) => (file, &mut taken.respelled),
             _ if only_respelled => continue,
             (None, []) => continue,
+            // The image is missing, and another split has one of its name.
+            (None, [only]) if *in_common && files.is_of_another(only, name) => continue,
             (None, [only]) => (*only, &mut taken.found),
             (None, several) => match search::preferred(several, name, &split.file) {
                 Some(file) => (file, &mut taken.preferred),

@@ -54,6 +54,17 @@ impl Files {
         files
     }
 
+    /// Whether a file is in a folder of another split than this one, which has a folder too.
+    pub(super) fn is_of_another(&self, file: &str, split: SplitName) -> bool {
+        let splits = |file: &str| -> Vec<SplitName> {
+            divided(file).0.split_terminator('/').filter_map(SplitName::of).collect()
+        };
+        let of_file = splits(file);
+        !of_file.is_empty()
+            && !of_file.contains(&split)
+            && self.paths.iter().any(|path| splits(path).contains(&split))
+    }
+
     /// The file at a path that is written in another form of Unicode.
     pub(super) fn respelled(&self, path: &str) -> Option<&str> {
         let path = nfc(path.trim_start_matches("./"));
