@@ -222,6 +222,7 @@ impl ExitCode for ProposalError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Dataset(e) => e.exit_code(),
+            Self::Settings { source, .. } => source.exit_code(),
             Self::Backbone(e) => e.exit_code(),
             Self::Write(e) => e.exit_code(),
             Self::Exists { .. } => USAGE,

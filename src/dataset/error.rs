@@ -152,11 +152,15 @@ pub enum DatasetError {
         /// The folders that are splits.
         found: String,
     },
-    /// A folder of training images without classes.
-    #[error("{}: no folder in it; expected one folder of images a class\n  If this folder is a class itself, put it and all others into a folder train.", path.display())]
-    NoClassFolder {
+    /// A folder with fewer than two folders of classes.
+    #[error("{}: {found}; expected at least 2 classes, a folder of images each\n  {remedy}", path.display())]
+    TooFewClasses {
         /// The folder.
         path: PathBuf,
+        /// What there is.
+        found: String,
+        /// What to do.
+        remedy: String,
     },
     /// Images of a split that are in no folder of a class.
     #[error("{}: all {images} images lie beside folders of classes; expected one folder a class, as in train/\n  Images without classes cannot be measured on: give the folder `{folder}` a name that is no split, such as unlabelled.", path.display())]
@@ -280,8 +284,16 @@ pub enum DatasetError {
         /// Folders in it.
         names: Vec<String>,
     },
-    /// A Parquet file of images with other columns or values than expected.
+    /// A Parquet file of images with other columns than expected.
     #[error("{}: {found}\n  A table of images has a column label and a column image (encoded, such as PNG or JPEG, or a struct of bytes and path), or a column of paths.", path.display())]
+    Columns {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: String,
+    },
+    /// A Parquet file of images that cannot be read, or that has other values than expected.
+    #[error("{}: {found}", path.display())]
     Table {
         /// The file.
         path: PathBuf,

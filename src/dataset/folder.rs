@@ -1,7 +1,7 @@
 //! A folder of one's own images: `train/CLASS/**`, `test/CLASS/**` and, if wanted, `val/CLASS/**`, under
 //! the names that people give them; or `CLASS/**` alone. A share becomes the test split where there is none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 use super::account::{Account, LeftOut, Reason};
@@ -10,18 +10,24 @@ use super::image_kind::FileKind;
 pub(super) use super::image_kind::has_picture_extension as is_image;
 use super::split_name::SplitName;
 use super::walk::{self, Found, Identity, Walk, What};
-use super::{DatasetError, Parts, Split, class_name};
+use super::{DatasetError, Parts, Split, class_name, too_few_classes};
 use crate::config::{ClassOrder, DatasetConfig};
+use crate::shell;
 
 /// Lists the folder; images are in order of their classes, folders and names.
 pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, DatasetError> {
     let root = config.path.as_path();
     if !root.is_dir() {
-        return Err(no_classes(root.into()));
+        let expected = "a folder with one folder of images a class".into();
+        return Err(DatasetError::Missing { path: root.into(), expected });
     }
     let walk = walk::below(root)?;
     let mut account = Account::default();
     let layout = Layout::of(root, &walk, config.class_order, &mut account)?;
+    if layout.class_names.len() < 2 {
+        let training = layout.splits.get(&SplitName::Train).map_or(root.into(), |t| root.join(t));
+        return Err(too_few_classes::error(root, &training, 1));
+    }
     let mut images: BTreeMap<SplitName, Vec<Image>> = BTreeMap::new();
     let mut nested = vec![];
     for found in &walk.files {
@@ -68,11 +74,6 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
     let [val, test] = [val, test].map(|split| split.map(|(_, split)| split));
     let val = val.filter(|val| !val.is_empty());
     Ok(Parts { class_names: layout.class_names, train, val, test, account })
-}
-
-fn no_classes(path: PathBuf) -> DatasetError {
-    let expected = "a folder with one folder of images a class".into();
-    DatasetError::Missing { path, expected }
 }
 
 /// An image, in the order of its class, then of its folder and its name.
@@ -172,18 +173,11 @@ impl Layout {
                 .notes
                 .push(format!("`{name}` is written in two forms of Unicode, which are one class"));
         }
-        // A dataset one level further down.
-        let inner = at_depth(walk, 2).filter(|folder| {
-            splits.is_empty() && text(root, folder).is_ok_and(|name| SplitName::of(name).is_some())
-        });
-        for folder in inner {
-            let outer = folder.parent().unwrap_or(folder).display();
-            account.warnings.push(format!(
-                "`{outer}` is taken for a class, though `{}` is named as a split: if it is one, point dataset.path or --data at `{outer}`",
-                folder.display()
-            ));
-        }
         let mut class_names: Vec<String> = names.into_keys().collect();
+        if splits.is_empty() {
+            account.warnings.extend(classes_like_splits(&class_names));
+            account.warnings.extend(inner_splits(walk));
+        }
         class_name::sort(&mut class_names, order);
         if order == ClassOrder::Name {
             account.warnings.extend(class_name::unnatural(&class_names));
@@ -205,8 +199,8 @@ impl Layout {
     /// Why there is nothing to train on.
     fn without_training(root: &Path, splits: &BTreeMap<SplitName, String>) -> DatasetError {
         match (splits.get(&SplitName::Train), splits.is_empty()) {
-            (Some(train), _) => DatasetError::NoClassFolder { path: root.join(train) },
-            (None, true) => no_classes(root.join("train")),
+            (Some(train), _) => too_few_classes::error(root, &root.join(train), 0),
+            (None, true) => too_few_classes::error(root, root, 0),
             (None, false) => {
                 let found: Vec<String> = splits.values().map(|name| format!("{name}/")).collect();
                 let found = found.join(" and ");
@@ -244,7 +238,7 @@ impl Layout {
             let images = account.left_out.iter().filter(is_in).count();
             if images > 0 {
                 account.warnings.push(format!(
-                    "the folder `{other}` is no split (train, val or test): its images are not used, {images} in all"
+                    "the folder `{other}` is no split (train, val or test): its images are not used, {images} in all; if it is one, rename it to train, val or test"
                 ));
             }
         }
@@ -297,6 +291,54 @@ impl Layout {
             _ => Ok(()),
         }
     }
+}
+
+/// That folders taken for classes are called as splits are, with more behind, such as `train_images`.
+fn classes_like_splits(names: &[String]) -> Option<String> {
+    let split = |name: &String| {
+        let (word, _) = name.split_once(['_', '-', ' '])?;
+        Some((SplitName::of(word)?, name.clone()))
+    };
+    let found: BTreeMap<SplitName, String> = names.iter().filter_map(split).collect();
+    if found.len() < 2 || !found.contains_key(&SplitName::Train) {
+        return None;
+    }
+    let folders: Vec<String> = found.values().map(|name| format!("`{name}`")).collect();
+    let renamed: Vec<&str> = found.keys().map(|split| split.name()).collect();
+    Some(format!(
+        "{} are taken for classes, though their names look like splits: if they are, rename them to {}, with a folder a class in each",
+        folders.join(" and "),
+        renamed.join(" and ")
+    ))
+}
+
+/// That folders inside those of classes are named as splits: the folders are the other way round, or the
+/// dataset is one level further down.
+fn inner_splits(walk: &Walk) -> Vec<String> {
+    let name = |folder: &Path| Some(folder.file_name()?.to_str()?.to_string());
+    let is_split = |folder: &&PathBuf| name(folder).is_some_and(|n| SplitName::of(&n).is_some());
+    let inner: Vec<&PathBuf> = at_depth(walk, 2).filter(is_split).collect();
+    let has_folders = |folder: &PathBuf| at_depth(walk, 3).any(|deep| deep.starts_with(folder));
+    let outer = |folder: &PathBuf| folder.parent().unwrap_or(folder).to_path_buf();
+    let outers: BTreeSet<PathBuf> = inner.iter().map(|folder| outer(folder)).collect();
+    if outers.len() > 1 && !inner.iter().any(|folder| has_folders(folder)) {
+        let (first, class) = (inner[0], outer(inner[0]));
+        let split = name(first).unwrap_or_default();
+        let moved = shell::quoted(Path::new(&split).join(&class));
+        let [from, split] = [shell::quoted(first), shell::quoted(&split)];
+        return vec![format!(
+            "folders of splits lie inside those of classes, such as `{}`, and are not used as splits; expected split/class: move them, for example mkdir -p {split} && mv {from} {moved}",
+            first.display()
+        )];
+    }
+    let told = |folder: &&PathBuf| {
+        let (folder, outer) = (folder.display(), outer(folder));
+        let outer = outer.display();
+        format!(
+            "`{outer}` is taken for a class, though `{folder}` is named as a split: if it is one, point dataset.path or --data at `{outer}`"
+        )
+    };
+    inner.iter().map(told).collect()
 }
 
 /// Names in a folder, sorted; hidden ones are left out.

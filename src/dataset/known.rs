@@ -308,6 +308,9 @@ pub fn explained(error: DatasetError, pipeline: &str, config: &DatasetConfig) ->
     };
     match error {
         DatasetError::Missing { path, .. } => known.missing(path, &config.path),
+        DatasetError::TooFewClasses { path, .. } if !path.join("train").exists() => {
+            known.missing(path.join("train"), &config.path)
+        }
         DatasetError::Read { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
             known.missing(path, &config.path)
         }

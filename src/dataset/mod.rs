@@ -31,6 +31,7 @@ mod table;
 mod tiff_kind;
 mod tiff_palette;
 mod tiff_tags;
+mod too_few_classes;
 mod transform;
 mod walk;
 

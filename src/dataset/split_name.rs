@@ -2,7 +2,7 @@
 //! of lists.
 
 /// A split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum SplitName {
     Train,
     Val,

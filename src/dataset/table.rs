@@ -17,7 +17,7 @@ use self::columns::{Texts, Wrong};
 pub(super) use self::shards::any_in;
 use super::decode::Framing;
 use super::list::{
-    Classes, Columns, Entry, Indicators, Labels, List, Listed, Lists, Numbering, Place, SplitName,
+    Classes, Columns, Entry, Labels, List, Listed, Lists, Numbering, Place, Sought, SplitName,
     find, in_list, no_path,
 };
 use super::{DatasetError, Parts, Split};
@@ -82,7 +82,7 @@ fn holds_images(file: &Path, config: &DatasetConfig) -> Result<bool, DatasetErro
     let image = match columns::image(builder.schema()) {
         Ok(image) => image,
         Err(_) if columns.path.is_some() => return Ok(false),
-        Err(found) => return Err(DatasetError::Table { path: file.into(), found }),
+        Err(found) => return Err(DatasetError::Columns { path: file.into(), found }),
     };
     columns = Columns { path: None, name: None, split: None, ..columns };
     match batches(file, builder, &columns, Some(image))?.next() {
@@ -146,7 +146,7 @@ fn read_images(
     split: Option<SplitName>,
 ) -> Result<List, DatasetError> {
     let Table { builder, names, mut columns, mut room } = Table::open(file, config)?;
-    let table = |found| DatasetError::Table { path: file.into(), found };
+    let table = |found| DatasetError::Columns { path: file.into(), found };
     let image = columns::image(builder.schema()).map_err(table)?;
     columns.path = columns.path.filter(|&path| path != image);
     columns.split = columns.split.filter(|_| split.is_none());
@@ -240,9 +240,13 @@ impl Table {
             builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let header: Vec<&str> = names.iter().map(String::as_str).collect();
         let wrong = |wrong| in_list(file, Place::Whole, wrong);
-        let look = |indicators: &mut Indicators| {
-            for batch in rows(file, reopened(file)?, indicators.columns().collect())? {
-                columns::look(indicators, &batch?, &header);
+        let look = |sought: &mut dyn Sought| {
+            columns::keep_scalars(sought, builder.schema());
+            for batch in rows(file, reopened(file)?, sought.columns())? {
+                columns::look(sought, &batch?, &header);
+                if sought.columns().is_empty() {
+                    break;
+                }
             }
             Ok(())
         };
@@ -301,12 +305,15 @@ fn rows(
     }))
 }
 
-fn wrong_row(file: &Path, before: u64, wrong: Wrong) -> DatasetError {
-    let found = match wrong.row {
-        Some(row) => format!("row {}: {}", before + row as u64 + 1, wrong.found),
-        None => wrong.found,
-    };
-    DatasetError::Table { path: file.into(), found }
+fn wrong_row(file: &Path, before: u64, Wrong { row, found }: Wrong) -> DatasetError {
+    let path = file.into();
+    match row {
+        Some(row) => {
+            let found = format!("row {}: {found}", before + row as u64 + 1);
+            DatasetError::Table { path, found }
+        }
+        None => DatasetError::Columns { path, found },
+    }
 }
 
 /// Names of the classes 0 to C - 1, where Hugging Face's metadata has them and labels are numbers.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::atomic_file::{self, WriteError};
 use crate::backbone::BackboneError;
-use crate::config::{DatasetConfig, Pipeline};
+use crate::config::{DatasetConfig, DatasetKind, Pipeline};
 use crate::dataset::{DatasetError, kind_at};
 
 use choices::Choices;
@@ -23,6 +23,17 @@ pub enum ProposalError {
     /// The images cannot be used.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// A list that settings are needed for.
+    #[error(
+        "{source}\n  `init` takes no settings. Write them into a pipeline file in this folder, one a line as they stand{}",
+        before(given)
+    )]
+    Settings {
+        /// What is wrong with the list.
+        source: DatasetError,
+        /// Settings besides those that the message names.
+        given: Vec<String>,
+    },
     /// No network for images of this size.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
@@ -87,7 +98,8 @@ pub fn run(request: &ProposalRequest) -> Result<Proposal, ProposalError> {
         }
         _ => {}
     }
-    let survey = survey::look(&dataset_config(request.images))?;
+    let config = dataset_config(request.images);
+    let survey = survey::look(&config).map_err(|source| with_settings(source, &config))?;
     let choices = Choices::of(&survey, &path_in_file(&file, request.images)?)?;
     let text = text::pipeline_text(request.images, &survey, &choices);
     atomic_file::write_named(&file, text.as_bytes())?;
@@ -98,6 +110,31 @@ pub fn run(request: &ProposalRequest) -> Result<Proposal, ProposalError> {
         file,
         survey,
     })
+}
+
+/// How to follow an error's advice on settings.
+fn with_settings(source: DatasetError, config: &DatasetConfig) -> ProposalError {
+    let text = source.to_string();
+    let of_list = matches!(source, DatasetError::List { .. } | DatasetError::Columns { .. });
+    if !of_list || !text.contains("dataset.") {
+        return source.into();
+    }
+    let kind = if config.kind == DatasetKind::Parquet { "parquet" } else { "list" };
+    let path = config.path.to_string_lossy().into_owned();
+    let settings = [("dataset.kind", kind.to_string()), ("dataset.path", path)];
+    let given = settings
+        .into_iter()
+        .filter(|(key, _)| !text.contains(&format!("{key} = ")))
+        .map(|(key, value)| format!("{key} = {}", toml::Value::String(value)))
+        .collect();
+    ProposalError::Settings { source, given }
+}
+
+fn before(given: &[String]) -> String {
+    match given.is_empty() {
+        true => ".".into(),
+        false => format!(", behind\n    {}", given.join("\n    ")),
+    }
 }
 
 fn dataset_config(images: &Path) -> DatasetConfig {

@@ -144,7 +144,10 @@ fn folders_that_are_no_set_of_splits_say_what_they_are() {
     let dataset = open(dir.path());
     let warnings = dataset.account.warnings.join("\n");
     assert!(warnings.contains("the folder `more` is no split"), "{warnings}");
-    assert!(warnings.contains("8 in all"), "{warnings}");
+    assert!(
+        warnings.contains("8 in all; if it is one, rename it to train, val or test"),
+        "{warnings}"
+    );
     assert_eq!(dataset.account.counts()[&Reason::NoSplit], 8);
 
     let dir = of(&["valid", "test"]);
@@ -172,7 +175,7 @@ fn folders_that_are_no_set_of_splits_say_what_they_are() {
     let of_both = [1, 2, 3].map(|i| [format!("car/{i}.png"), format!("train/{i}.png")]).concat();
     put(dir.path(), &of_both.iter().map(String::as_str).collect::<Vec<_>>());
     let message = refused(dir.path());
-    assert!(message.contains("train: no folder in it"), "{message}");
+    assert!(message.contains("train: 3 images and no folder of a class"), "{message}");
     let all = dir.path().join("all");
     fs::create_dir(&all).unwrap();
     for class in ["car", "train"] {
@@ -557,4 +560,85 @@ fn images_of_two_classes_are_a_warning() {
     let expected =
         "1 image is listed with more than one class, such as train/bee/0.png (`a` and `b`)";
     assert!(warnings.contains(expected), "{warnings}");
+}
+
+#[test]
+fn folders_that_are_the_wrong_way_round_or_look_like_splits_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |class: &str, split: &str| {
+        (0..5).for_each(|i| put(dir.path(), &[&format!("{class}/{split}/{i}.png")]));
+    };
+    for class in ["ant", "bee"] {
+        of(class, "train");
+        of(class, "test");
+    }
+    let warnings = open(dir.path()).account.warnings;
+    let way = "expected split/class: move them, for example mkdir -p test && mv ant/test test/ant";
+    assert!(warnings.len() == 1 && warnings[0].ends_with(way), "{warnings:?}");
+    for (class, split) in [("ant", "train"), ("ant", "test"), ("bee", "train"), ("bee", "test")] {
+        let command = format!("mkdir -p {split} && mv {class}/{split} {split}/{class}");
+        let moved = std::process::Command::new("sh")
+            .args(["-c", &command])
+            .current_dir(dir.path())
+            .status();
+        assert!(moved.unwrap().success());
+    }
+    ["ant", "bee"].iter().for_each(|class| fs::remove_dir(dir.path().join(class)).unwrap());
+    let dataset = open(dir.path());
+    assert_eq!((dataset.train.len(), dataset.test.len()), (10, 10));
+    assert_eq!(dataset.account.warnings, [""; 0]);
+
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["train_images", "test-images", "more"] {
+        (0..5).for_each(|i| put(dir.path(), &[&format!("{folder}/{i}.png")]));
+    }
+    let warnings = open(dir.path()).account.warnings.join("\n");
+    let told = "`train_images` and `test-images` are taken for classes, though their names look like splits: if they are, rename them to train and test";
+    assert!(warnings.contains(told), "{warnings}");
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["train_station", "bus_station"] {
+        (0..5).for_each(|i| put(dir.path(), &[&format!("{folder}/{i}.png")]));
+    }
+    assert_eq!(open(dir.path()).account.warnings, [""; 0]);
+}
+
+#[test]
+fn where_classes_are_missing_what_can_be_given_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    fill(root, &["wrap/data/birds/train", "wrap/data/birds/test", "flat/birds"], 5);
+    for (outer, inner) in [("wrap", "wrap/data/birds"), ("flat", "flat/birds")] {
+        let message = refused(&root.join(outer));
+        let expected = format!("{outer}: 1 class; expected at least 2 classes");
+        assert!(message.contains(&expected), "{message}");
+        let given = root.join(inner);
+        assert!(message.contains(&format!("Give {}, which", given.display())), "{message}");
+        open(&given);
+    }
+    let lists = [
+        ("loose", "", "train.csv"),
+        ("one", "images/", "labels.csv"),
+        ("robo", "train/", "train/metadata.csv"),
+        ("beside", "train/", "train.csv"),
+    ];
+    for (name, folder, list) in lists {
+        let paths = (0..10).map(|i| format!("{folder}{i}.png"));
+        paths.clone().for_each(|path| put(&root.join(name), &[&path]));
+        let message = refused(&root.join(name));
+        assert!(message.contains("Put") || message.contains("put"), "{message}");
+        let rows = paths.zip(0..).map(|(path, i)| {
+            let path = if list.starts_with(folder) { &path[folder.len()..] } else { &path };
+            format!("{path},{}\n", i % 2)
+        });
+        let file = root.join(name).join(list);
+        fs::write(root.join(name).join("a.csv"), "no,list\n1,2\n").unwrap();
+        fs::write(&file, format!("file,label\n{}", rows.collect::<String>())).unwrap();
+        let message = refused(&root.join(name));
+        let expected = format!("Give the list {} (dataset.kind = \"list\")", file.display());
+        assert!(message.contains(&expected), "{message}");
+        let list = DatasetConfig { kind: DatasetKind::List, ..config(&file) };
+        assert_eq!(Dataset::open(&list).unwrap_or_else(|e| panic!("{e}")).class_names.len(), 2);
+    }
+    let message = refused(&root.join("loose"));
+    assert!(message.contains("loose: 10 images and no folder of a class"), "{message}");
 }

@@ -113,7 +113,8 @@ fn remedied(list: &Path, message: &str) -> DatasetConfig {
     let set = said.replace(", dataset.", "\ndataset.").replace(" and dataset.", "\ndataset.");
     let path = format!("dataset.path = {:?}\n", list.display().to_string());
     let path = if set.contains("dataset.path =") { "" } else { &path };
-    let text = format!("dataset.kind = \"list\"\ndataset.image_size = 8\n{path}{set}\n");
+    let kind = if set.contains("dataset.kind =") { "" } else { "dataset.kind = \"list\"\n" };
+    let text = format!("{kind}dataset.image_size = 8\n{path}{set}\n");
     let file = list.with_file_name("remedied.toml");
     fs::write(&file, &text).unwrap();
     config::load(&file, &[]).unwrap_or_else(|e| panic!("{e}\n{text}")).pipeline.dataset

@@ -237,8 +237,8 @@ fn what_is_no_set_of_images_is_refused_and_nothing_is_written() {
     let nothing_written = || assert!(!dir.path().join("x.toml").exists());
     for (images, code, part) in [
         ("nowhere", 3, "nowhere: no such file or directory"),
-        ("birds/train/colour-0", 3, "expected a folder with one folder of images a class"),
-        ("birds/train/colour-0/000.png", 3, "000.png"),
+        ("birds/train/colour-0", 3, "6 images and no folder of a class; expected at least 2"),
+        ("birds/train/colour-0/000.png", 3, "000.png: is an image; expected a folder with"),
     ] {
         let (found, screen) = said(&init(dir.path(), &[images, "--out", "x.toml"]));
         assert_eq!(found, code, "{images}: {screen}");
@@ -286,4 +286,33 @@ fn caltechs_photographs_are_seen_as_photographs() {
     let (loaded, dataset) = loads(&dir.path().join("images.toml"));
     assert_eq!((dataset.class_names.len(), dataset.test_held_out), (30, true));
     assert_eq!(loaded.pipeline.dataset.image_size, 224);
+}
+
+#[test]
+fn settings_that_a_list_needs_are_written_into_a_pipeline_as_they_stand() {
+    let dir = birds(&[6, 4]);
+    let files = ["colour-0/000.png", "colour-0/001.png", "colour-1/000.png", "colour-1/001.png"];
+    let absolute = |file: &str| dir.path().join("birds/train").join(file).display().to_string();
+    let moved = |file: &str| format!("/moved/elsewhere/{file}");
+    fs::create_dir(dir.path().join("lists")).unwrap();
+    let rows = |path: &dyn Fn(&str) -> String| {
+        let rows = files.iter().map(|file| format!("{},{}\n", path(file), &file[..8]));
+        format!("path,label\n{}", rows.collect::<String>().repeat(3))
+    };
+    for (list, text) in
+        [("birds/train/moved.csv", rows(&moved)), ("lists/there.csv", rows(&absolute))]
+    {
+        fs::write(dir.path().join(list), text).unwrap();
+        let (code, screen) = said(&init(dir.path(), &[list]));
+        assert_eq!(code, 3, "{screen}");
+        let (remedy, given) = screen.split_once("  `init` takes no settings").expect(&screen);
+        let remedy = remedy.lines().last().unwrap().trim().trim_start_matches("Set ");
+        let remedy = remedy.trim_end_matches('.').replace(", dataset.", "\ndataset.");
+        let remedy = remedy.replace(" and dataset.", "\ndataset.");
+        let given = given.lines().map(str::trim).filter(|line| line.starts_with("dataset."));
+        let pipeline = given.chain([remedy.as_str()]).collect::<Vec<_>>().join("\n");
+        fs::write(dir.path().join("p.toml"), &pipeline).unwrap();
+        let (_, dataset) = loads(&dir.path().join("p.toml"));
+        assert_eq!(dataset.class_names.len(), 2, "{pipeline}");
+    }
 }

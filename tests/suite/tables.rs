@@ -216,6 +216,9 @@ fn bad_tables_are_named() {
         save(&path, features, columns);
         let text = error(&config(&path));
         assert!(text.contains(message), "{text} / {message}");
+        // What columns there are helps where they are others, not where a row is wrong.
+        let hint = text.contains("A table of images has a column label");
+        assert!(!hint || !message.starts_with("row "), "{text}");
     };
     refused(
         None,
@@ -283,6 +286,29 @@ fn missing_and_stray_shards_are_named() {
     fs::remove_file(dir.path().join("train-00000-of-00001.parquet")).unwrap();
     shard("unsupervised-00000-of-00001.parquet");
     refused("its name begins with `unsupervised`, which is no split");
+}
+
+#[test]
+fn a_gap_in_numbers_without_a_total_is_a_missing_shard() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let shard = |name: &str| shard(&path(name), &[10, 20, 30], &[0, 1, 2]);
+    fs::create_dir_all(path("default/train")).unwrap();
+    shard("default/train/0000.parquet");
+    shard("default/train/0002.parquet");
+    let expected = "default/train: shard 0001 is missing; the next one is 0002.parquet";
+    let message = error(&config(dir.path()));
+    assert!(message.contains(expected) && message.lines().count() == 1, "{message}");
+    shard("default/train/0001.parquet");
+    assert_eq!(opened(&config(dir.path())).account.used, 9);
+    fs::remove_file(path("default/train/0000.parquet")).unwrap();
+    assert!(error(&config(dir.path())).contains("shard 0000 is missing"));
+    fs::remove_dir_all(path("default")).unwrap();
+    shard("train-0001.parquet");
+    shard("train-0003.parquet");
+    assert!(error(&config(dir.path())).contains("shard 0002 is missing"));
+    shard("train-0002.parquet");
+    assert_eq!(opened(&config(dir.path())).account.used, 9);
 }
 
 fn noted(dataset: &Dataset, part: &str) {

@@ -1,7 +1,7 @@
 //! Lists in the JSON of COCO and of iNaturalist 2017 and 2018: images, annotations and categories, each
 //! annotation joined to its image by the image's id.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{List, ListError, Numbering, Place, in_list};
 use crate::dataset::DatasetError;
+use crate::dataset::class_name::nfc;
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// Some editors put it before a file.
@@ -98,19 +99,44 @@ pub(super) fn read(file: &Path) -> Result<List, DatasetError> {
     let content: Content = serde_json::from_reader(reader).map_err(|e| not_read(file, e))?;
     let Content { images, annotations, mut categories } = content;
     categories.sort_by(|a, b| a.id.cmp(&b.id));
-    let mut list = List::new(file, Numbering::Declared(categories.len()), Place::Image);
+    let (kept, class_of) = different(&categories);
+    let mut list = List::new(file, Numbering::Declared(kept.len()), Place::Image);
     let several;
-    (list.label_of, several) =
-        joined(&images, &annotations, &categories).map_err(|e| list.wrong(Place::Whole, e))?;
+    (list.label_of, several) = joined(&images, &annotations, &categories, &class_of)
+        .map_err(|e| list.wrong(Place::Whole, e))?;
     if several > 0 {
         list.notes.push(format!(
             "{several} images have several annotations of one class, which count once"
         ));
     }
     list.paths = images.into_iter().map(|image| image.file_name).collect();
-    list.labels = categories.iter().map(|category| category.id.to_string()).collect();
-    list.names = categories.into_iter().map(|category| Some(category.name)).collect();
+    if kept.len() < categories.len() {
+        let again = (0..categories.len()).filter(|i| !kept.contains(i));
+        let names: BTreeSet<&str> = again.map(|i| categories[i].name.as_str()).collect();
+        list.notes.extend(
+            names
+                .into_iter()
+                .map(|name| format!("several categories are called `{name}`, and are one class")),
+        );
+    }
+    list.labels = kept.iter().map(|&i| categories[i].id.to_string()).collect();
+    list.names = kept.iter().map(|&i| Some(categories[i].name.clone())).collect();
     Ok(list)
+}
+
+/// The categories without those whose name an earlier one has, and the place among these of each one's
+/// class.
+fn different(categories: &[Category]) -> (Vec<usize>, Vec<u32>) {
+    let mut kept = vec![];
+    let mut class_of_name = HashMap::new();
+    let class = |(i, category): (usize, &Category)| {
+        *class_of_name.entry(nfc(&category.name).into_owned()).or_insert_with(|| {
+            kept.push(i);
+            kept.len() as u32 - 1
+        })
+    };
+    let class_of = categories.iter().enumerate().map(class).collect();
+    (kept, class_of)
 }
 
 fn not_read(file: &Path, error: serde_json::Error) -> DatasetError {
@@ -120,11 +146,12 @@ fn not_read(file: &Path, error: serde_json::Error) -> DatasetError {
     in_list(file, Place::Whole, ListError::Syntax { message: error.to_string() })
 }
 
-/// Of each image, the place of its category; and how many images have more than one annotation.
+/// Of each image, its class; and how many images have more than one annotation.
 fn joined(
     images: &[Image],
     annotations: &[Annotation],
     categories: &[Category],
+    class_of: &[u32],
 ) -> Result<(Vec<u32>, usize), ListError> {
     let image_of = places(images.iter().map(|image| &image.id), "images")?;
     let category_of = places(categories.iter().map(|category| &category.id), "categories")?;
@@ -132,6 +159,7 @@ fn joined(
         Some(id) => id.to_string(),
         None => format!("annotations[{i}]"),
     };
+    // By category, so that an error can name it.
     let mut labels: Vec<Option<u32>> = vec![None; images.len()];
     let mut several = HashSet::new();
     for (i, Annotation { image_id, category_id, .. }) in annotations.iter().enumerate() {
@@ -143,7 +171,7 @@ fn joined(
             return Err(ListError::NoCategory { annotation, category });
         };
         match labels[image as usize].replace(category) {
-            Some(first) if first != category => {
+            Some(first) if class_of[first as usize] != class_of[category as usize] => {
                 let name = |category: u32| categories[category as usize].name.clone();
                 return Err(ListError::TwoClasses {
                     image: image_id.to_string(),
@@ -162,6 +190,7 @@ fn joined(
     };
     let labels =
         labels.into_iter().enumerate().map(|(i, label)| label.ok_or_else(|| unlabelled(i)));
+    let labels = labels.map(|label| Ok(class_of[label? as usize]));
     Ok((labels.collect::<Result<_, _>>()?, several.len()))
 }
 
@@ -186,7 +215,7 @@ mod tests {
     fn labels(text: &str) -> Result<(Vec<u32>, usize), ListError> {
         let Content { images, annotations, mut categories } = serde_json::from_str(text).unwrap();
         categories.sort_by(|a, b| a.id.cmp(&b.id));
-        joined(&images, &annotations, &categories)
+        joined(&images, &annotations, &categories, &different(&categories).1)
     }
 
     #[test]

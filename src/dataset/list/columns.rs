@@ -1,19 +1,20 @@
 //! Which columns of a table hold an image's path, its label, its class's name and its split.
 
-use super::ListError;
 use super::error::quoted;
-pub(super) use super::one_hot::Indicators;
-use super::one_hot::indicator;
+use super::one_hot::{Indicators, yes_or_no};
+use super::sought::{OfKind, Sought};
+use super::{ListError, SplitName};
 use crate::config::DatasetConfig;
 use crate::dataset::DatasetError;
 
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 13] = [
     "path",
     "file_path",
     "filepath",
     "file",
     "file_name",
     "filename",
+    "fname",
     "image_path",
     "image",
     "image_file",
@@ -53,6 +54,8 @@ const FLAGS: [(&str, Flag); 6] = [
 ];
 /// What names an image where nothing else does: a file's name, with or without its extension.
 const IDS: [&str; 4] = ["image_id", "img_id", "id_code", "id"];
+/// What fastai calls a column of files; others call one of classes so.
+const NAME: &str = "name";
 /// Names of an index that pandas writes.
 const INDICES: [&str; 3] = ["", "unnamed: 0", "index"];
 
@@ -67,6 +70,8 @@ pub(in crate::dataset) struct Columns {
     pub(in crate::dataset) split: Option<usize>,
     /// Of a split column of yes and no, what each of them means.
     pub(in crate::dataset) flag: Option<Flag>,
+    /// Whether the split column is known by its values alone.
+    pub(in crate::dataset) split_by_values: bool,
 }
 
 /// Where the labels are.
@@ -80,7 +85,7 @@ pub(in crate::dataset) enum Labels {
 impl Columns {
     /// What a field of the split column says, as a split's name.
     pub(in crate::dataset) fn split_word<'a>(&self, field: &'a str) -> &'a str {
-        match self.flag.zip(indicator(field)) {
+        match self.flag.zip(yes_or_no(field)) {
             Some((words, yes)) => words[usize::from(yes)],
             None => field,
         }
@@ -95,6 +100,11 @@ impl Columns {
                 "column `{column}` is taken for the split: {yes} where it is true, else {no}"
             ));
         }
+        if let Some(split) = self.split.filter(|_| self.split_by_values) {
+            let column = header[split].trim();
+            notes
+                .push(format!("column `{column}` is taken for the split: all its values name one"));
+        }
         if let Labels::OneHot(columns) = &self.label {
             let names: Vec<String> = columns.iter().map(|&c| header[c].trim().into()).collect();
             notes.push(format!(
@@ -108,15 +118,16 @@ impl Columns {
 }
 
 /// Finds the columns: those that the settings name, else the first known name that is there; a path need
-/// not be. Without a column of labels, columns of 0 and 1 are the classes; `look` passes rows to those
-/// that may be such.
+/// not be. Without a column of labels, columns of 0 and 1 are the classes; without one of splits, the only
+/// one of words for splits is it. `look` passes rows to those that may be such.
 pub(in crate::dataset) fn find(
     config: &DatasetConfig,
     header: &[&str],
-    look: impl FnOnce(&mut Indicators) -> Result<(), DatasetError>,
+    look: impl Fn(&mut dyn Sought) -> Result<(), DatasetError>,
     wrong: impl Fn(ListError) -> DatasetError,
 ) -> Result<Columns, DatasetError> {
     let mut columns = named(config, header).map_err(&wrong)?;
+    by_values(&mut columns, header, &look)?;
     let Labels::Column(label) = columns.label else { return Ok(columns) };
     let given = !config.label_column.is_empty();
     let label = (label < header.len()).then_some(label);
@@ -149,6 +160,32 @@ pub(in crate::dataset) fn find(
     Ok(columns)
 }
 
+/// The columns of paths and of splits that names do not tell.
+fn by_values(
+    columns: &mut Columns,
+    header: &[&str],
+    look: impl Fn(&mut dyn Sought) -> Result<(), DatasetError>,
+) -> Result<(), DatasetError> {
+    let name = place(header, |name| name.eq_ignore_ascii_case(NAME)).ok().flatten();
+    if let Some(name) =
+        name.filter(|&name| columns.path.is_none() && columns.label != Labels::Column(name))
+    {
+        let mut images = OfKind::images(vec![name]);
+        look(&mut images)?;
+        columns.path = images.only_with("");
+    }
+    if columns.split.is_none() {
+        let known = [columns.path, columns.id, columns.name];
+        let is_other =
+            |i: &usize| !known.contains(&Some(*i)) && columns.label != Labels::Column(*i);
+        let mut splits = OfKind::splits((0..header.len()).filter(is_other).collect());
+        look(&mut splits)?;
+        columns.split = splits.only_with(SplitName::Train.name());
+        columns.split_by_values = columns.split.is_some();
+    }
+    Ok(())
+}
+
 /// The columns by their names; the label's place is beyond the header where none has a known one.
 fn named(config: &DatasetConfig, header: &[&str]) -> Result<Columns, ListError> {
     let path = column(header, &config.path_column, &PATHS, ("image paths", "path_column"))?;
@@ -158,7 +195,7 @@ fn named(config: &DatasetConfig, header: &[&str]) -> Result<Columns, ListError> 
     let (split, flag) = split(config, header)?;
     let name = column(header, "", &NAMES, ("class names", ""))?.filter(|&name| Some(name) != label);
     let label = Labels::Column(label.unwrap_or(header.len()));
-    Ok(Columns { path, id, label, name, split, flag })
+    Ok(Columns { path, id, label, name, split, flag, split_by_values: false })
 }
 
 /// The column of splits and, where it is one of yes and no, what each means.
@@ -241,8 +278,15 @@ mod tests {
         let header = ["id", "Split", "File_Name", "label", "class_name"];
         let found = named(&config, &header).unwrap();
         let label = Labels::Column(3);
-        let columns =
-            Columns { path: Some(2), id: None, label, name: Some(4), split: Some(1), flag: None };
+        let columns = Columns {
+            path: Some(2),
+            id: None,
+            label,
+            name: Some(4),
+            split: Some(1),
+            flag: None,
+            split_by_values: false,
+        };
         assert_eq!(found, columns);
         let only = named(&config, &["image", "class_name"]).unwrap();
         assert_eq!((only.path, only.label, only.name), (Some(0), Labels::Column(1), None));

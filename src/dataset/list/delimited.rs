@@ -5,7 +5,7 @@ use std::path::Path;
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 
 use super::text::{COMMENT, comment_note};
-use super::{Entry, Labels, List, ListError, Numbering, Place, class_of, columns};
+use super::{Entry, Labels, List, ListError, Numbering, Place, Sought, class_of, columns};
 use crate::config::DatasetConfig;
 use crate::dataset::{DatasetError, folder};
 
@@ -31,13 +31,13 @@ pub(super) fn read(
     if let Some(field) = names.iter().find(|name| folder::is_image(Path::new(name))) {
         return Err(in_header(ListError::NoHeader { field: field.to_string() }));
     }
-    let look = |indicators: &mut columns::Indicators| {
+    let look = |sought: &mut dyn Sought| {
         let mut rows = form.rows();
         let empty = List::new(file, Numbering::Ids, Place::Line);
         let next = |rows: &mut Rows| rows.next().map_err(|e| wrong_row(&empty, rows, &e));
         next(&mut rows)?;
-        while next(&mut rows)? {
-            indicators.row(|column| rows.field(column));
+        while !sought.columns().is_empty() && next(&mut rows)? {
+            sought.row(&|column| rows.field(column));
         }
         Ok(())
     };
@@ -98,8 +98,9 @@ struct Form<'a> {
 impl<'a> Form<'a> {
     fn of(text: &'a str, separators: [u8; 3]) -> Self {
         let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
-        let said = first.trim().trim_matches('"').strip_prefix("sep=").map(str::as_bytes);
-        if let Some(&[separator]) = said.or(first.strip_prefix("sep=").map(str::as_bytes)) {
+        // The separator may be a tab.
+        let said = first.trim_matches([' ', '"']).strip_prefix("sep=").map(str::as_bytes);
+        if let Some(&[separator]) = said {
             return Self { text: rest, first_line: 2, separator, comments: true };
         }
         let is_row = |line: &&str| !line.trim().is_empty() && !line.starts_with(COMMENT);

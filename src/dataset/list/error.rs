@@ -38,6 +38,11 @@ pub enum ListError {
         /// In lower case.
         extension: String,
     },
+    /// An image where a list should be.
+    #[error(
+        "is an image; expected a folder with one folder of images a class, a list of images or a Parquet table\n  Give the folder that holds the folders of the classes."
+    )]
+    IsImage,
     /// A folder without lists.
     #[error(
         "is a folder; expected a list, or lists of the images in it\n  Set dataset.train_list and dataset.test_list, or use dataset.kind = \"folder\"."

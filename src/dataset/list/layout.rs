@@ -240,7 +240,7 @@ fn outside(list: &List, i: usize, root: &Path) -> DatasetError {
             let up = "../".repeat(steps);
             let folder = canonical(&root.join(&up)).unwrap_or(root.join(&up));
             format!(
-                "Set dataset.path = {}, dataset.train_list = {} and {}.",
+                "Set dataset.kind = \"list\", dataset.path = {}, dataset.train_list = {} and {}.",
                 toml_text(&folder.to_string_lossy()),
                 toml_text(&canonical(&list.file).unwrap_or(list.file.clone()).to_string_lossy()),
                 rewrites_text(&[up, String::new()])
@@ -261,7 +261,7 @@ fn absolute_remedy(list: &List, image: &str, root: &Path) -> String {
     if shared.starts_with('/') && Path::new(shared).is_dir() {
         let list = canonical(&list.file).unwrap_or(list.file.clone());
         return format!(
-            "Set dataset.path = {} and dataset.train_list = {}.",
+            "Set dataset.kind = \"list\", dataset.path = {} and dataset.train_list = {}.",
             toml_text(shared),
             toml_text(&list.to_string_lossy())
         );
@@ -336,6 +336,8 @@ pub(super) fn locate(
             (Some(file), _) => (file, &mut taken.respelled),
             _ if only_respelled => continue,
             (None, []) => continue,
+            // The image is missing, and another split has one of its name.
+            (None, [only]) if *in_common && files.is_of_another(only, name) => continue,
             (None, [only]) => (*only, &mut taken.found),
             (None, several) => match search::preferred(several, name, &split.file) {
                 Some(file) => (file, &mut taken.preferred),

@@ -9,6 +9,7 @@ mod error;
 mod layout;
 mod one_hot;
 mod search;
+mod sought;
 mod text;
 mod unlisted;
 
@@ -21,7 +22,7 @@ use bytes::Bytes;
 
 use super::class_name::nfc;
 use super::decode::Framing;
-use super::{DatasetError, Parts, Split, table};
+use super::{DatasetError, Parts, Split, folder, table};
 use crate::config::{ClassOrder, DatasetConfig};
 use crate::domain::ClassCounts;
 
@@ -29,7 +30,8 @@ pub(super) use super::split_name::SplitName;
 pub(super) use classes::Classes;
 pub(super) use columns::{Columns, Labels, find, no_path};
 pub use error::{ListError, Place};
-pub(super) use one_hot::{Indicators, class_of};
+pub(super) use one_hot::class_of;
+pub(super) use sought::Sought;
 
 /// What labels that are numbers mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -427,7 +429,11 @@ fn read_file(file: &Path, root: &Path, config: &DatasetConfig) -> Result<List, D
         "json" => coco::read(file)?,
         "parquet" => table::read_list(file, config, None)?,
         _ => {
-            return Err(in_list(file, Place::Whole, ListError::UnknownFormat { extension }));
+            let wrong = match folder::is_image(file) {
+                true => ListError::IsImage,
+                false => ListError::UnknownFormat { extension },
+            };
+            return Err(in_list(file, Place::Whole, wrong));
         }
     };
     if list.paths.is_empty() {

@@ -1,6 +1,7 @@
 //! Columns of 0 and 1: which of a table's columns are such, and the class that a row of them says.
 
 use super::ListError;
+use super::sought::Sought;
 
 /// Whether a field says yes (1) or no (0); `None` where it says something else.
 pub(super) fn indicator(field: &str) -> Option<bool> {
@@ -8,6 +9,15 @@ pub(super) fn indicator(field: &str) -> Option<bool> {
         "1" | "1.0" | "true" => Some(true),
         "0" | "0.0" | "false" => Some(false),
         _ => None,
+    }
+}
+
+/// As [`indicator`], of a column that is called as a question, where people write words and letters too.
+pub(super) fn yes_or_no(field: &str) -> Option<bool> {
+    match field.to_ascii_lowercase().as_str() {
+        "yes" | "y" | "t" => Some(true),
+        "no" | "n" | "f" => Some(false),
+        _ => indicator(field),
     }
 }
 
@@ -34,25 +44,6 @@ impl Indicators {
         Self { columns: columns.into_iter().map(of).collect(), label }
     }
 
-    /// Columns that may be such, still.
-    pub(in crate::dataset) fn columns(&self) -> impl Iterator<Item = usize> + '_ {
-        self.columns.iter().map(|of| of.column)
-    }
-
-    /// Looks at a row; an empty field is a 0.
-    pub(in crate::dataset) fn row<'a>(&mut self, field: impl Fn(usize) -> &'a str) {
-        let label = self.label.is_some_and(|column| indicator(field(column)) == Some(true));
-        self.columns.retain_mut(|of| match field(of.column) {
-            "" => true,
-            text => indicator(text).is_some_and(|one| {
-                of.values += 1;
-                of.ones += u64::from(one);
-                of.with_label |= one && label;
-                true
-            }),
-        });
-    }
-
     /// The columns of 0 and 1, without those that are empty.
     pub(super) fn found(&self) -> Vec<usize> {
         self.columns.iter().filter(|of| of.values > 0).map(|of| of.column).collect()
@@ -63,10 +54,34 @@ impl Indicators {
     pub(super) fn exclusive(&self) -> Vec<usize> {
         let other =
             |of: &&Indicator| Some(of.column) != self.label && of.ones > 0 && !of.with_label;
-        match self.columns().any(|column| Some(column) == self.label) {
+        match self.columns.iter().any(|of| Some(of.column) == self.label) {
             true => self.columns.iter().filter(other).map(|of| of.column).collect(),
             false => vec![],
         }
+    }
+}
+
+impl Sought for Indicators {
+    fn columns(&self) -> Vec<usize> {
+        self.columns.iter().map(|of| of.column).collect()
+    }
+
+    fn retain(&mut self, keeps: &dyn Fn(usize) -> bool) {
+        self.columns.retain(|of| keeps(of.column));
+    }
+
+    /// An empty field is a 0.
+    fn row<'a>(&mut self, field: &dyn Fn(usize) -> &'a str) {
+        let label = self.label.is_some_and(|column| indicator(field(column)) == Some(true));
+        self.columns.retain_mut(|of| match field(of.column) {
+            "" => true,
+            text => indicator(text).is_some_and(|one| {
+                of.values += 1;
+                of.ones += u64::from(one);
+                of.with_label |= one && label;
+                true
+            }),
+        });
     }
 }
 
@@ -94,7 +109,7 @@ mod tests {
 
     fn of(rows: &[&[&str]], label: Option<usize>) -> Indicators {
         let mut indicators = Indicators::new((0..rows[0].len()).collect(), label);
-        rows.iter().for_each(|row| indicators.row(|column| row[column]));
+        rows.iter().for_each(|row| indicators.row(&|column| row[column]));
         indicators
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Files {
     paths: Vec<String>,
     /// By name, and by name without the extension, in Unicode's normal form C.
     places: HashMap<String, Vec<u32>>,
+    /// Splits that folders are named as.
+    splits: HashSet<SplitName>,
 }
 
 impl Files {
@@ -32,7 +34,8 @@ impl Files {
                 places.entry(nfc(key).into_owned()).or_default().push(place);
             }
         }
-        Self { paths, places }
+        let splits = paths.iter().flat_map(|path| splits_of(path)).collect();
+        Self { paths, places, splits }
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = &str> {
@@ -52,6 +55,12 @@ impl Files {
             files.retain(is_image);
         }
         files
+    }
+
+    /// Whether a file is in a folder of another split than this one, which has a folder too.
+    pub(super) fn is_of_another(&self, file: &str, split: SplitName) -> bool {
+        let mut of_file = splits_of(file).peekable();
+        self.splits.contains(&split) && of_file.peek().is_some() && of_file.all(|of| of != split)
     }
 
     /// The file at a path that is written in another form of Unicode.
@@ -103,6 +112,11 @@ pub(super) fn folder_for<'a>(files: &[&'a str], split: SplitName) -> Option<&'a 
 /// The folder, with its slash, and the name.
 fn divided(path: &str) -> (&str, &str) {
     path.split_at(path.rfind('/').map_or(0, |at| at + 1))
+}
+
+/// The splits that a file's folders are named as.
+fn splits_of(file: &str) -> impl Iterator<Item = SplitName> {
+    divided(file).0.split_terminator('/').filter_map(SplitName::of)
 }
 
 fn paths_below(root: &Path) -> Vec<String> {

@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 use bytes::Bytes;
 
-use crate::dataset::list::{Columns, Entry, Indicators, Labels, ListError, Place, class_of};
+use crate::dataset::list::{Columns, Entry, Labels, ListError, Place, Sought, class_of};
 
 /// Names that columns of images have.
 const IMAGES: [&str; 7] = ["image", "img", "picture", "photo", "jpg", "jpeg", "png"];
@@ -80,15 +80,21 @@ impl Texts {
     }
 }
 
-/// Passes rows to columns that may be of 0 and 1.
-pub(super) fn look(indicators: &mut Indicators, batch: &RecordBatch, names: &[&str]) {
-    let texts: HashMap<usize, StringArray> = indicators
+/// Leaves out columns whose values are no text and no numbers.
+pub(super) fn keep_scalars(sought: &mut dyn Sought, schema: &Schema) {
+    sought.retain(&|column| is_scalar(schema.field(column).data_type()));
+}
+
+/// Passes rows to columns that are known by their values.
+pub(super) fn look(sought: &mut dyn Sought, batch: &RecordBatch, names: &[&str]) {
+    let texts: HashMap<usize, StringArray> = sought
         .columns()
+        .into_iter()
         .filter_map(|column| Some((column, lenient(batch, names[column]).ok()?)))
         .collect();
-    // What is no text is no 0 or 1 either.
+    // What is no text is not known either.
     let field = |row: usize, column: usize| texts.get(&column).map_or("?", |text| text.value(row));
-    (0..batch.num_rows()).for_each(|row| indicators.row(|column| field(row, column)));
+    (0..batch.num_rows()).for_each(|row| sought.row(&|column| field(row, column)));
 }
 
 /// A column as text, whatever its values; nulls are empty.

@@ -86,6 +86,7 @@ fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, Dataset
         let files: Vec<&PathBuf> =
             shards.iter().filter(|(of, _)| *of == split).map(|(_, file)| file).collect();
         whole(folder, &files)?;
+        without_gap(folder, &files)?;
     }
     Ok(shards.into_iter().map(|(split, file)| (Some(split), file)).collect())
 }
@@ -116,7 +117,7 @@ fn split_of(path: &Path, name: &str) -> Result<SplitName, DatasetError> {
     SplitName::of(word).ok_or_else(|| DatasetError::Table {
         path: path.into(),
         found: format!(
-            "its name begins with `{word}`, which is no split (train, validation, test)"
+            "its name begins with `{word}`, which is no split (train, validation, test)\n  Give the file itself, or name it as a split."
         ),
     })
 }
@@ -147,6 +148,38 @@ fn whole(folder: &Path, files: &[&PathBuf]) -> Result<(), DatasetError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a split of which a shard is missing where names have no total: `train/0000.parquet`, as Hugging
+/// Face converts tables, and `train-00000.parquet`.
+fn without_gap(folder: &Path, files: &[&PathBuf]) -> Result<(), DatasetError> {
+    let mut numbered: Vec<(bool, u64, &PathBuf)> = files
+        .iter()
+        .filter_map(|file| plain_number(file).map(|(alone, number)| (alone, number, *file)))
+        .collect();
+    numbered.sort_unstable();
+    for group in numbered.chunk_by(|a, b| a.0 == b.0) {
+        // Some programs count from 1.
+        let first = if group[0].0 { 0 } else { group[0].1.min(1) };
+        let gap = group.iter().zip(first..).find(|((_, number, _), expected)| number > expected);
+        if let Some((&(_, _, file), missing)) = gap {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let found = format!("shard {missing:04} is missing; the next one is {name}");
+            let folder = file.parent().unwrap_or(folder).into();
+            return Err(DatasetError::Table { path: folder, found });
+        }
+    }
+    Ok(())
+}
+
+/// 1 of `0001.parquet` and of `train-0001.parquet`, and whether the number stands alone.
+fn plain_number(file: &Path) -> Option<(bool, u64)> {
+    let stem = file.file_stem()?.to_str()?;
+    let digits = stem.rsplit(['-', '_']).next()?;
+    let rest = stem[..stem.len() - digits.len()].trim_end_matches(['-', '_']);
+    let is_number = digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_shard = is_number && (rest.is_empty() || SplitName::of(rest).is_some());
+    Some((rest.is_empty(), digits.parse().ok().filter(|_| is_shard)?))
 }
 
 /// 1 and 5 of `train-00001-of-00005-0a1b2c.parquet`.
