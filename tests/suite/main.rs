@@ -32,6 +32,7 @@ mod image_folders;
 mod images;
 mod inaturalist;
 mod layouts;
+mod left_out;
 mod limits;
 mod list_forms;
 mod list_searches;
