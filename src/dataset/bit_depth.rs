@@ -86,7 +86,7 @@ fn multiplying(depth: u32) -> String {
 
 /// What there is to warn of images whose largest values of 16 bits are these, of `all`, where white is that of
 /// 16 bits.
-pub(crate) fn dark_images(largest: &[u16], all: usize) -> Option<String> {
+pub fn dark_images(largest: &[u16], all: usize) -> Option<String> {
     let dark = largest.iter().filter(|&&value| value > 0 && bits(value) < WHOLE);
     let (images, largest) = (dark.clone().count(), dark.copied().max()?);
     let depth = bits(largest);

@@ -45,7 +45,7 @@ use crate::domain::{ClassCounts, FeatureShape};
 use crate::regular_file;
 
 pub use account::{Account, LeftOut, Reason, add_skipped};
-pub(crate) use bit_depth::dark_images;
+pub use bit_depth::dark_images;
 pub(crate) use class_name::{natural_key, nfc};
 use decode::Framing;
 pub use error::DatasetError;

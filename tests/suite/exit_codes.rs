@@ -235,6 +235,7 @@ const CASES: &[Case] = &[
         &["`dataset.image_size` is 24", "images of 16 pixels only", "Leave dataset.image_size out"],
     ),
     // doctor
+    ("doctor twice", 2, &["unexpected argument 'twice'"]),
     ("doctor --device tpu", 2, &["'tpu'", "auto, cpu, cuda or cuda:N"]),
     #[cfg(feature = "onnx")]
     ("doctor --device cuda:99", 1, &["missing: ", "ONNX networks compute on"]),

@@ -1,6 +1,7 @@
 //! What commands tell of the files of a folder that they leave out: on the screen, as JSON and in the run's folder.
 
 use std::fs;
+#[cfg(feature = "onnx")]
 use std::path::Path;
 
 use serde_json::Value;

@@ -8,6 +8,7 @@ mod checkpoints;
 mod cifar_python;
 #[cfg(feature = "onnx")]
 mod class_metadata;
+#[cfg(feature = "onnx")]
 mod class_order;
 mod command_line;
 mod dataset_tools;
