@@ -61,8 +61,6 @@ const CASES: &[Case] = &[
     ("train tiny.toml --set epochs", 2, &["--set epochs: expected section.key=value"]),
     ("train tiny.toml --device tpu", 2, &["'tpu'", "auto, cpu, cuda or cuda:N"]),
     ("train tiny.toml --max-skipped 5", 2, &["such as 0.005 or 0.5%"]),
-    #[cfg(not(feature = "torch"))]
-    ("train tiny.toml", 1, &["fsa-bank-torch: not there", "make build"]),
     #[cfg(feature = "torch")]
     ("train tiny.toml --data nowhere", 3, NO_IMAGES),
     // features, plan
