@@ -83,10 +83,9 @@ pub struct ClassStatistics {
 
 /// Counts a dataset, without the images that were seen to be none that can be decoded; `settings` has the head ratio and the rule of shot groups.
 pub fn of(name: &str, dataset: &Dataset, settings: &FinetuneConfig) -> Statistics {
-    let classes = dataset.class_names.len();
-    let count =
-        |split: &Split| ClassCounts::from_labels(&dataset.labels_of_decodable(split), classes);
-    let val = dataset.val.as_ref().map_or(ClassCounts(vec![0; classes]), count);
+    let none = || ClassCounts(vec![0; dataset.class_names.len()]);
+    let count = |split: &Split| dataset.counts_as_listed(split);
+    let val = dataset.val.as_ref().map_or_else(none, count);
     let counts = [count(&dataset.train), val, count(&dataset.test)];
     of_counts(name, &dataset.class_names, &counts, settings)
 }

@@ -260,11 +260,12 @@ impl Dataset {
         self.account.left_out.iter().filter(undecodable).map(|left| left.path.as_str()).collect()
     }
 
-    /// Classes of a split's images but those that were seen to be none that can be decoded when they were listed.
-    pub fn labels_of_decodable(&self, split: &Split) -> Vec<u32> {
+    /// A split's images of each class, but those that were seen to be none that can be decoded when they were listed.
+    pub fn counts_as_listed(&self, split: &Split) -> ClassCounts {
         let (undecodable, labels) = (self.undecodable(), split.labels());
         let known = |i: &usize| !undecodable.contains(split.path(*i));
-        (0..split.len()).filter(known).map(|i| labels[i]).collect()
+        let labels: Vec<u32> = (0..split.len()).filter(known).map(|i| labels[i]).collect();
+        ClassCounts::from_labels(&labels, self.class_names.len())
     }
 
     /// Training images of each class.

@@ -57,12 +57,11 @@ pub struct Sides {
 /// Lists the images and reads the headers of some.
 pub(super) fn look(config: &DatasetConfig) -> Result<Survey, DatasetError> {
     let dataset = Dataset::open(config)?;
-    let classes = dataset.class_names.len();
-    let counts = |split: &Split| ClassCounts::from_labels(split.labels(), classes);
+    let counts = |split: &Split| dataset.counts_as_listed(split);
     let (sides, unreadable) = measure(&dataset.train)?;
     Ok(Survey {
         kind: config.kind,
-        train: dataset.class_counts(),
+        train: counts(&dataset.train),
         val: dataset.val.as_ref().map(counts),
         test: counts(&dataset.test),
         test_held_out: dataset.test_held_out,

@@ -71,16 +71,17 @@ fn facts(survey: &Survey, choices: &Choices) -> Vec<(&'static str, String)> {
         let class = at.expect("a dataset has classes").index();
         format!("{} of {}", survey.train.0[class], shown(&survey.class_names[class]))
     };
-    let ratio = survey.train.imbalance_ratio().unwrap_or(f64::NAN);
+    let ratio = survey.train.imbalance_ratio();
     let [smallest, median, largest] = survey.sides.shorter;
     let mut facts = vec![
         ("training", format!("{trained} images of {classes} classes")),
         (
             "classes",
             format!(
-                "{} to {}, imbalance ratio {ratio:.1}",
+                "{} to {}{}",
                 size(order.first()),
-                size(order.last())
+                size(order.last()),
+                ratio.map_or_else(String::new, |ratio| format!(", imbalance ratio {ratio:.1}"))
             ),
         ),
         (

@@ -66,6 +66,8 @@ fn every_command_tells_what_was_left_out() {
         }
     }
     // The sizes of classes are those of what is used.
+    let proposed = text(&call(&init).stdout);
+    assert!(proposed.contains("24 images of 2 classes"), "{proposed}");
     let stats = json(&["dataset", "stats", &pipeline]);
     let images = stats["splits"].as_array().unwrap().iter().map(|s| s["images"].as_u64().unwrap());
     assert_eq!((images.sum::<u64>(), &stats["largest"]), (48, &serde_json::json!(12)));
