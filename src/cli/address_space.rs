@@ -8,7 +8,6 @@ use std::env::args_os;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use super::Command as Wanted;
 pub(super) use crate::address_space::limit_bytes;
 use crate::eval;
 
@@ -46,27 +45,4 @@ pub(super) fn leave_room() {
 /// Has every thread of the pool reserve what it needs, before less important buffers take it.
 pub(super) fn reserve() {
     rayon::broadcast(|_| eval::reserve());
-}
-
-impl Wanted {
-    /// Whether it computes the scores of a classifier.
-    pub(super) fn multiplies_matrices(&self) -> bool {
-        match self {
-            Self::Features(_)
-            | Self::Plan(_)
-            | Self::Finetune(_)
-            | Self::Compare(_)
-            | Self::Sweep(_)
-            | Self::Predict(_)
-            | Self::Eval(_)
-            | Self::Inspect(_)
-            | Self::Verify(_) => true,
-            Self::Init(_)
-            | Self::Train(_)
-            | Self::Commit(_)
-            | Self::Export(_)
-            | Self::Doctor(_)
-            | Self::Dataset(_) => false,
-        }
-    }
 }

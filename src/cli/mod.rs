@@ -152,3 +152,26 @@ fn written(result: io::Result<()>) -> Result<(), CliError> {
         _ => Ok(()),
     }
 }
+
+impl Command {
+    /// Whether it computes the scores of a classifier.
+    fn multiplies_matrices(&self) -> bool {
+        match self {
+            Self::Features(_)
+            | Self::Plan(_)
+            | Self::Finetune(_)
+            | Self::Compare(_)
+            | Self::Sweep(_)
+            | Self::Predict(_)
+            | Self::Eval(_)
+            | Self::Inspect(_)
+            | Self::Verify(_) => true,
+            Self::Init(_)
+            | Self::Train(_)
+            | Self::Commit(_)
+            | Self::Export(_)
+            | Self::Doctor(_)
+            | Self::Dataset(_) => false,
+        }
+    }
+}

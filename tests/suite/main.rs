@@ -25,6 +25,7 @@ mod faulty_disks;
 mod fetch;
 mod finetune;
 mod fixtures;
+mod floors;
 #[cfg(feature = "onnx")]
 mod hostile;
 mod hostile_banks;

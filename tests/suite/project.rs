@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fsa_bank::config::{self, FinetuneConfig, Pipeline};
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -25,7 +25,7 @@ fn files_below(dir: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 /// Paths below src/ with their text, comments and strings included.
-fn sources() -> Vec<(String, String)> {
+pub fn sources() -> Vec<(String, String)> {
     let src = root().join("src");
     let read = |path: PathBuf| {
         let name = path.strip_prefix(&src).unwrap().to_string_lossy().replace('\\', "/");

@@ -1,0 +1,263 @@
+//! The floors of the library: a module uses what lies below it, nothing beside or above it, and no
+//! two files use each other. The table is in `src/ARCHITECTURE.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use super::project::{root, sources};
+
+/// A module's path from the crate's root: `["bank", "reader"]`.
+type Module = Vec<String>;
+
+/// What the files of the library say of each other.
+#[derive(Default)]
+struct Uses {
+    /// Their text, without comments and tests.
+    files: BTreeMap<Module, String>,
+    /// `pub use child::Name` of a module: where the name comes from.
+    exported: BTreeMap<(Module, String), Module>,
+}
+
+impl Uses {
+    fn of(sources: impl IntoIterator<Item = (String, String)>) -> Self {
+        let files = sources.into_iter().filter(|(name, _)| {
+            !name.starts_with("torch/") && name != "main.rs" && !name.ends_with("tests.rs")
+        });
+        let mut uses = Self {
+            files: files.map(|(name, text)| (module(&name), code(&text))).collect(),
+            ..Self::default()
+        };
+        for (module, text) in &uses.files {
+            for (at, _) in text.match_indices("use ") {
+                let before = text[..at].trim_end();
+                if !(before.ends_with("pub") || before.ends_with(')')) {
+                    continue;
+                }
+                for path in paths(&text[at + 4..]) {
+                    let from = uses.absolute(module, &path);
+                    if let (Some(name), Some(from)) = (path.last(), from) {
+                        uses.exported.insert((module.clone(), name.clone()), from);
+                    }
+                }
+            }
+        }
+        uses
+    }
+
+    /// A path that begins with `crate`, `super`, `self` or a child of `module`, from the root.
+    fn absolute(&self, module: &[String], path: &[String]) -> Option<Module> {
+        let supers = path.iter().take_while(|part| *part == "super").count();
+        let (base, rest) = match path.first()?.as_str() {
+            "crate" => (&[][..], &path[1..]),
+            "self" => (module, &path[1..]),
+            "super" => (&module[..module.len().checked_sub(supers)?], &path[supers..]),
+            child if self.is_file(module, child) => (module, path),
+            _ => return None,
+        };
+        Some([base, rest].concat())
+    }
+
+    fn is_file(&self, module: &[String], child: &str) -> bool {
+        self.files.contains_key(&[module, &[child.to_string()]].concat())
+    }
+
+    /// The file that defines what a path names.
+    fn home(&self, path: &[String]) -> Module {
+        let mut module = Module::new();
+        for (i, part) in path.iter().enumerate() {
+            if self.is_file(&module, part) {
+                module.push(part.clone());
+            } else if let Some(from) = self.exported.get(&(module.clone(), part.clone())) {
+                return self.home(&[&from[..], &path[i + 1..]].concat());
+            } else {
+                break;
+            }
+        }
+        module
+    }
+
+    /// Each file with those it uses.
+    fn arrows(&self) -> BTreeSet<(Module, Module)> {
+        let mut arrows = BTreeSet::new();
+        for (module, text) in &self.files {
+            let private = without_exports(text);
+            for path in all_paths(&private) {
+                let home = self.absolute(module, &path).map(|path| self.home(&path));
+                arrows.extend(
+                    home.filter(|to| to != module && !to.is_empty()).map(|to| (module.clone(), to)),
+                );
+            }
+        }
+        arrows
+    }
+}
+
+/// `bank/reader.rs` and `bank/mod.rs` as paths of modules.
+fn module(file: &str) -> Module {
+    let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    path.split('/').filter(|part| *part != "lib").map(String::from).collect()
+}
+
+/// Text without comments and without the tests at its end.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = text.lines().map(|line| line.split("//").next().unwrap());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Text without `pub use` statements: a name that is passed on is no use of it.
+fn without_exports(text: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("use ") {
+        let before = rest[..at].trim_end();
+        let passed_on = before.ends_with("pub")
+            || before.ends_with("pub(crate)")
+            || before.ends_with("pub(super)");
+        kept += &rest[..at];
+        rest = &rest[at..];
+        let end = rest.find(';').unwrap_or(rest.len());
+        kept += if passed_on { "" } else { &rest[..end] };
+        rest = &rest[end..];
+    }
+    kept + rest
+}
+
+/// Every path of a text: identifiers joined by `::`, trees of `use` branch by branch.
+fn all_paths(text: &str) -> Vec<Module> {
+    let begins = |&(at, _): &(usize, &str)| {
+        let word = text[..at].trim_end_matches(word_char);
+        !word.ends_with("::") && !word.ends_with(['{', ','].as_slice())
+            || word.ends_with(['(', '{', ','].as_slice())
+    };
+    let starts = text.match_indices("::").filter(begins);
+    starts
+        .flat_map(|(at, _)| paths(&text[text[..at].trim_end_matches(word_char).len()..]))
+        .collect()
+}
+
+fn word_char(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The paths of the tree that a text begins with: `a::{b, c::d}` has `a::b` and `a::c::d`.
+fn paths(text: &str) -> Vec<Module> {
+    tree(text.trim_start()).0
+}
+
+/// The paths, and the text behind them.
+fn tree(text: &str) -> (Vec<Module>, &str) {
+    let end = text.find(|c| !word_char(c)).unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    let Some(rest) = rest.strip_prefix("::") else {
+        return (vec![vec![word.to_string()]], rest);
+    };
+    let (tails, rest) = match rest.strip_prefix('{') {
+        Some(inner) => branches(inner),
+        None => tree(rest),
+    };
+    let whole = |tail: Module| [vec![word.to_string()], tail].concat();
+    (tails.into_iter().map(whole).collect(), rest)
+}
+
+fn branches(mut text: &str) -> (Vec<Module>, &str) {
+    let mut found = vec![];
+    loop {
+        let (paths, rest) = tree(text.trim_start());
+        found.extend(paths);
+        match rest.trim_start().strip_prefix(',') {
+            Some(rest) => text = rest,
+            None => return (found, rest.split_once('}').map_or("", |(_, rest)| rest)),
+        }
+    }
+}
+
+/// Rooms of the table of floors, from the ground up.
+fn floors() -> Vec<BTreeSet<String>> {
+    let text = fs::read_to_string(root().join("src/ARCHITECTURE.md")).unwrap();
+    let rows = text.lines().filter_map(|line| {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        cells.next()?.parse::<usize>().ok()?;
+        Some(cells.next()?.split('`').skip(1).step_by(2).map(String::from).collect())
+    });
+    let mut floors: Vec<_> = rows.collect();
+    floors.reverse();
+    floors
+}
+
+fn shown(module: &[String]) -> String {
+    module.join("::")
+}
+
+/// Arrows between rooms that do not go down.
+fn arrows_up(arrows: &BTreeSet<(Module, Module)>, floors: &[BTreeSet<String>]) -> Vec<String> {
+    let floor = |room: &String| floors.iter().position(|floor| floor.contains(room));
+    let between = arrows.iter().filter(|(from, to)| !from.is_empty() && from[0] != to[0]);
+    let wrong = between.filter(|(from, to)| floor(&from[0]) <= floor(&to[0]));
+    wrong.map(|(from, to)| format!("{} uses {}", shown(from), shown(to))).collect()
+}
+
+/// Arrows that lead back to where they begin, directly or through other files. A file may use the words
+/// of the folder that it lies in: `mod.rs` and its files are one room.
+fn circles(arrows: &BTreeSet<(Module, Module)>) -> Vec<String> {
+    let mut used: BTreeMap<&Module, Vec<&Module>> = BTreeMap::new();
+    for (from, to) in arrows.iter().filter(|(from, to)| !from.starts_with(to)) {
+        used.entry(from).or_default().push(to);
+    }
+    let leads_back = |(from, to): &&(Module, Module)| {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![to]);
+        while let Some(module) = next.pop() {
+            if seen.insert(module) {
+                next.extend(used.get(module).into_iter().flatten());
+            }
+        }
+        seen.contains(from)
+    };
+    let back = arrows.iter().filter(|(from, to)| !from.starts_with(to)).filter(leads_back);
+    back.map(|(from, to)| format!("{} uses {}", shown(from), shown(to))).collect()
+}
+
+fn made_up(files: &[(&str, &str)]) -> BTreeSet<(Module, Module)> {
+    Uses::of(files.iter().map(|(name, text)| (name.to_string(), text.to_string()))).arrows()
+}
+
+#[test]
+fn a_circle_and_an_arrow_up_are_seen() {
+    let floors = [BTreeSet::from(["a".to_string()]), BTreeSet::from(["b".to_string()])];
+    let below = ("a/mod.rs", "mod x;\nmod y;\npub use y::Deep;\n");
+    let upper = ("b.rs", "use crate::a::{Deep, x::{self, Other}};\n");
+    let sound =
+        made_up(&[below, ("a/x.rs", "// crate::b\nuse super::Deep;"), ("a/y.rs", ""), upper]);
+    assert_eq!((arrows_up(&sound, &floors), circles(&sound)), (vec![], vec![]));
+    assert!(sound.contains(&(module("b.rs"), module("a/y.rs"))), "{sound:?}");
+
+    let up =
+        made_up(&[below, ("a/x.rs", "fn f() { crate::b::g() }"), ("a/y.rs", ""), ("b.rs", "")]);
+    assert_eq!(arrows_up(&up, &floors), ["a::x uses b"]);
+    let ring =
+        made_up(&[below, ("a/x.rs", "use super::Deep;"), ("a/y.rs", "use super::{x::X};"), upper]);
+    assert_eq!(circles(&ring), ["a::x uses a::y", "a::y uses a::x"]);
+}
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    let (uses, floors) = (Uses::of(sources()), floors());
+    let rooms: BTreeSet<String> = uses.files.keys().filter_map(|m| m.first().cloned()).collect();
+    let listed: Vec<&String> = floors.iter().flatten().collect();
+    assert_eq!(
+        listed.iter().copied().cloned().collect::<BTreeSet<_>>(),
+        rooms,
+        "the table of floors"
+    );
+    assert_eq!(listed.len(), rooms.len(), "a room stands on two floors");
+    let arrows = uses.arrows();
+    assert!(arrows.len() > 500, "{}", arrows.len());
+    let wrong = arrows_up(&arrows, &floors);
+    assert!(wrong.is_empty(), "arrows up or sideways:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let found = circles(&Uses::of(sources()).arrows());
+    assert!(found.is_empty(), "circles:\n{}", found.join("\n"));
+}
