@@ -22,8 +22,9 @@ PIPELINE := pipelines/$(DATASET).toml
 RUN := runs/$(DATASET)
 DATA_FLAG := $(if $(DATA),--data $(DATA))
 BANK_ONLY := --no-default-features
+LIGHT := --no-default-features --features onnx
 
-.PHONY: help setup build demo fetch train plan features finetune compare test test-networks lint bench bench-io bench-bank bench-decode bench-features bench-train bench-large fuzz clean
+.PHONY: help setup build demo fetch train plan features finetune compare test test-networks lint package bench bench-io bench-bank bench-decode bench-features bench-train bench-large fuzz clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -90,9 +91,17 @@ bench-large: ## Phase-II on banks far larger than its memory (needs 25 GB of dis
 fuzz: ## look for files that do harm, SECONDS=60 [TARGET=name]: manifest, shard, classifier, pipeline, cifar or json
 	tests/fuzz/run $(or $(SECONDS),60) $(TARGET)
 
-lint: $(LIBTORCH_STAMP) ## formatting and clippy
+lint: $(LIBTORCH_STAMP) ## formatting, clippy (with the oldest Rust that is supported in mind) and the documentation
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --locked --no-deps --document-private-items
+
+# What a user of the registry builds: the files of the package alone, without libtorch.
+package: ## the package as `cargo package` makes it, installed from its own files into target/installed
+	cargo package --locked --no-verify --allow-dirty
+	tar -xzf target/package/fsa-bank-*.crate -C target/package
+	cargo install --locked $(LIGHT) --path target/package/fsa-bank-*/ --target-dir target --root target/installed
+	target/installed/bin/fsa-bank --version
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

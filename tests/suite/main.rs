@@ -13,6 +13,7 @@ mod class_order;
 mod command_line;
 mod dataset_tools;
 mod datasets;
+mod dependencies;
 #[cfg(feature = "torch")]
 mod engine;
 mod evolution;
