@@ -145,7 +145,7 @@ impl ExaminedShard {
             }
             hash.update(self.shard.unchecked(start, HASH_BYTES.min(length - start))?);
         }
-        Ok(Some(crate::hex(&hash.finalize())))
+        Ok(Some(crate::text::hex(&hash.finalize())))
     }
 
     /// Row groups.

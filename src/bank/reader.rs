@@ -106,7 +106,7 @@ impl Bank {
                     expected: format!("{classes} classes with label, name and train_images"),
                 }
             })?;
-        let id = crate::hex(&Sha256::digest(&manifest_bytes));
+        let id = crate::text::hex(&Sha256::digest(&manifest_bytes));
         Ok(Self { dir: dir.into(), manifest, id, class_names, class_counts, head, card })
     }
 

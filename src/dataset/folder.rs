@@ -12,7 +12,7 @@ use super::split_name::SplitName;
 use super::walk::{self, Found, Identity, Walk, What};
 use super::{DatasetError, Parts, Split, class_name, too_few_classes};
 use crate::config::{ClassOrder, DatasetConfig};
-use crate::shell;
+use crate::text::shell_word;
 
 /// Lists the folder; images are in order of their classes, folders and names.
 pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, DatasetError> {
@@ -324,8 +324,8 @@ fn inner_splits(walk: &Walk) -> Vec<String> {
     if outers.len() > 1 && !inner.iter().any(|folder| has_folders(folder)) {
         let (first, class) = (inner[0], outer(inner[0]));
         let split = name(first).unwrap_or_default();
-        let moved = shell::quoted(Path::new(&split).join(&class));
-        let [from, split] = [shell::quoted(first), shell::quoted(&split)];
+        let moved = shell_word(Path::new(&split).join(&class));
+        let [from, split] = [shell_word(first), shell_word(&split)];
         return vec![format!(
             "folders of splits lie inside those of classes, such as `{}`, and are not used as splits; expected split/class: move them, for example mkdir -p {split} && mv {from} {moved}",
             first.display()

@@ -234,7 +234,7 @@ impl Dataset {
         {
             split.hash_into(&mut hash)?;
         }
-        Ok(crate::hex(&hash.finalize()[..16]))
+        Ok(crate::text::hex(&hash.finalize()[..16]))
     }
 
     /// Leaves out the images of some splits that were seen to be none that can be decoded when they were listed,
@@ -288,7 +288,7 @@ impl Dataset {
     pub fn train_fingerprint(&self) -> Result<String, DatasetError> {
         let mut hash = Sha256::new();
         self.train.hash_into(&mut hash)?;
-        Ok(crate::hex(&hash.finalize()[..8]))
+        Ok(crate::text::hex(&hash.finalize()[..8]))
     }
 }
 

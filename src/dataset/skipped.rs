@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{DatasetError, Split};
 use crate::atomic_file::{self, WriteError};
 use crate::domain::SkippedImage;
+use crate::text::counted;
 
 /// How many images were left out, and where they are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -184,8 +185,8 @@ impl SkippedList {
     /// A line for the user, where images were left out.
     pub fn told(&self) -> Option<String> {
         let file = self.file.as_ref()?.display();
-        let images = if self.images == 1 { "image" } else { "images" };
-        Some(format!("{} {images} cannot be decoded and left out: {file}", self.images))
+        let images = counted(self.images, "image");
+        Some(format!("{images} cannot be decoded and left out: {file}"))
     }
 }
 

@@ -353,7 +353,7 @@ impl Weights {
             hash.update(format!("{name} {:?}\n", tensor.shape));
             tensor.values.iter().for_each(|v| hash.update(v.to_le_bytes()));
         }
-        crate::hex(&hash.finalize())
+        crate::text::hex(&hash.finalize())
     }
 }
 

@@ -68,7 +68,7 @@ impl OnnxFile {
         let mut names: Vec<_> = files.iter().collect();
         names.sort_unstable_by_key(|(name, _)| *name);
         names.iter().for_each(|(_, file)| hash.update(&file.bytes));
-        Ok(Self { model, path: path.into(), sha256: crate::hex(&hash.finalize()) })
+        Ok(Self { model, path: path.into(), sha256: crate::text::hex(&hash.finalize()) })
     }
 
     /// Where it was read from.

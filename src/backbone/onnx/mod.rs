@@ -14,7 +14,7 @@ mod session;
 
 use std::path::PathBuf;
 
-use crate::memory_text;
+use crate::text::bytes_text;
 
 pub use export::{ModelInfo, export};
 pub use file::OnnxFile;
@@ -126,7 +126,7 @@ pub enum OnnxError {
         found: String,
     },
     /// onnxruntime has no room.
-    #[error("onnxruntime: the address space is limited to {} (ulimit -v), and it needs {}\n  Raise the limit: ulimit -v {}.", memory_text(*limit), memory_text(*needed), needed >> 10)]
+    #[error("onnxruntime: the address space is limited to {} (ulimit -v), and it needs {}\n  Raise the limit: ulimit -v {}.", bytes_text(*limit), bytes_text(*needed), needed >> 10)]
     AddressSpace {
         /// Bytes that there are.
         limit: u64,

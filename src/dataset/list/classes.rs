@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::error::quoted;
 use super::{List, ListError, ListedSplit, Numbering, Place, layout};
 use crate::config::ClassOrder;
 use crate::dataset::DatasetError;
 use crate::dataset::class_name::{natural_key, nfc};
+use crate::text::{backticked, counted};
 
 /// The classes of the training lists.
 pub(in crate::dataset) struct Classes {
@@ -115,7 +115,7 @@ impl Classes {
         let mut notes = vec![];
         if !self.dropped.is_empty() {
             const SHOWN: usize = 5;
-            let shown = quoted(&self.dropped[..self.dropped.len().min(SHOWN)]);
+            let shown = backticked(&self.dropped[..self.dropped.len().min(SHOWN)]);
             let more = if self.dropped.len() > SHOWN { ", ..." } else { "" };
             let (n, all) = (self.dropped.len(), self.dropped.len() + self.names.len());
             notes.push(format!(
@@ -322,12 +322,10 @@ pub(super) fn twice_labelled(splits: &[&ListedSplit], names: &[String]) -> Optio
     }
     let (path, classes) = example?;
     let [one, two] = classes.map(|class| &names[class as usize]);
-    let images = match twice.len() {
-        1 => "1 image is".into(),
-        images => format!("{images} images are"),
-    };
+    let images = counted(twice.len(), "image");
+    let are = if twice.len() == 1 { "is" } else { "are" };
     Some(format!(
-        "{images} listed with more than one class, such as {path} (`{one}` and `{two}`): each time it counts as another image"
+        "{images} {are} listed with more than one class, such as {path} (`{one}` and `{two}`): each time it counts as another image"
     ))
 }
 

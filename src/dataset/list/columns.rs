@@ -1,11 +1,11 @@
 //! Which columns of a table hold an image's path, its label, its class's name and its split.
 
-use super::error::quoted;
 use super::one_hot::{Indicators, yes_or_no};
 use super::sought::{OfKind, Sought};
 use super::{ListError, SplitName};
 use crate::config::DatasetConfig;
 use crate::dataset::DatasetError;
+use crate::text::backticked;
 
 const PATHS: [&str; 13] = [
     "path",
@@ -110,7 +110,7 @@ impl Columns {
             notes.push(format!(
                 "the {} columns {} are taken for the classes, one of them 1 in each row",
                 names.len(),
-                quoted(&names)
+                backticked(&names)
             ));
         }
         notes
