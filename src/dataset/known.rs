@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Dataset, DatasetError};
+use super::error::DatasetError;
+use super::opened::Dataset;
 use crate::config::{DatasetConfig, DatasetKind};
 use crate::text::{bytes_text, shell_path};
 

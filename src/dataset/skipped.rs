@@ -7,7 +7,8 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
-use super::{DatasetError, Split};
+use super::error::DatasetError;
+use super::split::Split;
 use crate::atomic_file::{self, WriteError};
 use crate::domain::SkippedImage;
 use crate::text::counted;
@@ -190,15 +191,10 @@ impl SkippedList {
     }
 }
 
-/// The smallest round share that allows `skipped` of `images`, as a flag's value.
-pub(super) fn share_that_allows(skipped: usize, images: usize) -> String {
-    let permille = (1000.0 * skipped as f64 / images.max(1) as f64).ceil();
-    format!("{}%", permille / 10.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::decode::Framing;
+    use super::super::error::share_that_allows;
     use super::*;
     use crate::config::DatasetConfig;
 

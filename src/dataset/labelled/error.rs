@@ -32,12 +32,12 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// No format has this extension.
-    #[error(
-        "the extension `{extension}` is that of no list; known: txt, csv, tsv, json, parquet, or none"
-    )]
+    #[error("the extension `{extension}` is that of no list; known: {known}, or none")]
     UnknownFormat {
         /// In lower case.
         extension: String,
+        /// The extensions of lists.
+        known: String,
     },
     /// An image where a list should be.
     #[error(
