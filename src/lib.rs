@@ -21,7 +21,6 @@ mod file_lock;
 pub mod finetune;
 pub mod inspect;
 pub mod labels;
-mod panics;
 pub mod pickle;
 #[cfg(feature = "onnx")]
 pub mod predict;
@@ -34,7 +33,7 @@ pub mod sampler;
 pub mod statistics;
 pub mod sweep;
 pub mod text;
-mod thrift;
 pub mod train;
+mod untrusted_parquet;
 pub mod verify;
 pub mod weights;

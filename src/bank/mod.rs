@@ -8,16 +8,14 @@
 mod build;
 mod classes;
 mod columns;
-mod decoder;
+mod contract;
 mod entry;
 mod examine;
-mod footer;
 mod index;
 mod manifest;
 mod map_pages;
 mod map_reader;
 mod maps;
-mod pages;
 mod place;
 mod plan;
 mod reader;

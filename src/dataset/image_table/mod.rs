@@ -10,7 +10,7 @@ use super::decode::Framing;
 use super::error::DatasetError;
 use super::labelled::{Classes, Columns, Entry, List, Lists, Numbering};
 use super::list::Listed;
-use super::list::formats::parquet::read_list;
+use super::list::formats::parquet_table::read_list;
 use super::parts::Parts;
 use super::split::Split;
 use super::split_name::SplitName;

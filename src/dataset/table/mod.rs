@@ -1,6 +1,5 @@
 //! Parquet tables from anywhere: their rows, and their columns as text and as encoded images.
 
-mod bounds;
 mod columns;
 mod rows;
 

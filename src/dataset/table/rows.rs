@@ -8,13 +8,12 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use super::bounds;
 use super::columns::{self, Wrong};
 use crate::config::DatasetConfig;
 use crate::dataset::error::DatasetError;
 use crate::dataset::labelled::{Columns, Labels, List, Numbering, Place, Sought, find, in_list};
-use crate::panics::caught;
 use crate::regular_file;
+use crate::untrusted_parquet::{Batches, check_table, opened};
 
 /// Rows read at a time: images may be large, and what is kept of them is copied.
 const BATCH_ROWS: usize = 256;
@@ -83,13 +82,11 @@ impl Table {
         file: &Path,
         config: &DatasetConfig,
     ) -> Result<Self, DatasetError> {
-        let (opened, bytes) = regular_file::open(file)
+        let (content, bytes) = regular_file::open(file)
             .map_err(|source| DatasetError::Read { path: file.into(), source })?;
-        let builder = bounds::check(&opened, bytes)
-            .and_then(|()| caught(|| ParquetRecordBatchReaderBuilder::try_new(opened)))
-            .and_then(|builder| builder.map_err(|e| e.to_string()))
-            .map_err(|found| DatasetError::Table { path: file.into(), found })?
-            .with_batch_size(BATCH_ROWS);
+        check_table(&content, bytes)
+            .map_err(|found| DatasetError::Table { path: file.into(), found })?;
+        let builder = builder(file, content)?;
         let names: Vec<String> =
             builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let header: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -111,12 +108,18 @@ impl Table {
 
 /// The file, which was checked, once more.
 fn reopened(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, DatasetError> {
-    let (opened, _) = regular_file::open(file)
+    let (content, _) = regular_file::open(file)
         .map_err(|source| DatasetError::Read { path: file.into(), source })?;
-    caught(|| ParquetRecordBatchReaderBuilder::try_new(opened))
-        .and_then(|builder| builder.map_err(|e| e.to_string()))
-        .map_err(|found| DatasetError::Table { path: file.into(), found })
+    builder(file, content)
+}
+
+fn builder(
+    file: &Path,
+    content: File,
+) -> Result<ParquetRecordBatchReaderBuilder<File>, DatasetError> {
+    opened(content)
         .map(|builder| builder.with_batch_size(BATCH_ROWS))
+        .map_err(|found| DatasetError::Table { path: file.into(), found })
 }
 
 /// The rows of the columns that are used.
@@ -143,20 +146,8 @@ fn rows(
     let path = file.to_path_buf();
     let unreadable = move |found: String| DatasetError::Table { path: path.clone(), found };
     let mask = ProjectionMask::roots(builder.parquet_schema(), used);
-    let reader = caught(|| builder.with_projection(mask).build())
-        .and_then(|reader| reader.map_err(|e| e.to_string()))
-        .map_err(&unreadable)?;
-    let mut reader = Some(reader);
-    Ok(std::iter::from_fn(move || {
-        let mut decoder = reader.take()?;
-        match caught(move || (decoder.next(), decoder)) {
-            Ok((batch, decoder)) => {
-                reader = Some(decoder);
-                Some(batch?.map_err(|e| unreadable(e.to_string())))
-            }
-            Err(panic) => Some(Err(unreadable(panic))),
-        }
-    }))
+    let batches = Batches::of(|| builder.with_projection(mask).build()).map_err(&unreadable)?;
+    Ok(batches.map(move |batch| batch.map_err(&unreadable)))
 }
 
 pub(in crate::dataset) fn wrong_row(

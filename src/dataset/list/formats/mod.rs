@@ -3,7 +3,7 @@
 mod coco;
 mod delimited;
 mod lines;
-pub(in crate::dataset) mod parquet;
+pub(in crate::dataset) mod parquet_table;
 mod text;
 
 use std::path::Path;
@@ -50,7 +50,7 @@ const ALL: [Format; 5] = [
         extensions: &["parquet"],
         called: "a Parquet table",
         is_table: true,
-        read: parquet::read,
+        read: parquet_table::read,
     },
 ];
 
