@@ -2,6 +2,7 @@
 //! weights of other programs.
 
 mod checkpoint;
+mod stored;
 mod torch_file;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +16,8 @@ use crate::atomic_file::{self, WriteError};
 use crate::domain::LinearHead;
 use crate::regular_file;
 
-pub use checkpoint::{Checkpoint, StateDict, StoredTensor};
+pub use checkpoint::Checkpoint;
+pub use stored::{StateDict, StoredTensor};
 pub use torch_file::TorchFileError;
 
 /// One tensor: its shape and its values, row-major.
