@@ -353,7 +353,7 @@ fn finetune_section(figures: &Figures, head_ratio: f64) -> Section {
     let Figures { head_classes, tail_classes, .. } = *figures;
     let why = format!(
         "this share of the images is in the {head_classes} largest {} (head), the other {tail_classes} are tail",
-        plural("class", head_classes as usize)
+        plural("class", head_classes)
     );
     let settings = vec![
         setting("head_ratio", head_ratio, why),
