@@ -21,7 +21,6 @@ mod file_lock;
 pub mod finetune;
 pub mod inspect;
 pub mod labels;
-mod panics;
 pub mod pickle;
 #[cfg(feature = "onnx")]
 pub mod predict;
@@ -31,30 +30,10 @@ pub mod regular_file;
 pub mod report;
 pub mod rng;
 pub mod sampler;
-pub mod shell;
 pub mod statistics;
 pub mod sweep;
-mod thrift;
+pub mod text;
 pub mod train;
+mod untrusted_parquet;
 pub mod verify;
 pub mod weights;
-
-/// A number of bytes as `--memory` takes it: `512MiB`, `100KiB`, `1B`.
-pub(crate) fn memory_text(bytes: u64) -> String {
-    match bytes {
-        0 => "0B".into(),
-        _ if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
-        _ if bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10),
-        _ => format!("{bytes}B"),
-    }
-}
-
-/// The same, of a need: in whole MiB.
-pub(crate) fn need_text(bytes: u64) -> String {
-    memory_text(bytes.next_multiple_of(1 << 20))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}

@@ -7,10 +7,9 @@ use parquet::arrow::arrow_reader::RowSelector;
 use parquet::basic::Type as PhysicalType;
 
 use super::columns::{self, column};
-use super::decoder::{Batches, most_text, text_rows};
-use super::footer::Contract;
-use super::{pages, schema};
+use super::contract;
 use crate::domain::{ClassCounts, FeatureShape};
+use crate::untrusted_parquet::{Batches, check_pages, most_text, text_rows};
 
 /// Columns that are read.
 const COLUMNS: [&str; 2] = ["name", "train_images"];
@@ -22,14 +21,14 @@ pub(super) fn batches(
     columns: &[&str],
 ) -> Result<(u64, Batches), String> {
     let content = Bytes::from(content);
-    let contract = Contract::of(&schema::classes_schema(), shape);
-    let footer = contract.read(&content, 0, content.len() as u64)?;
+    let expected = contract::of_classes(shape);
+    let footer = expected.read(&content, 0, content.len() as u64)?;
     let rows = footer.groups.iter().map(|group| group.rows).sum();
     let mut largest_text = 0;
     for group in &footer.groups {
-        for (chunk, column) in group.chunks.iter().zip(contract.columns().iter()) {
+        for (chunk, column) in group.chunks.iter().zip(expected.columns().iter()) {
             let bytes = &content[chunk.start as usize..][..chunk.length as usize];
-            let largest = pages::check(column, chunk, chunk.start, bytes)
+            let largest = check_pages(column, chunk, chunk.start, bytes)
                 .map_err(|e| format!("column {}: {e}", column.name))?;
             if column.kind == PhysicalType::BYTE_ARRAY {
                 largest_text = largest.max(largest_text);

@@ -15,11 +15,11 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
 
 use super::BankError;
-use super::decoder::Batches;
 use super::maps::MapsKept;
 use super::schema::MAP_COLUMN;
 use super::verified::VerifiedShard;
 use crate::domain::FeatureShape;
+use crate::untrusted_parquet::Batches;
 
 /// What may be read of chosen rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::footer::{Chunk, Column, Contract, Footer, Group};
 use super::manifest::{Checksum, RowGroupEntry, ShardEntry};
 use super::shard::file_sha256;
-use super::{BankError, schema};
+use super::{BankError, contract};
 use crate::domain::FeatureShape;
+use crate::untrusted_parquet::{Chunk, Column, Footer, Group};
 
 impl ShardEntry {
     /// The entry of the shard `file`, of rows of `split` with maps of `shape`, which will have the name
@@ -47,19 +47,19 @@ impl ShardEntry {
             found,
             expected: "a shard of this format".into(),
         };
-        let contract = Contract::of(&schema::of_split(split), shape);
+        let expected = contract::of_shard(split, shape);
         let bytes = file.metadata().map_err(read)?.len();
         let metadata = at(file, bytes, Footer::metadata_range(file, bytes).map_err(read)?);
         let footer_offset = Footer::begin(&metadata.map_err(read)?).map_err(content)?;
         let behind = bytes.checked_sub(footer_offset);
         let behind = behind.ok_or_else(|| content("chunks behind its end".into()))?;
         let tail = at(file, bytes, (footer_offset, behind)).map_err(read)?;
-        let footer = contract.read(&tail, footer_offset, footer_offset).map_err(content)?;
+        let footer = expected.read(&tail, footer_offset, footer_offset).map_err(content)?;
         let checksums = || {
             let group = |group: &Group| {
-                let columns = group.chunks.iter().zip(contract.columns().iter());
+                let columns = group.chunks.iter().zip(expected.columns().iter());
                 let of_column = |(chunk, column): (&Chunk, &Column)| {
-                    let spans = chunk.checked_spans(column).into_iter();
+                    let spans = contract::checked_spans(chunk, column).into_iter();
                     spans.map(|span| Ok(Checksum::of(&at(file, bytes, span)?))).collect()
                 };
                 let columns = columns.map(of_column).collect::<io::Result<_>>()?;

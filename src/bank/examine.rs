@@ -15,13 +15,12 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use sha2::{Digest, Sha256};
 
-use super::decoder::{most_text, text_rows};
-use super::footer::Contract;
 use super::manifest::{Checksum, FileEntry, ShardEntry};
-use super::schema::{self, MAP_COLUMN, classes_schema, describe_columns};
+use super::schema::{MAP_COLUMN, classes_schema, describe_columns};
 use super::verified::{Place, VerifiedShard, read_whole};
-use super::{BankError, CLASSES_FILE, classes, columns};
+use super::{BankError, CLASSES_FILE, classes, columns, contract};
 use crate::domain::FeatureShape;
+use crate::untrusted_parquet::{MAGIC, most_text, text_rows};
 
 /// Lists of a column, one a row.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -93,8 +92,6 @@ pub struct ExaminedShard {
 
 /// Bytes that are read at a time for a sha256.
 const HASH_BYTES: u64 = 1 << 20;
-/// What every Parquet file begins with.
-const MAGIC: &[u8] = b"PAR1";
 
 impl ExaminedShard {
     /// Opens a shard of rows of `split` with maps of `shape`.
@@ -108,7 +105,7 @@ impl ExaminedShard {
         split: &str,
         shape: FeatureShape,
     ) -> Result<Self, BankError> {
-        let contract = Contract::of(&schema::of_split(split), shape);
+        let contract = contract::of_shard(split, shape);
         let (shard, metadata) = VerifiedShard::open(dir, entry, &contract)?;
         Ok(Self { shard, metadata })
     }
@@ -127,7 +124,7 @@ impl ExaminedShard {
             covered = covered.max(range.start + range.length);
         }
         let magic = [0, MAGIC.len() as u64];
-        if gaps.first() == Some(&magic) && self.shard.unchecked(0, magic[1])? == MAGIC {
+        if gaps.first() == Some(&magic) && self.shard.unchecked(0, magic[1])? == *MAGIC {
             gaps.remove(0);
         }
         Ok(gaps)
@@ -145,7 +142,7 @@ impl ExaminedShard {
             }
             hash.update(self.shard.unchecked(start, HASH_BYTES.min(length - start))?);
         }
-        Ok(Some(crate::hex(&hash.finalize())))
+        Ok(Some(crate::text::hex(&hash.finalize())))
     }
 
     /// Row groups.

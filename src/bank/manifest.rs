@@ -6,13 +6,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::footer::MOST_EXPANSION;
 use super::maps::MapsKept;
 use super::{BankError, Build};
 use crate::atomic_file::{self, WriteError};
 use crate::config::{InputSpec, Precision};
 use crate::domain::{FeatureShape, FitOptions};
 use crate::regular_file;
+use crate::untrusted_parquet::MOST_EXPANSION;
 
 /// The newest format that this version reads, and the one it writes; it reads all older ones.
 pub const FORMAT_VERSION: u32 = 2;

@@ -13,12 +13,10 @@ use zstd::bulk::Decompressor;
 
 use super::BankError;
 use super::columns::{Maps, feature_maps, open_group, select};
-use super::decoder::Batches;
-use super::footer::Page;
-use super::pages::SplitPage;
 use super::schema::MAP_COLUMN;
 use super::verified::VerifiedShard;
 use crate::domain::FeatureShape;
+use crate::untrusted_parquet::{Batches, Page, SplitPage};
 
 const VALUE_BYTES: usize = size_of::<f32>();
 
@@ -298,10 +296,10 @@ mod tests {
     use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
     use parquet::schema::types::ColumnPath;
 
-    use super::super::footer::Contract;
+    use super::super::contract;
     use super::super::manifest::ShardEntry;
     use super::super::map_pages;
-    use super::super::schema::{LIST_ELEMENT, train_schema};
+    use super::super::schema::LIST_ELEMENT;
     use super::super::shard::TrainRow;
     use super::super::shard::tests::{SHAPE, rows, through_the_library, write};
     use super::*;
@@ -310,7 +308,7 @@ mod tests {
     type Shard = (VerifiedShard, Arc<ParquetMetaData>);
 
     fn open(dir: &Path, entry: &ShardEntry) -> Shard {
-        VerifiedShard::open(dir, entry, &Contract::of(&train_schema(), SHAPE)).unwrap()
+        VerifiedShard::open(dir, entry, &contract::of_shard("train", SHAPE)).unwrap()
     }
 
     /// Maps of some rows of the second row group, in two calls, and whether they came from pages.

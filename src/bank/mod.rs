@@ -8,16 +8,14 @@
 mod build;
 mod classes;
 mod columns;
-mod decoder;
+mod contract;
 mod entry;
 mod examine;
-mod footer;
 mod index;
 mod manifest;
 mod map_pages;
 mod map_reader;
 mod maps;
-mod pages;
 mod place;
 mod plan;
 mod reader;
@@ -29,7 +27,7 @@ mod writer;
 use std::path::PathBuf;
 
 use crate::atomic_file::WriteError;
-use crate::shell::quoted_path;
+use crate::text::shell_path;
 use crate::weights::WeightsError;
 
 pub use build::{Build, BuildState, Committed, ShardResult};
@@ -286,7 +284,7 @@ impl BankError {
             ),
             () if inner.join(MANIFEST_FILE).is_file() => (
                 "no manifest.json; the bank is in the folder `shards/` below it",
-                format!("Give {}.", quoted_path(&inner)),
+                format!("Give {}.", shell_path(&inner)),
             ),
             () => (
                 "no manifest.json; this is not a bank, or `fsa-bank features` did not finish it",

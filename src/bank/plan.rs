@@ -129,7 +129,7 @@ impl BuildPlan {
         config.manifest.dataset.fingerprint.clear();
         config.manifest.model.weights_sha256.clear();
         let json = serde_json::to_vec(&config).expect("a plan is JSON");
-        crate::hex(&Sha256::digest(&json))
+        crate::text::hex(&Sha256::digest(&json))
     }
 
     /// What a finished shard must carry to be one of this plan.

@@ -11,15 +11,15 @@ use sha2::{Digest, Sha256};
 use super::columns::{
     Column, Maps, RowValues, bools, cam, ids, open_group, part_of, pooled, select,
 };
-use super::footer::Contract;
 use super::index::{Position, RowIndex, RowRequest, Rows, in_order};
 use super::manifest::{Manifest, SplitEntry};
 use super::map_reader::MapReader;
 use super::maps::MapsKept;
 use super::verified::{VerifiedShard, read_whole};
-use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, classes, schema};
+use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, classes, contract};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{ClassCounts, FeatureShape, LinearHead};
+use crate::untrusted_parquet::Contract;
 use crate::weights::Weights;
 
 /// What the program takes besides what it plans: code, stacks, buffers of decoders, and what the
@@ -106,7 +106,7 @@ impl Bank {
                     expected: format!("{classes} classes with label, name and train_images"),
                 }
             })?;
-        let id = crate::hex(&Sha256::digest(&manifest_bytes));
+        let id = crate::text::hex(&Sha256::digest(&manifest_bytes));
         Ok(Self { dir: dir.into(), manifest, id, class_names, class_counts, head, card })
     }
 
@@ -146,7 +146,7 @@ impl Bank {
     }
 
     fn contract(&self, split: SplitName) -> Contract {
-        Contract::of(&schema::of_split(split.name()), self.manifest.feature_shape)
+        contract::of_shard(split.name(), self.manifest.feature_shape)
     }
 
     /// Which rows a split has.

@@ -362,7 +362,7 @@ impl ShardWriter {
         let HashedFile { mut file, sha256 } = done;
         let written = file.written().map_err(WriteError::at(&self.path))?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let sha256 = || Ok(crate::hex(&sha256.finalize()));
+        let sha256 = || Ok(crate::text::hex(&sha256.finalize()));
         let entry =
             ShardEntry::with_sha256(&name, written, &self.split, self.format.shape, sha256)?;
         Ok((file, ShardEntry { items, ..entry }))
@@ -461,7 +461,7 @@ pub(super) fn file_sha256(file: &File) -> io::Result<(String, u64)> {
     let (mut hash, mut buffer, mut at) = (Sha256::new(), vec![0; 1 << 20], 0);
     loop {
         match file.read_at(&mut buffer, at)? {
-            0 => return Ok((crate::hex(&hash.finalize()), at)),
+            0 => return Ok((crate::text::hex(&hash.finalize()), at)),
             n => {
                 hash.update(&buffer[..n]);
                 at += n as u64;

@@ -12,10 +12,11 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::footer::{Column, Contract, Group, Page};
+use super::BankError;
+use super::contract::checked_spans;
 use super::manifest::{Checksum, ShardEntry};
-use super::{BankError, pages};
 use crate::regular_file;
+use crate::untrusted_parquet::{Column, Contract, Group, Page, check_pages};
 
 /// A range of bytes with its checksum.
 #[derive(Debug, Clone)]
@@ -127,7 +128,7 @@ impl VerifiedShard {
     pub(super) fn check_pages(&self, range: &Range, bytes: &[u8]) -> Result<u64, String> {
         let Place::Column { group, column } = range.place else { return Ok(0) };
         let (group, column) = (&self.groups[group as usize], column as usize);
-        pages::check(&self.columns[column], &group.chunks[column], range.start, bytes)
+        check_pages(&self.columns[column], &group.chunks[column], range.start, bytes)
     }
 
     /// The data pages of a column in a row group.
@@ -196,7 +197,7 @@ impl VerifiedShard {
                 return Err(disagree());
             }
             for (at, (chunk, checksums)) in group.chunks.iter().zip(&expected.columns).enumerate() {
-                let spans = chunk.checked_spans(&self.columns[at]);
+                let spans = checked_spans(chunk, &self.columns[at]);
                 if spans.len() != checksums.len() {
                     return Err(disagree());
                 }

@@ -6,8 +6,7 @@ use super::{Context, print_json, print_text};
 use crate::bank::behind_links;
 use crate::dataset::{SkippedList, add_skipped};
 use crate::features;
-use crate::report::bytes_text;
-use crate::shell::quoted_path;
+use crate::text::{bytes_text, shell_path};
 
 pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
     let outcome = features::commit(
@@ -30,7 +29,7 @@ pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
     let what = if outcome.already_done { ", committed already" } else { "" };
     print_text(&format!(
         "{bank}: {rows} rows, {bytes}{what}\n{skipped}Next: fsa-bank finetune {}\n",
-        quoted_path(&outcome.bank)
+        shell_path(&outcome.bank)
     ))?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::{Context, address_space, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::Arithmetic;
-use crate::report::bytes_text;
+use crate::text::bytes_text;
 
 /// A name and what was found; `missing` where something that the build asks for is not there.
 struct Fact {

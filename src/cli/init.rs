@@ -8,7 +8,7 @@ use super::args::InitArgs;
 use super::{Context, print_json, print_text};
 use crate::atomic_file::names_standard_output;
 use crate::proposal::{self, Proposal, ProposalRequest};
-use crate::shell::quoted_path;
+use crate::text::shell_path;
 
 pub(super) fn run(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
     let InitArgs { images, out, overwrite } = args;
@@ -45,8 +45,8 @@ fn next_commands(args: &InitArgs, proposal: &Proposal) -> ([String; 4], [String;
         false => Path::new("PIPELINE.toml"),
     };
     let run = file.file_stem().unwrap_or_default().to_string_lossy();
-    let shards = quoted_path(format!("runs/{run}/shards"));
-    let (file, images) = (quoted_path(file), quoted_path(&args.images));
+    let shards = shell_path(format!("runs/{run}/shards"));
+    let (file, images) = (shell_path(file), shell_path(&args.images));
     (
         [
             format!("fsa-bank train {file}"),

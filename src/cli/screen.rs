@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::dataset::known::size_text;
 use crate::progress::Progress;
+use crate::text::{bytes_text, plural};
 
 /// Time between two plain lines of the same piece of work.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -74,12 +74,8 @@ impl Screen {
     }
 }
 
-/// The unit that is shown with a prefix, as in `12.3 MB of 170 MB`.
+/// The unit that is shown with a prefix, as in `12.3 MiB of 162.2 MiB`.
 const BYTE: &str = "byte";
-
-fn plural(unit: &str, n: u64) -> String {
-    if n == 1 { unit.into() } else { format!("{unit}s") }
-}
 
 impl Plain {
     /// `epoch 3/80: 640 of 1394 images, 512 a second, 2 s left`
@@ -89,7 +85,7 @@ impl Plain {
         let status =
             if self.status.is_empty() { String::new() } else { format!(", {}", self.status) };
         if self.unit == BYTE {
-            let size = size_text;
+            let size = bytes_text;
             return format!(
                 "{}: {} of {}, {} a second, {left:.0} s left{status}",
                 self.label,
@@ -103,7 +99,7 @@ impl Plain {
             self.label,
             self.done,
             self.total,
-            plural(self.unit, self.total)
+            plural(self.unit, self.total as usize)
         )
     }
 }
@@ -122,9 +118,12 @@ impl Progress for Screen {
             Self::Bars(bar) => {
                 let count = match unit {
                     BYTE => {
-                        "{decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec:.dim}".into()
+                        "{binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec:.dim}".into()
                     }
-                    _ => format!("{{pos}}/{{len}} {}, {{per_sec:.dim}}", plural(unit, total)),
+                    _ => format!(
+                        "{{pos}}/{{len}} {}, {{per_sec:.dim}}",
+                        plural(unit, total as usize)
+                    ),
                 };
                 let template =
                     format!("{{prefix:<16}} {{bar:32}} {count}, {{eta}} left  {{msg:.dim}}");
@@ -211,6 +210,6 @@ mod tests {
         assert_eq!(line, "maps: 100 of 300 rows, 50 a second, 4 s left, loss 0.5");
         let plain = Plain { unit: BYTE, total: 170_000_000, done: 85_000_000, ..plain };
         let line = plain.describe(elapsed);
-        assert_eq!(line, "maps: 85 MB of 170 MB, 42 MB a second, 2 s left, loss 0.5");
+        assert_eq!(line, "maps: 81.1 MiB of 162.1 MiB, 40.5 MiB a second, 2 s left, loss 0.5");
     }
 }

@@ -11,7 +11,7 @@ use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
 use crate::dataset::{Cut, Dataset, Skipped, known};
 use crate::features::FeaturesError;
 use crate::progress::Progress;
-use crate::shell::{quoted, quoted_path};
+use crate::text::{shell_path, shell_word};
 use crate::train::{self, TrainError, TrainRequest};
 
 pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     print_text(&format!(
         "{}: {what}, {epochs} epochs{top1}\n{skipped}Next: fsa-bank features {}{}\n",
         outcome.model.display(),
-        quoted_path(&loaded.file),
+        shell_path(&loaded.file),
         args.common.same_flags()
     ))?;
     Ok(())
@@ -55,9 +55,9 @@ impl RunArgs {
     /// What the user's next command must have besides the pipeline.
     pub(super) fn same_flags(&self) -> String {
         let path = |flag: &str, path: &Option<PathBuf>| {
-            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", quoted_path(p)))
+            path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", shell_path(p)))
         };
-        let set: String = self.set.iter().map(|s| format!(" --set {}", quoted(s))).collect();
+        let set: String = self.set.iter().map(|s| format!(" --set {}", shell_word(s))).collect();
         let skipped = self.skipping.same_flag();
         format!("{}{}{set}{skipped}", path("--data", &self.data), path("--out", &self.out))
     }

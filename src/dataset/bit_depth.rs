@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::Split;
+use super::split::Split;
 
 /// Training images whose headers are read, evenly spaced.
 const LOOKED_AT: usize = 64;

@@ -6,7 +6,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use super::{DatasetError, Parts, Split, cifar_python};
+use super::cifar_python;
+use super::error::DatasetError;
+use super::parts::Parts;
+use super::split::Split;
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;

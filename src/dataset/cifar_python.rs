@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::DatasetError;
+use super::error::DatasetError;
 use crate::pickle::{Dialect, Pickle, Value};
 
 /// Calls `add` with number, label and planes of each image of a batch.

@@ -14,9 +14,10 @@ use image::{
     RgbaImage,
 };
 
+use super::error::{DatasetError, read_at_most};
 use super::gif::FirstFrame;
 use super::random_crop::Rectangle;
-use super::{DatasetError, image_kind, jpeg, orientation, tiff_kind, tiff_palette, tiff_tags};
+use super::{image_kind, jpeg, orientation, tiff_kind, tiff_palette, tiff_tags};
 use crate::config::{CropMode, DatasetConfig, InputSpec, Interpolation};
 
 /// Images of more pixels are refused before memory is taken for them; PIL refuses the same ones.
@@ -75,7 +76,12 @@ pub(super) struct Window {
 
 /// Decodes a file: see [`bytes`].
 pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetError> {
-    bytes(&super::read_image(path)?, path, framing)
+    bytes(&read_image(path)?, path, framing)
+}
+
+/// An encoded image, which is no larger than the largest one decoded.
+pub(super) fn read_image(path: &Path) -> Result<Vec<u8>, DatasetError> {
+    read_at_most(path, MOST_BYTES)
 }
 
 /// Width and height of an image as it is stored, from its header alone.

@@ -1,10 +1,11 @@
 //! What can be wrong with a dataset.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use super::list::{ListError, Place};
-use super::skipped;
+use super::labelled::{ListError, Place};
 use crate::pickle::PickleError;
+use crate::regular_file;
 
 /// What can be wrong with a dataset. Each message says where, what was expected, what was found
 /// and what to do.
@@ -307,7 +308,7 @@ fn skipping_remedy(skipped: usize, images: usize) -> String {
         true => "No image of the split is left.".into(),
         false => format!(
             "`fsa-bank dataset check` finds all of them; to leave them out, give at least --max-skipped {}",
-            skipped::share_that_allows(skipped, images)
+            share_that_allows(skipped, images)
         ),
     }
 }
@@ -322,4 +323,41 @@ impl DatasetError {
     pub(super) fn in_one_line(&self) -> String {
         self.to_string().lines().next().unwrap_or_default().into()
     }
+}
+
+/// The smallest round share that allows `skipped` of `images`, as a flag's value.
+pub(super) fn share_that_allows(skipped: usize, images: usize) -> String {
+    let permille = (1000.0 * skipped as f64 / images.max(1) as f64).ceil();
+    format!("{}%", permille / 10.0)
+}
+
+/// Whether a failed read says that there is no such file, or none that is an image. Anything else, such as a
+/// failing disk, a server that is away or too many open files, may be otherwise when it is tried again.
+pub(super) fn is_of_the_file(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        FileTooLarge, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
+        PermissionDenied,
+    };
+    let of_the_file = [
+        NotFound,
+        PermissionDenied,
+        InvalidInput,
+        FileTooLarge,
+        IsADirectory,
+        NotADirectory,
+        InvalidFilename,
+    ];
+    of_the_file.contains(&error.kind())
+        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+/// A file as it is.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DatasetError> {
+    read_at_most(path, u64::MAX)
+}
+
+/// A file of at most so many bytes.
+pub(super) fn read_at_most(path: &Path, bytes: u64) -> Result<Vec<u8>, DatasetError> {
+    regular_file::read(path, bytes)
+        .map_err(|source| DatasetError::Read { path: path.into(), source })
 }

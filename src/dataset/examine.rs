@@ -5,7 +5,11 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Account, Dataset, DatasetError, Split, decode};
+use super::account::Account;
+use super::decode;
+use super::error::DatasetError;
+use super::opened::Dataset;
+use super::split::Split;
 use crate::config::DatasetConfig;
 
 /// Where an image is in a dataset.

@@ -1,6 +1,7 @@
 //! Taking some of a dataset's classes, so that a tail of thousands of classes can be tried out small.
 
-use super::{Parts, Split};
+use super::parts::Parts;
+use super::split::Split;
 use crate::domain::ClassCounts;
 
 /// The parts with `most` of the classes: those at evenly spaced ranks from the largest to the smallest

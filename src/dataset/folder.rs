@@ -6,13 +6,15 @@ use std::path::{Component, Path, PathBuf};
 
 use super::account::{Account, LeftOut, Reason};
 use super::decode::Framing;
-use super::image_kind::FileKind;
-pub(super) use super::image_kind::has_picture_extension as is_image;
+use super::error::DatasetError;
+use super::image_kind::{FileKind, has_picture_extension};
+use super::parts::Parts;
+use super::split::Split;
 use super::split_name::SplitName;
 use super::walk::{self, Found, Identity, Walk, What};
-use super::{DatasetError, Parts, Split, class_name, too_few_classes};
+use super::{class_name, too_few_classes};
 use crate::config::{ClassOrder, DatasetConfig};
-use crate::shell;
+use crate::text::shell_word;
 
 /// Lists the folder; images are in order of their classes, folders and names.
 pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, DatasetError> {
@@ -324,8 +326,8 @@ fn inner_splits(walk: &Walk) -> Vec<String> {
     if outers.len() > 1 && !inner.iter().any(|folder| has_folders(folder)) {
         let (first, class) = (inner[0], outer(inner[0]));
         let split = name(first).unwrap_or_default();
-        let moved = shell::quoted(Path::new(&split).join(&class));
-        let [from, split] = [shell::quoted(first), shell::quoted(&split)];
+        let moved = shell_word(Path::new(&split).join(&class));
+        let [from, split] = [shell_word(first), shell_word(&split)];
         return vec![format!(
             "folders of splits lie inside those of classes, such as `{}`, and are not used as splits; expected split/class: move them, for example mkdir -p {split} && mv {from} {moved}",
             first.display()
@@ -341,26 +343,11 @@ fn inner_splits(walk: &Walk) -> Vec<String> {
     inner.iter().map(told).collect()
 }
 
-/// Names in a folder, sorted; hidden ones are left out.
-pub(super) fn names(folder: &Path) -> Result<Vec<String>, DatasetError> {
-    let read = |source| DatasetError::Read { path: folder.into(), source };
-    let mut names = vec![];
-    for entry in std::fs::read_dir(folder).map_err(read)? {
-        let name = entry.map_err(read)?.file_name();
-        let not_utf8 = |name| DatasetError::NotUtf8 { path: folder.join(PathBuf::from(name)) };
-        let name = name.into_string().map_err(not_utf8)?;
-        if !name.starts_with('.') {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
 /// Whether a folder has folders of images, as classes.
 pub(super) fn has_classes(root: &Path) -> bool {
-    let names = |folder: &Path| names(folder).unwrap_or_default();
-    let has_images = |class: &Path| names(class).iter().any(|name| is_image(Path::new(name)));
+    let names = |folder: &Path| walk::names(folder).unwrap_or_default();
+    let has_images =
+        |class: &Path| names(class).iter().any(|name| has_picture_extension(Path::new(name)));
     let splits = names(root).into_iter().filter(|name| SplitName::of(name).is_some());
     let with_classes = splits.map(|split| root.join(split)).chain([root.to_path_buf()]);
     with_classes

@@ -1,12 +1,13 @@
 //! Batches of network inputs: images of a split, decoded, transformed and normalised on all threads.
 
 use std::collections::HashSet;
-use std::io;
 
 use rayon::prelude::*;
 
+use super::error::{DatasetError, is_of_the_file};
+use super::opened::Dataset;
+use super::split::Split;
 use super::transform::Transform;
-use super::{Dataset, DatasetError, Split};
 
 /// Makes inputs of the images of one split.
 #[derive(Clone, Copy)]
@@ -110,22 +111,21 @@ fn of_the_image(error: DatasetError) -> Result<DatasetError, DatasetError> {
     }
 }
 
-/// Whether a failed read says that there is no such file, or none that is an image. Anything else, such as a
-/// failing disk, a server that is away or too many open files, may be otherwise when it is tried again.
-pub(super) fn is_of_the_file(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        FileTooLarge, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
-        PermissionDenied,
-    };
-    let of_the_file = [
-        NotFound,
-        PermissionDenied,
-        InvalidInput,
-        FileTooLarge,
-        IsADirectory,
-        NotADirectory,
-        InvalidFilename,
-    ];
-    of_the_file.contains(&error.kind())
-        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+impl Dataset {
+    /// Leaves out the images of some splits that were seen to be none that can be decoded when they were listed,
+    /// before anything is computed.
+    ///
+    /// # Errors
+    /// They are more than [`Dataset::skipped`] allows, all that a split or a class has, or the disk does not
+    /// give one.
+    pub fn skip_undecodable(&self, of: &[&str]) -> Result<(), DatasetError> {
+        let paths = self.undecodable();
+        let splits =
+            [("train", Some(&self.train)), ("val", self.val.as_ref()), ("test", Some(&self.test))];
+        let wanted = |name: &str| of.contains(&name) && !paths.is_empty();
+        for (name, split) in splits.into_iter().filter(|(name, _)| wanted(name)) {
+            split.map_or(Ok(()), |split| Loader::new(self, name, split).skip_named(&paths))?;
+        }
+        Ok(())
+    }
 }

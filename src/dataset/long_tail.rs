@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rand_mt::Mt;
 
-use super::DatasetError;
+use super::error::DatasetError;
 use crate::config::{DatasetConfig, Imbalance, Selection};
 use crate::domain::ClassCounts;
 use crate::rng::{KeyedRng, Stage};

@@ -8,8 +8,8 @@ use fast_image_resize::{PixelType, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use super::DatasetError;
 use super::decode::{self, Framing, Window};
+use super::error::DatasetError;
 use crate::domain::FeatureShape;
 
 /// The shorter side of a picture in pixels at most, and at least: maps are too coarse for more, and a
@@ -42,7 +42,7 @@ pub(super) fn picture(
         path: path.into(),
         message: message.to_string(),
     };
-    let photograph = decode::upright(&super::read_image(path)?, path, framing.bit_depth)?;
+    let photograph = decode::upright(&decode::read_image(path)?, path, framing.bit_depth)?;
     let mut photograph = scaled(photograph).map_err(|e| wrong(&e))?;
     let (width, height) = photograph.dimensions();
     blend(&mut photograph, framing.window(width, height), cam, shape);

@@ -7,9 +7,11 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
-use super::{DatasetError, Split};
+use super::error::DatasetError;
+use super::split::Split;
 use crate::atomic_file::{self, WriteError};
 use crate::domain::SkippedImage;
+use crate::text::counted;
 
 /// How many images were left out, and where they are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -184,20 +186,15 @@ impl SkippedList {
     /// A line for the user, where images were left out.
     pub fn told(&self) -> Option<String> {
         let file = self.file.as_ref()?.display();
-        let images = if self.images == 1 { "image" } else { "images" };
-        Some(format!("{} {images} cannot be decoded and left out: {file}", self.images))
+        let images = counted(self.images, "image");
+        Some(format!("{images} cannot be decoded and left out: {file}"))
     }
-}
-
-/// The smallest round share that allows `skipped` of `images`, as a flag's value.
-pub(super) fn share_that_allows(skipped: usize, images: usize) -> String {
-    let permille = (1000.0 * skipped as f64 / images.max(1) as f64).ceil();
-    format!("{}%", permille / 10.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::decode::Framing;
+    use super::super::error::share_that_allows;
     use super::*;
     use crate::config::DatasetConfig;
 

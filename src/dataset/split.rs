@@ -9,9 +9,9 @@ use bytes::Bytes;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::decode::{self, Framing};
+use super::decode::{self, Framing, read_image};
+use super::error::{DatasetError, is_of_the_file};
 use super::random_crop::RandomRectangle;
-use super::{DatasetError, loader, read_image};
 use crate::config::Interpolation;
 use crate::regular_file;
 
@@ -246,7 +246,7 @@ impl Split {
                     const GONE: u64 = u64::MAX;
                     match std::fs::metadata(&path) {
                         Ok(meta) => Ok(meta.len()),
-                        Err(e) if loader::is_of_the_file(&e) => Ok(GONE),
+                        Err(e) if is_of_the_file(&e) => Ok(GONE),
                         Err(source) => Err(DatasetError::Read { path, source }),
                     }
                 };

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::DatasetError;
+use super::image_kind::has_picture_extension;
 use super::split_name::SplitName;
-use super::{DatasetError, folder, list};
+use super::{list, walk};
 use crate::config::{DatasetConfig, DatasetKind};
 
 /// Folders inside one another that are looked through.
@@ -11,7 +13,8 @@ const MOST_FOLDERS: usize = 4;
 
 /// The error of a dataset whose folder of training images, its root or in it, has `classes` folders.
 pub(super) fn error(root: &Path, training: &Path, classes: usize) -> DatasetError {
-    let images = names(training).iter().filter(|name| folder::is_image(Path::new(name))).count();
+    let images =
+        names(training).iter().filter(|name| has_picture_extension(Path::new(name))).count();
     let found = match (classes, images) {
         (0, 0) => "no folder of a class".into(),
         (0, images) => format!("{images} images and no folder of a class"),
@@ -34,7 +37,7 @@ pub(super) fn error(root: &Path, training: &Path, classes: usize) -> DatasetErro
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    if folder.is_dir() { folder::names(folder).unwrap_or_default() } else { vec![] }
+    if folder.is_dir() { walk::names(folder).unwrap_or_default() } else { vec![] }
 }
 
 fn folders(folder: &Path) -> Vec<PathBuf> {
@@ -60,7 +63,8 @@ fn has_classes(path: &Path) -> bool {
         let name = folder.file_name().and_then(|name| name.to_str());
         name.and_then(SplitName::of) == Some(SplitName::Train)
     };
-    let has_images = |class: &PathBuf| names(class).iter().any(|n| folder::is_image(Path::new(n)));
+    let has_images =
+        |class: &PathBuf| names(class).iter().any(|n| has_picture_extension(Path::new(n)));
     let inside = folders(path);
     let classes = inside.iter().find(|folder| is_train(folder)).map(|train| folders(train));
     classes.unwrap_or(inside).iter().filter(|class| has_images(class)).count() > 1
@@ -68,12 +72,10 @@ fn has_classes(path: &Path) -> bool {
 
 /// A list in the folder that can be read: of training images where there are several.
 fn listed(path: &Path) -> Option<PathBuf> {
-    let extensions = ["csv", "tsv", "json", "parquet"];
     let is_list = |file: &PathBuf| {
-        let extension = file.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let config =
             DatasetConfig { kind: DatasetKind::List, path: file.clone(), ..Default::default() };
-        file.is_file() && extensions.contains(&&*extension) && list::read(&config).is_ok()
+        file.is_file() && list::formats::is_table(file) && list::read(&config).is_ok()
     };
     let mut files: Vec<PathBuf> = names(path).into_iter().map(|name| path.join(name)).collect();
     let is_train = |file: &PathBuf| {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::DatasetError;
 use super::account::{Account, LeftOut, Reason};
+use super::error::DatasetError;
 use super::image_kind::{self, FileKind};
 
 /// Times that one folder is entered through links: links among a few folders lead through them in more
@@ -228,4 +228,19 @@ impl<'a> Walker<'a> {
 
 fn identity(folder: &Metadata) -> Identity {
     (folder.dev(), folder.ino())
+}
+/// Names in a folder, sorted; hidden ones are left out.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, DatasetError> {
+    let read = |source| DatasetError::Read { path: folder.into(), source };
+    let mut names = vec![];
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let name = entry.map_err(read)?.file_name();
+        let not_utf8 = |name| DatasetError::NotUtf8 { path: folder.join(PathBuf::from(name)) };
+        let name = name.into_string().map_err(not_utf8)?;
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }

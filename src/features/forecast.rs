@@ -13,7 +13,7 @@ use crate::config::{FeaturesConfig, KeepMaps, Precision};
 use crate::dataset::SkippedList;
 use crate::disk;
 use crate::domain::FeatureShape;
-use crate::report::bytes_text;
+use crate::text::bytes_text;
 
 /// What a bank will be.
 #[derive(Debug, Clone, Serialize)]

@@ -10,9 +10,10 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, Response, header};
 
 use super::{FetchError, Patience};
-use crate::dataset::known::{Archive, size_text};
+use crate::dataset::known::Archive;
 use crate::file_lock::LockedFile;
 use crate::progress::{Interrupt, Progress};
+use crate::text::bytes_text;
 
 /// A connection that gives nothing for so long is given up and made anew.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -34,7 +35,7 @@ pub(super) fn verify(
     let mut file = File::open(path).map_err(FetchError::file(path))?;
     let mut md5 = Md5::new();
     hash_file(&mut file, path, &mut md5, progress, interrupt)?;
-    let found = crate::hex(&md5.finalize());
+    let found = crate::text::hex(&md5.finalize());
     if found == archive.md5 {
         return Ok(());
     }
@@ -171,7 +172,7 @@ impl Part {
 
     /// Gives the file its name if it is what was published.
     fn commit(self, url: &str, archive: &Archive) -> Result<(), FetchError> {
-        let found = crate::hex(&self.md5.finalize());
+        let found = crate::text::hex(&self.md5.finalize());
         if found != archive.md5 {
             std::fs::remove_file(&self.path).map_err(FetchError::file(&self.path))?;
             return Err(FetchError::Md5 { url: url.into(), expected: archive.md5.into(), found });
@@ -309,8 +310,8 @@ impl Call<'_> {
         if bytes <= most {
             return Ok(());
         }
-        let expected = size_text(self.archive.bytes);
-        Err(self.answer(format!("{} and more; expected {expected}", size_text(bytes))))
+        let expected = bytes_text(self.archive.bytes);
+        Err(self.answer(format!("{} and more; expected {expected}", bytes_text(bytes))))
     }
 }
 

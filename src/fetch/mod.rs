@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::dataset::known::{Archive, Known, Source, size_text};
+use crate::dataset::known::{Archive, Known, Source};
 use crate::disk;
 use crate::progress::{Interrupt, Progress};
+use crate::text::bytes_text;
 
 /// What to get, and where to.
 pub struct FetchRequest<'a> {
@@ -77,7 +78,7 @@ pub enum FetchError {
         name: &'static str,
     },
     /// Less room than the archives and what is unpacked from them take.
-    #[error("{}: {} are needed and {} are free\n  Make room, or choose another place with --to.", path.display(), size_text(*needed), size_text(*free))]
+    #[error("{}: {} are needed and {} are free\n  Make room, or choose another place with --to.", path.display(), bytes_text(*needed), bytes_text(*free))]
     Space {
         /// The folder.
         path: PathBuf,
@@ -87,7 +88,7 @@ pub enum FetchError {
         free: u64,
     },
     /// The connection failed again and again.
-    #[error("{url}: no connection after {tries} tries: {message}\n  The same command goes on with the {} that are in {}.", size_text(*have), part.display())]
+    #[error("{url}: no connection after {tries} tries: {message}\n  The same command goes on with the {} that are in {}.", bytes_text(*have), part.display())]
     Connection {
         /// The address.
         url: String,

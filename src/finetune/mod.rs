@@ -30,7 +30,7 @@ use crate::config::{Batches, FinetuneConfig, Method};
 use crate::domain::HeadTail;
 use crate::eval::Classifier;
 use crate::progress::{Interrupt, Progress};
-use crate::{memory_text, need_text};
+use crate::text::{memory_text, need_text};
 
 pub use diagnostics::{BatchStatistics, Lengths};
 pub use engine::CurvePoint;

@@ -43,7 +43,7 @@ impl RunFolder {
     pub(super) fn of(request: &FinetuneRequest, bank: &Bank) -> Self {
         let path = request.out.clone().unwrap_or_else(|| {
             let settings = serde_json::to_string(&request.config).expect("settings are JSON");
-            let hash = crate::hex(&Sha256::digest(settings)[..4]);
+            let hash = crate::text::hex(&Sha256::digest(settings)[..4]);
             let chosen = match request.selection {
                 Selection::None => String::new(),
                 by => format!("-by-{}", format!("{by:?}").to_lowercase()),

@@ -8,7 +8,7 @@ use crate::augment::ConfusingClasses;
 use crate::bank::{Bank, BankError, Manifest, SplitName};
 use crate::config::FinetuneConfig;
 use crate::domain::{ClassCounts, HeadTail};
-use crate::{memory_text, need_text};
+use crate::text::{counted, memory_text, need_text};
 
 use pass::{Pass, TrainFigures};
 
@@ -80,7 +80,7 @@ pub enum InspectError {
     #[error(transparent)]
     Bank(#[from] BankError),
     /// Not enough memory for the index of the rows and what the threads have in hand.
-    #[error("--memory {}: too little for this bank on {}\n  Give --memory {} or more{}.", memory_text(*limit), of_threads(*threads), need_text(*least), alone_text(*limit, *alone))]
+    #[error("--memory {}: too little for this bank on {}\n  Give --memory {} or more{}.", memory_text(*limit), counted(*threads, "thread"), need_text(*least), alone_text(*limit, *alone))]
     Memory {
         /// Bytes allowed.
         limit: u64,
@@ -91,10 +91,6 @@ pub enum InspectError {
         /// Bytes that one of them would need.
         alone: u64,
     },
-}
-
-fn of_threads(threads: usize) -> String {
-    if threads == 1 { "1 thread".into() } else { format!("{threads} threads") }
 }
 
 fn alone_text(limit: u64, alone: u64) -> &'static str {

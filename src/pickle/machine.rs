@@ -3,28 +3,26 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::error::PickleError;
 use super::names::{Dialect, Known, Role};
+use super::objects::{Id, Object, Objects};
 use super::text::{unescape, unquote};
-use super::{Id, Object, Pickle, PickleError};
 use super::{numpy, torch};
 
 /// CIFAR-100's training images have some 200,000 values, a checkpoint with its optimizer fewer.
 const MOST_VALUES: usize = 1 << 20;
 /// Marks that are open at once: how deep lists and the like stand in each other.
 const MOST_MARKS: usize = 100;
-/// The state of a type of numpy has the most, 9 parts.
-const MOST_ARGUMENTS: usize = 9;
 
 type Outcome = Result<(), PickleError>;
 
-/// Runs the program to its end.
-pub(super) fn run(input: &[u8], dialect: Dialect) -> Result<Pickle<'_>, PickleError> {
+/// Runs the program to its end: its values, the outermost one, and how many bytes it takes.
+pub(super) fn run(input: &[u8], dialect: Dialect) -> Result<(Objects<'_>, Id, usize), PickleError> {
     let mut machine = Machine {
         input,
         dialect,
         at: 0,
-        code_at: 0,
-        objects: vec![],
+        objects: Objects::default(),
         stack: vec![],
         marks: vec![],
         memo: HashMap::new(),
@@ -32,24 +30,22 @@ pub(super) fn run(input: &[u8], dialect: Dialect) -> Result<Pickle<'_>, PickleEr
         decodable: input.len().saturating_mul(2),
     };
     loop {
-        machine.code_at = machine.at;
+        machine.objects.at = machine.at;
         match machine.take(1)?[0] {
             b'.' => break,
             code => machine.step(code)?,
         }
     }
     let root = machine.pop()?;
-    Ok(Pickle { objects: machine.objects, root, length: machine.at })
+    Ok((machine.objects, root, machine.at))
 }
 
-pub(super) struct Machine<'a> {
+struct Machine<'a> {
     input: &'a [u8],
     dialect: Dialect,
     /// The next byte.
     at: usize,
-    /// The instruction that is being done.
-    code_at: usize,
-    objects: Vec<Object<'a>>,
+    objects: Objects<'a>,
     stack: Vec<Id>,
     /// Heights of the stack.
     marks: Vec<usize>,
@@ -109,7 +105,7 @@ impl<'a> Machine<'a> {
             b'i' => self.instance(),
             b'Q' if self.dialect == Dialect::Torch => self.persistent(),
             b'o' | 0x81 | 0x92 => self.object(code),
-            _ => Err(PickleError::Instruction { at: self.code_at, code }),
+            _ => Err(PickleError::Instruction { at: self.objects.at, code }),
         }
     }
 
@@ -166,16 +162,7 @@ impl<'a> Machine<'a> {
     }
 
     fn unreadable(&self, expected: &'static str) -> PickleError {
-        PickleError::Unreadable { at: self.code_at, expected }
-    }
-
-    /// Where the instruction stands that is being done.
-    pub(super) fn position(&self) -> usize {
-        self.code_at
-    }
-
-    fn misplaced(&self, found: &'static str) -> PickleError {
-        PickleError::Misplaced { at: self.code_at, found }
+        PickleError::Unreadable { at: self.objects.at, expected }
     }
 
     // Values
@@ -183,16 +170,16 @@ impl<'a> Machine<'a> {
     fn count(&mut self) -> Outcome {
         self.pushed += 1;
         if self.pushed > MOST_VALUES {
-            let (at, most) = (self.code_at, MOST_VALUES);
+            let (at, most) = (self.objects.at, MOST_VALUES);
             return Err(PickleError::TooMany { at, most, what: "values" });
         }
         Ok(())
     }
 
     fn push(&mut self, object: Object<'a>) -> Outcome {
-        let id = self.objects.len() as Id;
+        let id = self.objects.all.len() as Id;
         self.push_id(id)?;
-        self.objects.push(object);
+        self.objects.all.push(object);
         Ok(())
     }
 
@@ -206,7 +193,7 @@ impl<'a> Machine<'a> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.last() {
             Some(id) if self.stack.len() > floor => Ok(*id),
-            _ => Err(self.misplaced("an instruction without a value to work on")),
+            _ => Err(self.objects.misplaced("an instruction without a value to work on")),
         }
     }
 
@@ -216,13 +203,13 @@ impl<'a> Machine<'a> {
         Ok(id)
     }
 
-    pub(super) fn of(&self, id: Id) -> &Object<'a> {
-        &self.objects[id as usize]
+    fn of(&self, id: Id) -> &Object<'a> {
+        self.objects.of(id)
     }
 
     fn mark(&mut self) -> Outcome {
         if self.marks.len() == MOST_MARKS {
-            let (at, most) = (self.code_at, MOST_MARKS);
+            let (at, most) = (self.objects.at, MOST_MARKS);
             return Err(PickleError::TooMany { at, most, what: "lists in each other" });
         }
         self.marks.push(self.stack.len());
@@ -233,7 +220,7 @@ impl<'a> Machine<'a> {
         let mark = self
             .marks
             .pop()
-            .ok_or_else(|| self.misplaced("the end of a list that has no start"))?;
+            .ok_or_else(|| self.objects.misplaced("the end of a list that has no start"))?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -301,7 +288,7 @@ impl<'a> Machine<'a> {
                 Ok(())
             }
             None => Err(PickleError::TooMany {
-                at: self.code_at,
+                at: self.objects.at,
                 most: self.input.len().saturating_mul(2),
                 what: "characters of encoded text",
             }),
@@ -336,10 +323,10 @@ impl<'a> Machine<'a> {
 
     fn append(&mut self, items: &[Id]) -> Outcome {
         let list = self.top()?;
-        match &mut self.objects[list as usize] {
+        match &mut self.objects.all[list as usize] {
             Object::List(list) => list.extend_from_slice(items),
             Object::Opaque => {}
-            _ => return Err(self.misplaced("items for what is no list")),
+            _ => return Err(self.objects.misplaced("items for what is no list")),
         }
         Ok(())
     }
@@ -359,12 +346,12 @@ impl<'a> Machine<'a> {
     fn set(&mut self, items: &[Id]) -> Outcome {
         let dictionary = self.top()?;
         let (pairs, rest) = items.as_chunks::<2>();
-        match &mut self.objects[dictionary as usize] {
+        match &mut self.objects.all[dictionary as usize] {
             Object::Dictionary(entries) if rest.is_empty() => {
                 entries.extend(pairs.iter().map(|[key, value]| (*key, *value)));
             }
             Object::Opaque if rest.is_empty() => {}
-            _ => return Err(self.misplaced("a key without a value or a dictionary")),
+            _ => return Err(self.objects.misplaced("a key without a value or a dictionary")),
         }
         Ok(())
     }
@@ -388,7 +375,7 @@ impl<'a> Machine<'a> {
         let key = self.memo_key(code)?;
         let id = self.top()?;
         if self.memo.len() == MOST_VALUES {
-            let (at, most) = (self.code_at, MOST_VALUES);
+            let (at, most) = (self.objects.at, MOST_VALUES);
             return Err(PickleError::TooMany { at, most, what: "stored values" });
         }
         self.memo.insert(key, id);
@@ -398,7 +385,7 @@ impl<'a> Machine<'a> {
     fn recall(&mut self, code: u8) -> Outcome {
         let key = self.memo_key(code)?;
         let id = self.memo.get(&key).copied();
-        let id = id.ok_or_else(|| self.misplaced("a value that was not stored before"))?;
+        let id = id.ok_or_else(|| self.objects.misplaced("a value that was not stored before"))?;
         self.push_id(id)
     }
 
@@ -412,7 +399,7 @@ impl<'a> Machine<'a> {
     fn stack_global(&mut self) -> Outcome {
         let (name, module) = (self.pop()?, self.pop()?);
         let (Object::Text(module), Object::Text(name)) = (self.of(module), self.of(name)) else {
-            return Err(self.misplaced("a function whose name is no text"));
+            return Err(self.objects.misplaced("a function whose name is no text"));
         };
         let known = self.dialect.known(module.as_bytes(), name.as_bytes())?;
         self.push(Object::Name(known))
@@ -421,16 +408,8 @@ impl<'a> Machine<'a> {
     /// A value outside of the pickle: the storage of a tensor.
     fn persistent(&mut self) -> Outcome {
         let id = self.pop()?;
-        let storage = torch::storage(self, id)?;
+        let storage = torch::storage(&self.objects, id)?;
         self.push(storage)
-    }
-
-    /// Arguments of a call, or the parts of a state.
-    pub(super) fn few(&self, id: Id) -> Result<Vec<Id>, PickleError> {
-        match self.of(id) {
-            Object::Tuple(items) if items.len() <= MOST_ARGUMENTS => Ok(items.clone()),
-            _ => Err(self.misplaced("a call without the arguments that it needs")),
-        }
     }
 
     fn reduce(&mut self) -> Outcome {
@@ -441,24 +420,23 @@ impl<'a> Machine<'a> {
         if known.role == Role::Opaque {
             return self.push(Object::Opaque);
         }
-        let made = self.made(known, &self.few(arguments)?)?;
+        let made = self.made(known, &self.objects.few(arguments)?)?;
         self.push(made)
     }
 
     /// What one of the known functions gives.
-    pub(super) fn made(
-        &mut self,
-        known: &'static Known,
-        arguments: &[Id],
-    ) -> Result<Object<'a>, PickleError> {
+    fn made(&mut self, known: &'static Known, arguments: &[Id]) -> Result<Object<'a>, PickleError> {
         match known.role {
             Role::Encode => self.encode(arguments),
-            Role::Reconstruct => numpy::reconstruct(self, arguments),
-            Role::FromBuffer => numpy::from_buffer(self, arguments),
-            Role::Dtype => numpy::dtype(self, arguments),
-            Role::Tensor => torch::tensor(self, arguments),
-            Role::Parameter => torch::parameter(self, arguments),
-            Role::TensorOfType => torch::of_type(self, arguments),
+            Role::Reconstruct => numpy::reconstruct(&self.objects, arguments),
+            Role::FromBuffer => numpy::from_buffer(&self.objects, arguments),
+            Role::Dtype => numpy::dtype(&self.objects, arguments),
+            Role::Tensor => torch::tensor(&self.objects, arguments),
+            Role::Parameter => torch::parameter(&self.objects, arguments),
+            Role::TensorOfType => {
+                let (function, arguments) = torch::of_type(&self.objects, arguments)?;
+                self.made(function, &arguments)
+            }
             Role::Dictionary => self.dictionary_of(arguments),
             Role::Opaque => Ok(Object::Opaque),
             Role::Attribute => match arguments.first().map(|id| self.of(*id)) {
@@ -471,7 +449,7 @@ impl<'a> Machine<'a> {
 
     /// `OrderedDict()`, or with a list of pairs as Python 2 writes it; `defaultdict(...)` is empty.
     fn dictionary_of(&self, arguments: &[Id]) -> Result<Object<'a>, PickleError> {
-        let wrong = || self.misplaced("a dictionary of what are no pairs");
+        let wrong = || self.objects.misplaced("a dictionary of what are no pairs");
         let pair = |id: &Id| match self.of(*id) {
             Object::List(items) | Object::Tuple(items) => match items[..] {
                 [key, value] => Ok((key, value)),
@@ -509,19 +487,21 @@ impl<'a> Machine<'a> {
     fn build(&mut self) -> Outcome {
         let (state, target) = (self.pop()?, self.top()?);
         let built = match *self.of(target) {
-            Object::Element(element) => numpy::element_state(self, element, &self.few(state)?)?,
-            Object::Array(None) => numpy::array_state(self, &self.few(state)?)?,
+            Object::Element(element) => {
+                numpy::element_state(&self.objects, element, &self.objects.few(state)?)?
+            }
+            Object::Array(None) => numpy::array_state(&self.objects, &self.objects.few(state)?)?,
             // Attributes of a state dict (its `_metadata`) are no part of it.
             Object::Dictionary(_) if self.dialect == Dialect::Torch => return Ok(()),
             Object::Opaque => return Ok(()),
             _ => return Err(self.refused_value("a state to be set on what has none")),
         };
-        self.objects[target as usize] = built;
+        self.objects.all[target as usize] = built;
         Ok(())
     }
 
     fn refused_value(&self, what: &'static str) -> PickleError {
-        PickleError::RefusedValue { at: self.code_at, what }
+        PickleError::RefusedValue { at: self.objects.at, what }
     }
 
     /// An instance of a class that is named here.

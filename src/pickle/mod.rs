@@ -2,147 +2,28 @@
 //! CIFAR's Python version and files of `torch.save` are made of these. Nothing of a pickle runs: the few
 //! functions it may name are recognised, any other is refused.
 
+mod error;
 mod machine;
 mod names;
 mod numpy;
+mod objects;
 mod text;
 mod torch;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use numpy::{Array, Element};
+use error::printable;
+use objects::{Id, Object, Objects, text_of};
 
+pub use error::PickleError;
 pub use names::Dialect;
-pub(crate) use torch::{Storage, Tensor};
-
-/// What can be wrong with a pickle.
-#[derive(Debug, thiserror::Error)]
-pub enum PickleError {
-    /// Something that Python would import and run.
-    #[error("the file asks for `{module}.{name}` to be called; refused")]
-    Refused {
-        /// The module, as the file names it.
-        module: String,
-        /// The function or class.
-        name: String,
-    },
-    /// A call of, or a state for, something that has none.
-    #[error("byte {at}: the file asks for {what}; refused")]
-    RefusedValue {
-        /// Where, from 0.
-        at: usize,
-        /// What it asks for.
-        what: &'static str,
-    },
-    /// The file ends too early.
-    #[error("byte {at}: {wanted} bytes should follow, {left} do; the file is cut short or damaged")]
-    CutShort {
-        /// Where, from 0.
-        at: usize,
-        /// Bytes that were promised.
-        wanted: u64,
-        /// Bytes that are there.
-        left: usize,
-    },
-    /// A protocol that Python did not have.
-    #[error("protocol {found} of Python's pickles; expected 0 to 5")]
-    Protocol {
-        /// Its number.
-        found: u8,
-    },
-    /// An instruction that plain data does not need.
-    #[error(
-        "byte {at}: instruction 0x{code:02x}; expected a pickle of dictionaries, lists, texts, numbers and arrays"
-    )]
-    Instruction {
-        /// Where, from 0.
-        at: usize,
-        /// The instruction.
-        code: u8,
-    },
-    /// An instruction that does not find the values that it works on.
-    #[error("byte {at}: {found}; the file is damaged")]
-    Misplaced {
-        /// Where, from 0.
-        at: usize,
-        /// What was found.
-        found: &'static str,
-    },
-    /// A number or a text that is none.
-    #[error("byte {at}: not {expected}; the file is damaged")]
-    Unreadable {
-        /// Where, from 0.
-        at: usize,
-        /// What should be there.
-        expected: &'static str,
-    },
-    /// More than any archive of CIFAR or state dict has.
-    #[error("byte {at}: more than {most} {what}; files of this kind have fewer")]
-    TooMany {
-        /// Where, from 0.
-        at: usize,
-        /// How many there may be.
-        most: usize,
-        /// Of what.
-        what: &'static str,
-    },
-    /// A numpy array that is not as numpy writes it.
-    #[error("byte {at}: a numpy array {found}; the file is damaged or of another kind")]
-    Array {
-        /// Where, from 0.
-        at: usize,
-        /// What is wrong.
-        found: String,
-    },
-    /// A tensor that is not as PyTorch writes it, or that reaches beyond its values.
-    #[error("byte {at}: a tensor {found}; the file is damaged or of another kind")]
-    Tensor {
-        /// Where, from 0.
-        at: usize,
-        /// What is wrong.
-        found: String,
-    },
-}
-
-/// The number of a value; values refer to each other by it, so that neither nesting nor sharing takes
-/// more memory than the bytes that describe it.
-type Id = u32;
-
-/// A value of a pickle.
-#[derive(Debug)]
-enum Object<'a> {
-    None,
-    /// Truth values are 0 and 1, as in Python.
-    Integer(i64),
-    Float,
-    /// Bytes, or a text of Python 2.
-    Bytes(Cow<'a, [u8]>),
-    Text(Cow<'a, str>),
-    List(Vec<Id>),
-    Tuple(Vec<Id>),
-    Dictionary(Vec<(Id, Id)>),
-    Name(&'static names::Known),
-    Element(Element),
-    /// An array; `None` until its state follows.
-    Array(Option<Array>),
-    Storage(Storage),
-    Tensor(Tensor),
-    /// Something that holds no tensor, of which nothing is kept.
-    Opaque,
-}
-
-/// Text of a file for a message: short, and without what a terminal would act on.
-fn printable(text: &[u8]) -> String {
-    const MOST_SHOWN: usize = 80;
-    let shown = String::from_utf8_lossy(&text[..text.len().min(4 * MOST_SHOWN)]);
-    shown.chars().take(MOST_SHOWN).flat_map(char::escape_debug).collect()
-}
+pub(crate) use objects::{Storage, Tensor};
 
 /// A whole pickle.
 #[derive(Debug)]
 pub(crate) struct Pickle<'a> {
-    objects: Vec<Object<'a>>,
+    objects: Objects<'a>,
     root: Id,
     length: usize,
 }
@@ -153,7 +34,8 @@ impl<'a> Pickle<'a> {
     /// # Cost
     /// No length is believed before as many bytes are there, and the number of values is bounded.
     pub(crate) fn read(input: &'a [u8], dialect: Dialect) -> Result<Self, PickleError> {
-        machine::run(input, dialect)
+        let (objects, root, length) = machine::run(input, dialect)?;
+        Ok(Self { objects, root, length })
     }
 
     /// The outermost value.
@@ -172,7 +54,7 @@ impl<'a> Pickle<'a> {
     /// Two of one key that differ.
     pub(crate) fn storages(&self) -> Result<BTreeMap<&str, &Storage>, PickleError> {
         let mut found: BTreeMap<&str, &Storage> = BTreeMap::new();
-        for object in &self.objects {
+        for object in &self.objects.all {
             let Object::Storage(storage) = object else { continue };
             let key = self.key_of(storage);
             if found.insert(key, storage).is_some_and(|other| !other.same_values(storage)) {
@@ -192,7 +74,7 @@ impl<'a> Pickle<'a> {
     }
 
     fn object(&self, id: Id) -> &Object<'a> {
-        &self.objects[id as usize]
+        self.objects.of(id)
     }
 }
 
@@ -226,7 +108,7 @@ impl<'p, 'a> Value<'p, 'a> {
                 };
                 items.iter().map(integer).collect()
             }
-            Object::Array(Some(array)) => array.integers(self.pickle),
+            Object::Array(Some(array)) => array.integers(&self.pickle.objects),
             _ => None,
         }
     }
@@ -241,7 +123,7 @@ impl<'p, 'a> Value<'p, 'a> {
     /// Rows, columns and values, row by row, of an array of unsigned bytes with two axes.
     pub(crate) fn byte_rows(self) -> Option<(usize, usize, Cow<'p, [u8]>)> {
         let Object::Array(Some(array)) = self.object() else { return None };
-        array.byte_rows(self.pickle)
+        array.byte_rows(&self.pickle.objects)
     }
 
     /// Text keys of a dictionary with their values, in the order of the file.
@@ -299,14 +181,6 @@ impl<'p, 'a> Value<'p, 'a> {
             Object::Tensor(tensor) => format!("a tensor of shape {:?}", tensor.shape),
             Object::Array(Some(array)) => array.to_string(),
         }
-    }
-}
-
-fn text_of<'o>(object: &'o Object<'_>) -> Option<&'o [u8]> {
-    match object {
-        Object::Bytes(bytes) => Some(bytes),
-        Object::Text(text) => Some(text.as_bytes()),
-        _ => None,
     }
 }
 

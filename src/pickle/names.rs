@@ -3,7 +3,7 @@
 
 use safetensors::Dtype;
 
-use super::{PickleError, printable};
+use super::error::{PickleError, printable};
 
 /// What a pickle is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

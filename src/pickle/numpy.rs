@@ -3,29 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::machine::Machine;
+use super::error::{PickleError, printable};
 use super::names::Role;
-use super::{Id, Object, Pickle, PickleError, printable, text_of};
-
-/// The type of an array's values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Element {
-    /// numpy's letter: b truth value, i integer, u unsigned integer, f float.
-    kind: u8,
-    bytes: usize,
-    big_endian: bool,
-}
-
-/// An array whose bytes are as many as its shape says.
-#[derive(Debug)]
-pub(super) struct Array {
-    shape: Vec<usize>,
-    element: Element,
-    /// The first axis varies fastest.
-    column_major: bool,
-    /// The value that holds them.
-    bytes: Id,
-}
+use super::objects::{Array, Element, Id, Object, Objects, text_of};
 
 impl fmt::Display for Array {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,15 +15,15 @@ impl fmt::Display for Array {
 }
 
 impl Array {
-    fn values<'p>(&self, pickle: &'p Pickle<'_>) -> Option<&'p [u8]> {
-        text_of(pickle.object(self.bytes))
+    fn values<'p>(&self, objects: &'p Objects<'_>) -> Option<&'p [u8]> {
+        text_of(objects.of(self.bytes))
     }
 
-    pub(super) fn integers(&self, pickle: &Pickle) -> Option<Vec<i64>> {
+    pub(super) fn integers(&self, objects: &Objects) -> Option<Vec<i64>> {
         if self.shape.len() != 1 || self.element.kind == b'f' {
             return None;
         }
-        self.values(pickle)?
+        self.values(objects)?
             .chunks_exact(self.element.bytes)
             .map(|v| self.element.read(v))
             .collect()
@@ -51,13 +31,13 @@ impl Array {
 
     pub(super) fn byte_rows<'p>(
         &self,
-        pickle: &'p Pickle<'_>,
+        objects: &'p Objects<'_>,
     ) -> Option<(usize, usize, Cow<'p, [u8]>)> {
         let (&[rows, columns], b'u', 1) = (&self.shape[..], self.element.kind, self.element.bytes)
         else {
             return None;
         };
-        let values = self.values(pickle)?;
+        let values = self.values(objects)?;
         if !self.column_major {
             return Some((rows, columns, Cow::Borrowed(values)));
         }
@@ -81,116 +61,116 @@ impl Element {
     }
 }
 
-fn wrong(machine: &Machine, found: impl Into<String>) -> PickleError {
-    PickleError::Array { at: machine.position(), found: found.into() }
+fn wrong(objects: &Objects, found: impl Into<String>) -> PickleError {
+    PickleError::Array { at: objects.at, found: found.into() }
 }
 
 /// `numpy.dtype("u1", ...)`
 pub(super) fn dtype<'a>(
-    machine: &Machine<'a>,
+    objects: &Objects<'a>,
     arguments: &[Id],
 ) -> Result<Object<'a>, PickleError> {
-    let name = arguments.first().and_then(|id| text_of(machine.of(*id))).unwrap_or_default();
+    let name = arguments.first().and_then(|id| text_of(objects.of(*id))).unwrap_or_default();
     let element = match name {
         [kind @ (b'b' | b'i' | b'u' | b'f'), size @ (b'1' | b'2' | b'4' | b'8')] => {
             Element { kind: *kind, bytes: (size - b'0').into(), big_endian: false }
         }
-        _ => return Err(wrong(machine, format!("of type `{}`", printable(name)))),
+        _ => return Err(wrong(objects, format!("of type `{}`", printable(name)))),
     };
     Ok(Object::Element(element))
 }
 
 /// The state of a type: its byte order, and nothing else of a plain one.
 pub(super) fn element_state<'a>(
-    machine: &Machine<'a>,
+    objects: &Objects<'a>,
     element: Element,
     state: &[Id],
 ) -> Result<Object<'a>, PickleError> {
     let (Some(order), Some(parts)) = (state.get(1), state.get(2..5)) else {
-        return Err(wrong(machine, "whose type is not as numpy writes it"));
+        return Err(wrong(objects, "whose type is not as numpy writes it"));
     };
-    if parts.iter().any(|id| !matches!(machine.of(*id), Object::None)) {
-        return Err(wrong(machine, "whose values have parts"));
+    if parts.iter().any(|id| !matches!(objects.of(*id), Object::None)) {
+        return Err(wrong(objects, "whose values have parts"));
     }
-    let big_endian = match text_of(machine.of(*order)) {
+    let big_endian = match text_of(objects.of(*order)) {
         Some(b">") => true,
         Some(b"<" | b"|" | b"=") => false,
-        _ => return Err(wrong(machine, "of unknown byte order")),
+        _ => return Err(wrong(objects, "of unknown byte order")),
     };
     Ok(Object::Element(Element { big_endian, ..element }))
 }
 
 /// `_reconstruct(numpy.ndarray, (0,), b"b")`: an array that its state will fill.
 pub(super) fn reconstruct<'a>(
-    machine: &Machine<'a>,
+    objects: &Objects<'a>,
     arguments: &[Id],
 ) -> Result<Object<'a>, PickleError> {
-    let class = arguments.first().map(|id| machine.of(*id));
+    let class = arguments.first().map(|id| objects.of(*id));
     match class {
         Some(Object::Name(known)) if known.role == Role::NdArray => Ok(Object::Array(None)),
-        _ => Err(wrong(machine, "of a class that is not numpy's own")),
+        _ => Err(wrong(objects, "of a class that is not numpy's own")),
     }
 }
 
 /// The state of an array: version, shape, type, whether it is column-major, bytes.
 pub(super) fn array_state<'a>(
-    machine: &Machine<'a>,
+    objects: &Objects<'a>,
     state: &[Id],
 ) -> Result<Object<'a>, PickleError> {
     let &[_, shape, element, order, bytes] = state else {
-        return Err(wrong(machine, "whose state is not as numpy writes it"));
+        return Err(wrong(objects, "whose state is not as numpy writes it"));
     };
-    let Object::Integer(order) = machine.of(order) else {
-        return Err(wrong(machine, "of unknown order"));
+    let Object::Integer(order) = objects.of(order) else {
+        return Err(wrong(objects, "of unknown order"));
     };
-    whole(machine, shape, element, *order != 0, bytes)
+    whole(objects, shape, element, *order != 0, bytes)
 }
 
 /// `_frombuffer(bytes, type, shape, order)`
 pub(super) fn from_buffer<'a>(
-    machine: &Machine<'a>,
+    objects: &Objects<'a>,
     arguments: &[Id],
 ) -> Result<Object<'a>, PickleError> {
     let &[bytes, element, shape, order] = arguments else {
-        return Err(wrong(machine, "whose state is not as numpy writes it"));
+        return Err(wrong(objects, "whose state is not as numpy writes it"));
     };
-    let column_major = match text_of(machine.of(order)) {
+    let column_major = match text_of(objects.of(order)) {
         Some(b"C") => false,
         Some(b"F") => true,
-        _ => return Err(wrong(machine, "of unknown order")),
+        _ => return Err(wrong(objects, "of unknown order")),
     };
-    whole(machine, shape, element, column_major, bytes)
+    whole(objects, shape, element, column_major, bytes)
 }
 
 fn whole<'a>(
-    machine: &Machine<'a>,
+    objects: &Objects<'a>,
     shape: Id,
     element: Id,
     column_major: bool,
     bytes: Id,
 ) -> Result<Object<'a>, PickleError> {
-    let Object::Element(element) = *machine.of(element) else {
-        return Err(wrong(machine, "without a type"));
+    let Object::Element(element) = *objects.of(element) else {
+        return Err(wrong(objects, "without a type"));
     };
-    let shape = shape_of(machine, shape).ok_or_else(|| wrong(machine, "without a shape"))?;
-    let Object::Bytes(content) = machine.of(bytes) else {
-        return Err(wrong(machine, "whose values are not bytes"));
+    let shape = shape_of(objects, shape).ok_or_else(|| wrong(objects, "without a shape"))?;
+    let Object::Bytes(content) = objects.of(bytes) else {
+        return Err(wrong(objects, "whose values are not bytes"));
     };
     let wanted = shape.iter().try_fold(element.bytes, |product, &n| product.checked_mul(n));
     let found = content.len();
     let array = Array { shape, element, column_major, bytes };
     if wanted != Some(found) {
-        return Err(wrong(machine, format!("with {found} bytes: {array}")));
+        return Err(wrong(objects, format!("with {found} bytes: {array}")));
     }
     Ok(Object::Array(Some(array)))
 }
 
 /// The integers of a tuple: sizes, or steps.
-pub(super) fn shape_of(machine: &Machine, id: Id) -> Option<Vec<usize>> {
+pub(super) fn shape_of(objects: &Objects, id: Id) -> Option<Vec<usize>> {
     /// More than any array of CIFAR or weight has.
     const MOST_AXES: usize = 8;
-    let Object::Tuple(axes) = machine.of(id) else { return None };
-    let axis = |id: &Id| match machine.of(*id) {
+    let Object::Tuple(axes) = objects.of(id) else { return None };
+    let axis = |id: &Id| match objects.of(*id) {
         Object::Integer(n) => usize::try_from(*n).ok(),
         _ => None,
     };

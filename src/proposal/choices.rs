@@ -9,7 +9,7 @@ use crate::backbone::{self, BackboneError};
 use crate::config::{Arch, DatasetKind, NetworkConfig, Pipeline, Stem};
 use crate::dataset::held_of;
 use crate::domain::ClassCounts;
-use crate::report::bytes_text;
+use crate::text::{bytes_text, plural};
 
 /// A key with its value and the reason for it.
 pub(super) struct Setting {
@@ -360,14 +360,6 @@ fn finetune_section(figures: &Figures, head_ratio: f64) -> Section {
         integer("iterations", figures.iterations, "seconds, from the bank alone"),
     ];
     section("finetune", settings)
-}
-
-pub(super) fn plural(word: &str, n: usize) -> String {
-    match (n, word) {
-        (1, _) => word.into(),
-        (_, "class") => "classes".into(),
-        _ => format!("{word}s"),
-    }
 }
 
 /// Fewer images in all, or in a class on average, are few for random weights; photographs ask for more.

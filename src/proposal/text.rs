@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::choices::{Choices, Section, plural};
+use super::choices::{Choices, Section};
 use super::survey::Survey;
 use crate::report::account_text;
+use crate::text::{bytes_text, plural};
 
 /// The file: what was found, what may disappoint, then the settings.
 pub(super) fn pipeline_text(images: &Path, survey: &Survey, choices: &Choices) -> String {
@@ -50,7 +51,7 @@ pub(super) fn summary(file: &Path, survey: &Survey, choices: &Choices) -> String
             "{} {} an image, {} of maps before compression",
             figures.views,
             plural("row", figures.views),
-            crate::report::bytes_text(figures.map_bytes)
+            bytes_text(figures.map_bytes)
         ),
     ));
     let (head, tail) = (figures.head_classes, figures.tail_classes);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::dataset::{counted, thousands};
 use crate::dataset::{Account, LeftOut, OtherPicture, Reason};
+use crate::text::{counted, thousands};
 
 /// Names that are shown of each reason.
 const SHOWN: usize = 3;
@@ -23,11 +23,11 @@ pub fn account_text(account: &Account, so_far: bool) -> String {
 pub fn account_lines(account: &Account, so_far: bool) -> Vec<String> {
     let so_far = if so_far { " so far" } else { "" };
     if account.left_out.is_empty() {
-        let used = counted(account.used, "image", "images");
+        let used = counted(account.used, "image");
         return vec![format!("{used}, nothing left out{so_far}")];
     }
-    let left = counted(account.left_out.len(), "file", "files");
-    let used = counted(account.used, "image", "images");
+    let left = counted(account.left_out.len(), "file");
+    let used = counted(account.used, "image");
     let mut lines = vec![format!("{used}; {left} left out{so_far}:")];
     for (reason, count) in account.counts() {
         let of: Vec<&LeftOut> = account.left_out.iter().filter(|l| l.reason == reason).collect();
@@ -52,7 +52,7 @@ pub fn account_lines(account: &Account, so_far: bool) -> Vec<String> {
 
 /// What was left out, by reason and in one line, with the first name of each.
 pub fn left_out_text(account: &Account) -> String {
-    let files = counted(account.left_out.len(), "file", "files");
+    let files = counted(account.left_out.len(), "file");
     let reasons = account.counts().into_iter().filter_map(|(reason, count)| {
         let first = account.left_out.iter().find(|left| left.reason == reason)?;
         Some(format!("{count} {}, such as {}", words(reason), first.path.escape_debug()))

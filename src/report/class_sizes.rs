@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::dataset::{Scale, ratio_text, thousands};
+use super::dataset::{Scale, ratio_text};
 use super::picture::escaped;
 use crate::statistics::{GroupStatistics, Statistics};
+use crate::text::{counted, thousands};
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 380.0;
@@ -72,9 +73,8 @@ fn title(svg: &mut String, s: &Statistics, logarithmic: bool) {
     let all = s.head.images + s.tail.images;
     let axis = if logarithmic { ", logarithmic axis" } else { "" };
     let key = |name: &str, group: &GroupStatistics| {
-        let (classes, share) = (thousands(group.classes as u64), 100.0 * group.share);
-        let word = if group.classes == 1 { "class" } else { "classes" };
-        format!("{name}: {classes} {word}, {share:.1} % of the images")
+        let (classes, share) = (counted(group.classes, "class"), 100.0 * group.share);
+        format!("{name}: {classes}, {share:.1} % of the images")
     };
     let _ = writeln!(
         svg,

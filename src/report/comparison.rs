@@ -1,6 +1,6 @@
 //! The tables of a comparison and of a sweep: text, Markdown, CSV.
 
-use super::table::Table;
+use super::table::{Table, csv_text};
 use crate::compare::{Comparison, Figures, Row, Spread};
 use crate::finetune::Selection;
 use crate::sweep::Sweep;
@@ -108,33 +108,27 @@ pub fn compare_markdown(comparison: &Comparison) -> String {
 
 /// The table for a program: mean and standard deviation in columns of their own.
 pub fn compare_csv(comparison: &Comparison) -> String {
-    let mut text = String::from("method,runs,chosen");
-    text += &spread_names("");
-    text.push('\n');
-    for row in &comparison.rows {
-        let chosen = quoted(&chosen(row, comparison.selection));
-        text += &format!("{},{},{chosen}{}\n", row.name, row.runs.len(), spreads(&row.figures));
-    }
-    text
+    let names = ["method", "runs", "chosen"].map(String::from).to_vec();
+    let head = [names, spread_names("")].concat();
+    let line = |row: &Row| {
+        let runs = row.runs.len().to_string();
+        let named = vec![row.name.clone(), runs, chosen(row, comparison.selection)];
+        [named, spreads(&row.figures)].concat()
+    };
+    csv_text(std::iter::once(head).chain(comparison.rows.iter().map(line)))
 }
 
-fn spread_names(prefix: &str) -> String {
-    COLUMNS.iter().map(|(_, key)| format!(",{prefix}{key},{prefix}{key}_std")).collect()
+fn spread_names(prefix: &str) -> Vec<String> {
+    let pair = |(_, key): &(&str, &str)| [format!("{prefix}{key}"), format!("{prefix}{key}_std")];
+    COLUMNS.iter().flat_map(pair).collect()
 }
 
-fn spreads(figures: &Figures) -> String {
+fn spreads(figures: &Figures) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
     let pair = |spread: Option<Spread>| {
-        format!(",{},{}", number(spread.map(|s| s.mean)), number(spread.and_then(|s| s.std)))
+        [number(spread.map(|s| s.mean)), number(spread.and_then(|s| s.std))]
     };
-    values(figures).map(pair).concat()
-}
-
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n']) {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text.into()
+    values(figures).into_iter().flat_map(pair).collect()
 }
 
 /// A value of the grid without the quotes of TOML.
@@ -195,22 +189,16 @@ pub fn sweep_text(sweep: &Sweep) -> String {
 
 /// The lines of a sweep for a program.
 pub fn sweep_csv(sweep: &Sweep) -> String {
-    let mut text = String::new();
     let Some(first) = sweep.lines.first() else {
-        return text;
+        return String::new();
     };
-    text += &first.grid.keys().cloned().collect::<Vec<_>>().join(",");
-    text += ",runs";
-    text += &spread_names("chooser_");
-    text += &spread_names("test_");
-    text.push('\n');
-    for line in &sweep.lines {
-        let grid: Vec<String> =
-            line.grid.values().map(|value| quoted(&grid_value(value))).collect();
-        let (chooser, test) = (spreads(&line.chooser), spreads(&line.test));
-        text += &format!("{},{}{chooser}{test}\n", grid.join(","), line.runs);
-    }
-    text
+    let keys = first.grid.keys().cloned().chain(["runs".into()]).collect();
+    let head = [keys, spread_names("chooser_"), spread_names("test_")].concat();
+    let lines = sweep.lines.iter().map(|line| {
+        let grid = line.grid.values().map(grid_value).chain([line.runs.to_string()]).collect();
+        [grid, spreads(&line.chooser), spreads(&line.test)].concat()
+    });
+    csv_text(std::iter::once(head).chain(lines))
 }
 
 #[cfg(test)]
@@ -222,6 +210,5 @@ mod tests {
         assert_eq!(cell(None), "n/a");
         assert_eq!(cell(Spread::of(&[50.0])), "50.00");
         assert_eq!(cell(Spread::of(&[1.0, 3.0])), "2.00 ± 1.41");
-        assert_eq!(quoted("after 1, 2"), "\"after 1, 2\"");
     }
 }

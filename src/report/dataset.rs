@@ -6,10 +6,11 @@ use super::account::account_text;
 use super::table::Table;
 use crate::check::{CheckReport, Fault, FaultKind};
 use crate::dataset::ImagePlace;
-use crate::dataset::known::{Known, Source, size_text};
+use crate::dataset::known::{Known, Source};
 use crate::eval::ShotGroup;
 use crate::fetch::{Done, Fetched};
 use crate::statistics::{GroupStatistics, Statistics};
+use crate::text::{bytes_text, counted, thousands};
 
 /// Images that are listed of each kind of fault.
 const LISTED: usize = 100;
@@ -18,24 +19,6 @@ const CHART_COLUMNS: usize = 60;
 const CHART_ROWS: usize = 6;
 /// From this ratio of the largest to the smallest class on, sizes are drawn on a logarithmic axis.
 pub(super) const LOGARITHMIC_FROM: f64 = 20.0;
-
-/// `437,513`
-pub(super) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 class`, `3 classes`
-pub(super) fn counted(n: usize, one: &str, more: &str) -> String {
-    format!("{} {}", thousands(n as u64), if n == 1 { one } else { more })
-}
 
 /// A dataset in figures, with a chart of its class sizes.
 pub fn statistics_text(s: &Statistics, all_classes: bool) -> String {
@@ -108,7 +91,7 @@ fn groups(s: &Statistics) -> String {
     text += &format!("  {}\n", s.shot_rule.describe());
     let grouped = s.many.classes + s.medium.classes + s.few.classes;
     if grouped < s.per_class.len() {
-        let none = counted(s.per_class.len() - grouped, "class", "classes");
+        let none = counted(s.per_class.len() - grouped, "class");
         text += &format!("  {none} of exactly 20 images in none of the three groups\n");
     }
     text
@@ -243,7 +226,7 @@ pub fn check_text(report: &CheckReport) -> String {
         .iter()
         .map(|size| format!("{} {}", thousands(size.images as u64), size.split))
         .collect();
-    let classes = counted(report.classes, "class", "classes");
+    let classes = counted(report.classes, "class");
     let mut text =
         format!("{}: {} images of {classes}, all looked at\n", report.name, splits.join(", "));
     text += &account_text(&report.account, false);
@@ -334,7 +317,7 @@ pub fn by_hand_text(known: &Known, folder: &Path) -> String {
     text.push('\n');
     let mut table = Table::new(&["archive", "size", "md5"]);
     for archive in known.archives {
-        table.row(vec![archive.file.into(), size_text(archive.bytes), archive.md5.into()]);
+        table.row(vec![archive.file.into(), bytes_text(archive.bytes), archive.md5.into()]);
     }
     text += &table.text();
     known.archives.iter().for_each(|a| text += &format!("  {}: {}\n", a.file, a.content));
@@ -346,9 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_grouped() {
-        let texts = [0, 999, 1000, 437_513, 1_803_460].map(thousands);
-        assert_eq!(texts, ["0", "999", "1,000", "437,513", "1,803,460"]);
+    fn ratios_have_at_most_one_decimal() {
         assert_eq!(ratio_text(Some(1000.0 / 30.0)), "33.3");
         assert_eq!(ratio_text(Some(50.0)), "50");
         assert_eq!(ratio_text(None), "n/a");

@@ -1,9 +1,9 @@
 //! What a bank will be, for the one who decides whether to make it.
 
-use super::bytes_text;
 use super::table::Table;
 use crate::bank::SPLITS;
 use crate::features::{Forecast, MapsKnown, SampleFigures};
+use crate::text::{bytes_text, duration, rate, thousands};
 
 /// Columns that the names of the lines take.
 const NAMES: usize = 10;
@@ -54,7 +54,7 @@ fn state(forecast: &Forecast) -> String {
 fn splits(forecast: &Forecast) -> String {
     let mut table = Table::new(&["", "images", "views", "rows", "with map", "shards", "bytes"]);
     let mut row = |name: &str, views: String, figures: [u64; 4], bytes: u64| {
-        let [images, rows, maps, shards] = figures.map(grouped);
+        let [images, rows, maps, shards] = figures.map(thousands);
         table.row(vec![name.into(), images, views, rows, maps, shards, bytes_text(bytes)]);
     };
     let mut all = [0; 4];
@@ -94,12 +94,12 @@ fn shards(forecast: &Forecast) -> String {
     let Some(train) = forecast.splits.get("train") else { return String::new() };
     let rows = forecast.shard_rows.min(train.rows);
     let bytes = (train.bytes as f64 / train.rows.max(1) as f64 * rows as f64) as u64;
-    let number = grouped(forecast.state.shards as u64);
-    format!("{number} of up to {} rows, {} each", grouped(rows), bytes_text(bytes))
+    let number = thousands(forecast.state.shards as u64);
+    format!("{number} of up to {} rows, {} each", thousands(rows), bytes_text(bytes))
 }
 
 fn pace(sample: &SampleFigures, device: &str) -> String {
-    let (rows, secs) = (grouped(sample.rows), duration(sample.secs));
+    let (rows, secs) = (thousands(sample.rows), duration(sample.secs));
     let per_sec = rate(sample.rows_per_sec);
     format!("{per_sec} rows a second on {device} (a sample of {rows} rows, {secs})")
 }
@@ -128,7 +128,7 @@ fn time(forecast: &Forecast) -> String {
     };
     let secs = to_do.secs.map_or("not measured".into(), duration);
     let fitting = if to_do.fitting { ", besides the fitting of the classifier" } else { "" };
-    format!("{secs} for the {} rows{what}{fitting}", grouped(to_do.rows))
+    format!("{secs} for the {} rows{what}{fitting}", thousands(to_do.rows))
 }
 
 fn room(forecast: &Forecast) -> String {
@@ -148,39 +148,6 @@ fn room(forecast: &Forecast) -> String {
             format!("{needed} needed, {free} free in {place}: {verdict}")
         }
         _ => format!("{needed} needed; what is free in {place} is unknown"),
-    }
-}
-
-/// `1234567` as `1,234,567`.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `42 s`, `12 min`, `5 h 20 min` or `3.2 days`.
-fn duration(secs: f64) -> String {
-    let minutes = (secs / 60.0).round() as u64;
-    match secs {
-        ..9.95 => format!("{secs:.1} s"),
-        ..120.0 => format!("{secs:.0} s"),
-        ..7200.0 => format!("{minutes} min"),
-        ..172_800.0 => format!("{} h {} min", minutes / 60, minutes % 60),
-        _ => format!("{:.1} days", secs / 86_400.0),
-    }
-}
-
-/// `1,670` or `1.3`.
-fn rate(per_sec: f64) -> String {
-    match per_sec {
-        ..9.95 => format!("{per_sec:.1}"),
-        _ => grouped(per_sec.round() as u64),
     }
 }
 
@@ -319,16 +286,5 @@ runs/birds/shards: not begun
             let text = forecast_text(&some);
             assert!(text.contains(part), "no `{part}` in {text}");
         }
-    }
-
-    #[test]
-    fn durations_and_rates() {
-        let texts = [0.31, 9.96, 119.4, 1000.0, 7200.0, 19_220.0, 300_000.0].map(duration);
-        assert_eq!(
-            texts,
-            ["0.3 s", "10 s", "119 s", "17 min", "2 h 0 min", "5 h 20 min", "3.5 days"]
-        );
-        assert_eq!([0.42, 9.94, 9.96, 12_345.6].map(rate), ["0.4", "9.9", "10", "12,346"]);
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

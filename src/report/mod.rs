@@ -20,5 +20,5 @@ pub use forecast::forecast_text;
 pub use picture::accuracy_svg;
 #[cfg(feature = "onnx")]
 pub use predictions::{predictions_csv, predictions_parquet, predictions_text};
-pub use text::{bytes_text, finetune_text, score_text, summary_text};
+pub use text::{finetune_text, score_text, summary_text};
 pub use verify::verify_text;

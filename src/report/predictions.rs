@@ -9,17 +9,17 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
+use super::table::csv_text;
 use crate::predict::{Guess, ImageClasses};
 
 /// A line a guess: `path,rank,class,name,probability`.
 pub fn predictions_csv(found: &[ImageClasses]) -> String {
-    let mut text = String::from("path,rank,class,name,probability\n");
-    for (path, rank, guess) in lines(found) {
+    let head = ["path", "rank", "class", "name", "probability"].map(String::from);
+    let cells = |(path, rank, guess): (String, i32, &Guess)| {
         let Guess { class, name, probability } = guess;
-        let (path, name) = (quoted(&path), quoted(name));
-        text += &format!("{path},{rank},{class},{name},{probability}\n");
-    }
-    text
+        [path, rank.to_string(), class.to_string(), name.clone(), probability.to_string()]
+    };
+    csv_text(std::iter::once(head).chain(lines(found).map(cells)))
 }
 
 /// A line an image: the path, then class and percent of each guess.
@@ -89,14 +89,6 @@ fn lines(found: &[ImageClasses]) -> impl Iterator<Item = (String, i32, &Guess)> 
         let path = image.path.display().to_string();
         image.top.iter().enumerate().map(move |(i, guess)| (path.clone(), i as i32 + 1, guess))
     })
-}
-
-/// A field of CSV (RFC 4180).
-fn quoted(field: &str) -> String {
-    match field.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.into(),
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A table of text: the first column to the left, the others to the right.
+//! Tables: as text, the first column to the left, the others to the right; as CSV.
 
 /// Rows of cells; columns are as wide as their widest cell.
 #[derive(Default)]
@@ -46,9 +46,30 @@ impl Table {
     }
 }
 
+/// Lines of cells as CSV (RFC 4180).
+pub(super) fn csv_text<L, C>(lines: impl IntoIterator<Item = L>) -> String
+where
+    L: IntoIterator<Item = C>,
+    C: AsRef<[u8]>,
+{
+    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(vec![]);
+    for line in lines {
+        writer.write_record(line).expect("memory takes all");
+    }
+    let text = writer.into_inner().expect("memory takes all");
+    String::from_utf8(text).expect("cells are text")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_of_csv_are_quoted_where_they_must_be() {
+        let lines = [["name", "chosen"], ["a \"b\"", "after 1, 2"], ["c\rd", ""]];
+        let text = "name,chosen\n\"a \"\"b\"\"\",\"after 1, 2\"\n\"c\rd\",\n";
+        assert_eq!(csv_text(lines), text);
+    }
 
     #[test]
     fn columns_line_up() {

@@ -6,6 +6,7 @@ use crate::config::FinetuneConfig;
 use crate::eval::{Accuracy, GroupAccuracy, Groups};
 use crate::finetune::{Report, Score, Selection};
 use crate::inspect::Summary;
+use crate::text::{bytes_text, plural};
 
 /// Classes that are all listed; of more, only those that changed most.
 const LISTED_CLASSES: usize = 30;
@@ -81,7 +82,7 @@ fn how(report: &Report) -> String {
 /// Each measure's name and value: overall, then groups of classes.
 fn measures(accuracy: &Accuracy, groups: &Groups) -> Vec<(String, Option<f64>)> {
     let group = |name: &str, g: &GroupAccuracy| {
-        let classes = if g.classes == 1 { "class" } else { "classes" };
+        let classes = plural("class", g.classes);
         (format!("{name} ({} {classes})", g.classes), g.accuracy)
     };
     vec![
@@ -148,18 +149,6 @@ fn by_class(report: &Report, title: &str, all_classes: bool) -> String {
         );
     }
     text
-}
-
-/// `1.5 MiB` and the like.
-pub fn bytes_text(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
 /// A bank in figures.
@@ -296,13 +285,6 @@ fn classes_table(summary: &Summary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_have_units() {
-        assert_eq!(bytes_text(999), "999 B");
-        assert_eq!(bytes_text(1 << 20), "1.0 MiB");
-        assert_eq!(bytes_text(3 << 29), "1.5 GiB");
-    }
 
     #[test]
     fn an_empty_group_is_not_a_number() {

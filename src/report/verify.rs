@@ -1,7 +1,6 @@
 //! What `verify` prints.
 
-use super::bytes_text;
-use super::dataset::{counted, thousands};
+use crate::text::{bytes_text, counted, thousands};
 use crate::verify::VerifyReport;
 
 /// Findings that are listed.
@@ -11,7 +10,7 @@ const LISTED: usize = 50;
 pub fn verify_text(report: &VerifyReport) -> String {
     let mut text = format!("{}: ", report.bank.display());
     if report.files > 0 {
-        let (files, rows) = (counted(report.files, "file", "files"), thousands(report.rows));
+        let (files, rows) = (counted(report.files, "file"), thousands(report.rows));
         text += &format!("{files}, {rows} rows, {}: ", bytes_text(report.bytes));
     }
     let findings = &report.findings;
@@ -19,8 +18,8 @@ pub fn verify_text(report: &VerifyReport) -> String {
         0 => "everything holds\n".into(),
         n => format!(
             "{} in {}\n\n",
-            counted(n, "finding", "findings"),
-            counted(report.faulty_files().len(), "file", "files")
+            counted(n, "finding"),
+            counted(report.faulty_files().len(), "file")
         ),
     };
     for finding in findings.iter().take(LISTED) {

@@ -25,7 +25,7 @@ use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, S
 use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
-use crate::shell::quoted_path;
+use crate::text::{bytes_text, shell_path};
 use crate::weights::{Checkpoint, Weights, WeightsError};
 
 pub use event_file::EVENT_FILE;
@@ -66,7 +66,7 @@ pub enum TrainError {
         found: String,
     },
     /// There is no model to load.
-    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}{flags}", path.display(), quoted_path(pipeline))]
+    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}{flags}", path.display(), shell_path(pipeline))]
     NoModel {
         /// Where it should be.
         path: PathBuf,
@@ -346,8 +346,8 @@ fn hold(
     }
     model.hold(&HeldImages { pixels: &pixels, side, padding, normalised: &table })?;
     progress.line(&format!(
-        "training images are on the device ({:.0} MB); cropped and mirrored there",
-        bytes as f64 / 1e6
+        "training images are on the device ({}); cropped and mirrored there",
+        bytes_text(bytes as u64)
     ));
     Ok(true)
 }

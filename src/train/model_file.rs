@@ -153,7 +153,7 @@ fn config_hash(pipeline: &Pipeline) -> String {
     if !network.weights.as_os_str().is_empty() || network.freeze != Freeze::None {
         text += &format!("{} {:?}", network.weights.display(), network.freeze);
     }
-    crate::hex(&Sha256::digest(text)[..8])
+    crate::text::hex(&Sha256::digest(text)[..8])
 }
 
 /// The settings that are not `usual`, as JSON: a key that is added later changes no earlier hash.

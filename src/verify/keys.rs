@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::counted;
 use super::findings::{Finding, FindingKind};
 use super::rows::Key;
 use crate::bank::{MANIFEST_FILE, SplitEntry};
+use crate::text::counted;
 
 /// Where a row is: shard in the split, row group in the shard, row in the row group.
 type Place = [u32; 3];

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::bank::{BankError, MANIFEST_FILE, Manifest, SPLITS, SplitEntry};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
+use crate::text::counted;
 use classes::Classes;
 pub use findings::{Finding, FindingKind, Note};
 use pass::Pass;
@@ -160,10 +161,6 @@ pub enum VerifyError {
     },
 }
 
-fn counted(n: usize, unit: &str) -> String {
-    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
-}
-
 /// Verifies the bank in `dir`, on all threads.
 ///
 /// # Errors
@@ -204,7 +201,7 @@ pub fn run(
         Err(error) => return Err(error.into()),
     };
     report.name.clone_from(&manifest.name);
-    report.id = crate::hex(&Sha256::digest(&text));
+    report.id = crate::text::hex(&Sha256::digest(&text));
     report.rows = manifest.splits.values().map(|split| split.rows).sum();
     report.bytes = manifest.total_bytes() + text.len() as u64;
     report.findings.extend(other_text(&manifest, &text));

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use super::VerifyError;
 use super::classes::Classes;
 use super::findings::{Finding, FindingKind, RowFaults};
 use super::keys::Keys;
 use super::rows::{self, Contract, Key};
-use super::{VerifyError, counted};
 use crate::bank::{ExaminedShard, Manifest, ShardEntry};
 use crate::progress::{Interrupt, Progress};
+use crate::text::counted;
 
 /// One pass over a bank.
 pub(super) struct Pass<'a> {

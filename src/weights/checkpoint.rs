@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::state_dict::{StateDict, StoredTensor};
+use super::stored::{StateDict, StoredTensor};
 use super::{NamedTensor, Weights, WeightsError, floats, torch_file};
 use crate::regular_file;
 

@@ -2,7 +2,7 @@
 //! weights of other programs.
 
 mod checkpoint;
-mod state_dict;
+mod stored;
 mod torch_file;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +17,7 @@ use crate::domain::LinearHead;
 use crate::regular_file;
 
 pub use checkpoint::Checkpoint;
-pub use state_dict::{StateDict, StoredTensor};
+pub use stored::{StateDict, StoredTensor};
 pub use torch_file::TorchFileError;
 
 /// One tensor: its shape and its values, row-major.
@@ -355,7 +355,7 @@ impl Weights {
             hash.update(format!("{name} {:?}\n", tensor.shape));
             tensor.values.iter().for_each(|v| hash.update(v.to_le_bytes()));
         }
-        crate::hex(&hash.finalize())
+        crate::text::hex(&hash.finalize())
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::state_dict::{StateDict, StoredTensor};
+use super::stored::{StateDict, StoredTensor};
 use crate::pickle::{Dialect, Pickle, PickleError, Value};
 
 /// What can be wrong with a file of `torch.save`.

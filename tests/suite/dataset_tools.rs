@@ -338,7 +338,7 @@ fn a_known_dataset_that_is_not_there_is_told_with_the_command_that_gets_it() {
         assert_eq!(output.status.code(), Some(3), "{command:?}: {message}");
         for part in [
             format!("{}: no such file or directory", nowhere.display()),
-            "Missing: cifar-100-binary.tar.gz (169 MB)".into(),
+            "Missing: cifar-100-binary.tar.gz (160.7 MiB)".into(),
             format!("Get it with: fsa-bank dataset fetch cifar100 --to {to}\n"),
             "--data".into(),
         ] {
@@ -352,7 +352,7 @@ fn a_known_dataset_that_is_not_there_is_told_with_the_command_that_gets_it() {
     let output = call(&["dataset", "check", str(&pipeline)]);
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{message}");
-    assert!(message.contains("train_val2018 from train_val2018.tar.gz (128 GB)"), "{message}");
+    assert!(message.contains("train_val2018 from train_val2018.tar.gz (119.2 GiB)"), "{message}");
     assert!(message.contains("dataset fetch inat2018 --to "), "{message}");
-    assert!(!message.contains("val2018.json.tar.gz (1.3 MB)"), "{message}");
+    assert!(!message.contains("val2018.json.tar.gz (1.2 MiB)"), "{message}");
 }

@@ -378,7 +378,7 @@ fn an_endless_answer_does_not_fill_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let known = known(vec![archive("a.bin", &file, &[])]);
     let error = fetch_to(dir.path(), &known, &server).unwrap_err();
-    assert!(error.to_string().contains("and more; expected 4.0 kB"), "{error}");
+    assert!(error.to_string().contains("and more; expected 3.9 KiB"), "{error}");
     assert!(fs::metadata(dir.path().join("a.bin.part")).unwrap().len() < 1_000_000);
 }
 
@@ -484,7 +484,7 @@ fn the_command_tells_the_terms_and_refuses_what_is_not_the_archive() {
         assert!(told.contains("expected f2ed8bfe3e9901cdefceb4e53cd3775d"), "{told}");
     } else {
         assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains("259 GB are needed"), "{told}");
+        assert!(told.contains("240.9 GiB are needed"), "{told}");
     }
     let server_of_cifar = Server::new(&[("cifar-10-binary.tar.gz", b"something else")], &[]);
     let arguments =
@@ -499,10 +499,13 @@ fn the_command_tells_the_terms_and_refuses_what_is_not_the_archive() {
 #[test]
 fn what_cannot_be_fetched_is_explained() {
     for (name, parts) in [
-        ("imagenet-lt", ["ILSVRC2012_img_train.tar", "148 GB", "image-net.org", "non-commercial"]),
+        (
+            "imagenet-lt",
+            ["ILSVRC2012_img_train.tar", "137.7 GiB", "image-net.org", "non-commercial"],
+        ),
         (
             "places-lt",
-            ["train_256_places365standard.tar", "26 GB", "places2.csail", "non-commercial"],
+            ["train_256_places365standard.tar", "24.3 GiB", "places2.csail", "non-commercial"],
         ),
     ] {
         let output = call(&["dataset", "fetch", name, "--to", "/somewhere"]);

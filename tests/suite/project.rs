@@ -48,7 +48,10 @@ fn crates_stay_where_they_belong() {
         (&["tch", "torch_sys"], &["torch/"]),
         (&["ort"], &["backbone/onnx/session.rs"]),
         (&["prost"], &["backbone/onnx/", "train/event_file.rs"]),
-        (&["arrow", "parquet"], &["bank/", "dataset/table", "report/predictions.rs"]),
+        (
+            &["arrow", "parquet"],
+            &["bank/", "dataset/table", "report/predictions.rs", "untrusted_parquet/"],
+        ),
         (&["clap", "indicatif", "anyhow", "ctrlc"], &["cli/"]),
         (&["ureq", "md5"], &["fetch/download.rs"]),
         (&["image", "fast_image_resize"], &["dataset/decode.rs", "dataset/overlay.rs"]),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::file::{floats, small_integers};
-use super::find::int;
+use super::nodes::int;
 use super::proto::{Node, Tensor, data_type};
 
 /// A constant and the element type that the graph has it in.

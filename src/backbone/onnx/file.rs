@@ -7,8 +7,9 @@ use half::{bf16, f16};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use super::bounds;
+use super::error::OnnxError;
 use super::proto::{Graph, Model, Tensor, data_type};
-use super::{OnnxError, bounds};
 
 /// From this version on initialisers need not be among a graph's inputs.
 const IR_OF_FREE_INITIALIZERS: i64 = 4;
@@ -68,7 +69,7 @@ impl OnnxFile {
         let mut names: Vec<_> = files.iter().collect();
         names.sort_unstable_by_key(|(name, _)| *name);
         names.iter().for_each(|(_, file)| hash.update(&file.bytes));
-        Ok(Self { model, path: path.into(), sha256: crate::hex(&hash.finalize()) })
+        Ok(Self { model, path: path.into(), sha256: crate::text::hex(&hash.finalize()) })
     }
 
     /// Where it was read from.

@@ -5,13 +5,13 @@
 //! average pooling. What pooling is applied to is the feature map. Whether the two really give the
 //! network's logits is checked when it runs (`session`).
 
-use std::collections::HashMap;
-
-use super::OnnxError;
-use super::constants::{Constant, dequantised, transposed};
-use super::file::{OnnxFile, floats, integers};
+use super::constants::{Constant, transposed};
+use super::error::OnnxError;
+use super::file::OnnxFile;
 use super::input::ImageInput;
-use super::proto::{Graph, Node, Tensor, ValueInfo};
+use super::nodes::{describe, float, int, ints, two};
+use super::proto::{Node, ValueInfo};
+use super::search::Search;
 use crate::domain::LinearHead;
 
 /// What the search found.
@@ -102,16 +102,6 @@ const AFTER_LOGITS: [&str; 2] = ["Softmax", "LogSoftmax"];
 const ONLY_POOLED: &str =
     "Use a CNN such as ResNet, DenseNet, EfficientNet or MobileNet, exported with its classifier.";
 
-/// How deep constants may be wrapped in operations.
-const DEEPEST_CONSTANT: usize = 8;
-
-pub(super) struct Search<'a> {
-    pub(super) graph: &'a Graph,
-    /// The node that gives a value.
-    makers: HashMap<&'a str, usize>,
-    pub(super) constants: HashMap<&'a str, &'a Tensor>,
-}
-
 impl OnnxFile {
     /// Finds images, feature map and classifier.
     ///
@@ -165,44 +155,7 @@ impl OnnxFile {
     }
 }
 
-pub(super) fn describe(node: &Node) -> String {
-    match node.name.is_empty() {
-        true => format!("{} (which gives `{}`)", node.op_type, node.output.join(", ")),
-        false => format!("{} `{}`", node.op_type, node.name),
-    }
-}
-
-pub(super) fn int(node: &Node, name: &str) -> Option<i64> {
-    node.attribute.iter().find(|a| a.name == name).and_then(|a| a.i)
-}
-
-fn ints(node: &Node, name: &str) -> Option<Vec<i64>> {
-    node.attribute.iter().find(|a| a.name == name).map(|a| a.ints.clone())
-}
-
-fn float(node: &Node, name: &str) -> f32 {
-    node.attribute.iter().find(|a| a.name == name).and_then(|a| a.f).unwrap_or(1.0)
-}
-
 impl<'a> Search<'a> {
-    pub(super) fn new(graph: &'a Graph) -> Self {
-        let mut makers = HashMap::new();
-        let mut constants: HashMap<&str, &Tensor> =
-            graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
-        for (i, node) in graph.node.iter().enumerate() {
-            node.output.iter().for_each(|o| {
-                makers.insert(o.as_str(), i);
-            });
-            if node.op_type == "Constant"
-                && let (Some(name), Some(tensor)) =
-                    (node.output.first(), node.attribute.iter().find_map(|a| a.t.as_ref()))
-            {
-                constants.insert(name, tensor);
-            }
-        }
-        Self { graph, makers, constants }
-    }
-
     /// Whether values are rounded to 8 bits on their way, in pairs of QuantizeLinear and DequantizeLinear.
     fn is_quantised(&self) -> bool {
         self.graph.node.iter().any(|node| node.op_type == "DequantizeLinear")
@@ -218,11 +171,6 @@ impl<'a> Search<'a> {
         self.graph.node.iter().rfind(integer).map(describe)
     }
 
-    pub(super) fn maker(&self, value: &str) -> Option<(usize, &'a Node)> {
-        let index = *self.makers.get(value)?;
-        Some((index, &self.graph.node[index]))
-    }
-
     /// The value that `value` is, up to operations named in `passed`.
     fn origin(&self, value: &'a str, passed: &[&str]) -> &'a str {
         let mut value = value;
@@ -236,41 +184,6 @@ impl<'a> Search<'a> {
             value = input;
         }
         value
-    }
-
-    /// The constant floats that `value` is.
-    pub(super) fn weights(&self, value: &str) -> Option<Constant> {
-        self.constant(value, DEEPEST_CONSTANT)
-    }
-
-    fn constant(&self, value: &str, depth: usize) -> Option<Constant> {
-        if let Some(&tensor) = self.constants.get(value) {
-            let (shape, values) = floats(tensor)?;
-            return Some(Constant { shape, values, element: tensor.data_type });
-        }
-        let (_, node) = self.maker(value)?;
-        let inner = || self.constant(node.input.first()?, depth.checked_sub(1)?);
-        match node.op_type.as_str() {
-            "Identity" => inner(),
-            "Cast" => Some(Constant { element: int(node, "to")? as i32, ..inner()? }),
-            "Transpose" => {
-                let Constant { shape, values, element } = inner()?;
-                let swaps = ints(node, "perm").is_none_or(|perm| perm == [1, 0]);
-                let &[rows, columns] = shape.as_slice() else { return None };
-                let values = transposed(&values, rows, columns);
-                swaps.then(|| Constant { shape: vec![columns, rows], values, element })
-            }
-            "DequantizeLinear" => dequantised(node, &self.constants),
-            "Constant" => Constant::of_attributes(node),
-            _ => None,
-        }
-    }
-
-    fn integers(&self, value: &str) -> Option<Vec<i64>> {
-        match self.constants.get(value) {
-            Some(tensor) => integers(tensor),
-            None => ints(self.maker(value)?.1, "value_ints"),
-        }
     }
 
     /// Pooling and a classifier before `output`.
@@ -485,12 +398,5 @@ impl<'a> Search<'a> {
             }
             _ => Err(format!("between the pooling and {before} comes {found}")),
         }
-    }
-}
-
-pub(super) fn two(node: &Node) -> Result<[&String; 2], String> {
-    match node.input.as_slice() {
-        [a, b, ..] => Ok([a, b]),
-        _ => Err(format!("{} has too few inputs", describe(node))),
     }
 }

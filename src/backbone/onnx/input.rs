@@ -1,10 +1,11 @@
 //! What a graph takes: its images, their layout and element type, and the values that it wants of them, as far
 //! as its first operations tell.
 
-use super::OnnxError;
+use super::error::OnnxError;
 use super::file::OnnxFile;
-use super::find::{Search, describe, two};
+use super::nodes::{describe, two};
 use super::proto::{Dimension, Node, ValueInfo, data_type};
+use super::search::Search;
 use crate::config::InputSpec;
 
 /// The graph's images.

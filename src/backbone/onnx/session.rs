@@ -12,7 +12,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorRef};
 use prost::Message;
 
-use super::OnnxError;
+use super::error::OnnxError;
 use super::file::OnnxFile;
 use super::find::{End, Found};
 use super::input::{Element, InputRange};

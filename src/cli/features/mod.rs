@@ -21,8 +21,8 @@ use crate::features::{
 };
 use crate::labels::{Labels, LabelsError};
 use crate::progress::Progress;
-use crate::report::{bytes_text, forecast_text};
-use crate::shell::quoted_path;
+use crate::report::forecast_text;
+use crate::text::{bytes_text, shell_path};
 
 pub(super) fn run(context: &Context, command: &FeaturesCommand) -> anyhow::Result<()> {
     let purpose = if command.dry_run { Purpose::Plan } else { Purpose::Bank };
@@ -331,7 +331,7 @@ fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
     }
     text += &outcome.skipped.told().map_or(String::new(), |text| text + "\n");
     let fitted = args.head.as_deref() == Some(Path::new("fit"));
-    let bank = quoted_path(&outcome.bank);
+    let bank = shell_path(&outcome.bank);
     text + &match outcome.state {
         None => format!("Next: fsa-bank finetune {bank}\n"),
         // A classifier is fitted to the maps of all partitions.

@@ -7,92 +7,13 @@ use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::search::{self, Files};
-use super::{List, ListError, ListedSplit, Place, SplitName, in_list};
-use crate::dataset::{DatasetError, folder};
+use crate::dataset::error::DatasetError;
+use crate::dataset::image_kind::has_picture_extension;
+use crate::dataset::labelled::{LAYOUTS, List, ListError, ListedSplit, Place, in_list, photograph};
+use crate::dataset::split_name::SplitName;
 
 /// Images that are looked for before a list is taken to be of another layout.
 const PROBES: usize = 16;
-
-/// Folders of Places365's training and validation images.
-enum Layout {
-    /// `train/arena-hockey/00001.jpg`, `val/arena-hockey/Places365_val_00000001.jpg`.
-    ByClass { train: &'static str, val: &'static str },
-    /// `data_256/a/arena/hockey/00001.jpg`, `val_256/Places365_val_00000001.jpg`.
-    ByLetter { train: &'static str, val: &'static str },
-}
-
-/// As published, and as torchvision unpacks them.
-const LAYOUTS: [Layout; 5] = [
-    Layout::ByClass { train: "train", val: "val" },
-    Layout::ByLetter { train: "data_256", val: "val_256" },
-    Layout::ByLetter { train: "data_large", val: "val_large" },
-    Layout::ByLetter { train: "data_256_standard", val: "val_256" },
-    Layout::ByLetter { train: "data_large_standard", val: "val_large" },
-];
-
-/// What a path says of an image of Places365.
-struct Photograph<'a> {
-    training: bool,
-    /// As `arena/hockey`; the folder of validation images by letter does not say it.
-    class: Option<Cow<'a, str>>,
-    file: &'a str,
-}
-
-impl Layout {
-    fn parse<'a>(&self, path: &'a str) -> Option<Photograph<'a>> {
-        let (folder, file) = path.rsplit_once('/')?;
-        match self {
-            Self::ByClass { train, val } => {
-                let (set, class) = folder.split_once('/')?;
-                let known = (set == *train || set == *val) && !class.contains('/');
-                let class = Some(class.replace('-', "/").into());
-                known.then_some(Photograph { training: set == *train, class, file })
-            }
-            Self::ByLetter { val, .. } if folder == *val => {
-                Some(Photograph { training: false, class: None, file })
-            }
-            Self::ByLetter { train, .. } => {
-                let class = by_letter(folder, train)?;
-                Some(Photograph { training: true, class: Some(class.into()), file })
-            }
-        }
-    }
-
-    /// The path here; `None` where the class is needed and not known.
-    fn path(&self, photograph: &Photograph, class: Option<&str>) -> Option<String> {
-        let file = photograph.file;
-        let class = photograph.class.as_deref().or(class);
-        match self {
-            Self::ByClass { train, val } => {
-                let set = if photograph.training { train } else { val };
-                Some(format!("{set}/{}/{file}", class?.replace('/', "-")))
-            }
-            Self::ByLetter { val, .. } if !photograph.training => Some(format!("{val}/{file}")),
-            Self::ByLetter { train, .. } => {
-                let letter = class?.chars().next()?;
-                Some(format!("{train}/{letter}/{}/{file}", class?))
-            }
-        }
-    }
-}
-
-/// `arena/hockey` of `data_256/a/arena/hockey`.
-fn by_letter<'a>(folder: &'a str, train: &str) -> Option<&'a str> {
-    let (letter, class) = folder.strip_prefix(train)?.strip_prefix('/')?.split_once('/')?;
-    (letter.chars().count() == 1 && class.starts_with(letter)).then_some(class)
-}
-
-/// The class that a folder of training images by letter is of.
-pub(super) fn class_of_folder(folder: &str) -> Option<&str> {
-    LAYOUTS.iter().find_map(|layout| match layout {
-        Layout::ByLetter { train, .. } => by_letter(folder, train),
-        Layout::ByClass { .. } => None,
-    })
-}
-
-fn photograph(path: &str) -> Option<Photograph<'_>> {
-    LAYOUTS.iter().find_map(|layout| layout.parse(path))
-}
 
 /// Of each class, the folder that Places365 has it in, as `arena/hockey`, where the training list says it.
 pub(super) fn class_folders(train: &ListedSplit, classes: usize) -> Vec<Option<String>> {
@@ -327,7 +248,7 @@ pub(super) fn locate(
     }
     let mut any = false;
     for path in &mut split.paths {
-        let only_respelled = some_are_there && folder::is_image(Path::new(path.as_str()));
+        let only_respelled = some_are_there && has_picture_extension(Path::new(path.as_str()));
         if (only_respelled && path.is_ascii()) || is_there(path) {
             continue;
         }
@@ -400,36 +321,4 @@ pub(super) fn in_two_splits(splits: &[(SplitName, &ListedSplit)]) -> Vec<String>
         }
     }
     sentences
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_of_either_layout_lead_to_the_other() {
-        let [by_class, by_letter] = [&LAYOUTS[0], &LAYOUTS[1]];
-        let pairs = [
-            ("train/airfield/1.jpg", "data_256/a/airfield/1.jpg"),
-            ("train/arena-hockey/1.jpg", "data_256/a/arena/hockey/1.jpg"),
-            ("val/arena-hockey/v_1.jpg", "val_256/v_1.jpg"),
-        ];
-        for (first, second) in pairs {
-            let class = Some("arena/hockey");
-            assert_eq!(by_letter.path(&photograph(first).unwrap(), None).unwrap(), second);
-            assert_eq!(by_class.path(&photograph(second).unwrap(), class).unwrap(), first);
-        }
-        assert!(by_class.path(&photograph("val_256/v_1.jpg").unwrap(), None).is_none());
-    }
-
-    #[test]
-    fn other_paths_are_not_of_places() {
-        for path in
-            ["1.jpg", "train/1.jpg", "train/a/b/1.jpg", "data_256/b/airfield/1.jpg", "x/a/1.jpg"]
-        {
-            assert!(photograph(path).is_none(), "{path}");
-        }
-        assert_eq!(class_of_folder("data_256/f/field/wild"), Some("field/wild"));
-        assert_eq!(class_of_folder("train/field-wild"), None);
-    }
 }

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
-use super::SplitName;
 use crate::dataset::class_name::nfc;
-use crate::dataset::folder;
+use crate::dataset::image_kind::has_picture_extension;
+use crate::dataset::split_name::SplitName;
 
 /// Entries that are looked at: a list may lie in the root of a disk.
 const MOST_ENTRIES: usize = 4_000_000;
@@ -50,7 +50,7 @@ impl Files {
         let (folder, name) = divided(&path);
         let fits = |file: &&str| nfc(file).starts_with(folder);
         let mut files: Vec<&str> = self.named(name).filter(fits).collect();
-        let is_image = |file: &&str| folder::is_image(Path::new(file));
+        let is_image = |file: &&str| has_picture_extension(Path::new(file));
         if files.iter().any(is_image) {
             files.retain(is_image);
         }

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use super::ListedSplit;
+use crate::dataset::account::{LeftOut, Reason};
+use crate::dataset::error::DatasetError;
+use crate::dataset::labelled::ListedSplit;
 use crate::dataset::walk::{self, Found, What};
-use crate::dataset::{DatasetError, LeftOut, Reason};
 
 /// The files that are none of the listed images and no list, in order of their names: at any depth in the
 /// folders directly below `root` that have listed images, and beside them where images lie in `root` itself.

@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 use bytes::Bytes;
 
-use crate::dataset::list::{Columns, Entry, Labels, ListError, Place, Sought, class_of};
+use crate::dataset::labelled::{Columns, Entry, Labels, ListError, Place, Sought, class_of};
 
 /// Names that columns of images have.
 const IMAGES: [&str; 7] = ["image", "img", "picture", "photo", "jpg", "jpeg", "png"];
@@ -16,13 +16,13 @@ const BYTES: &str = "bytes";
 const PATH: &str = "path";
 
 /// What is wrong with a column, and in which of the rows at hand.
-pub(super) struct Wrong {
-    pub(super) row: Option<usize>,
-    pub(super) found: String,
+pub(in crate::dataset) struct Wrong {
+    pub(in crate::dataset) row: Option<usize>,
+    pub(in crate::dataset) found: String,
 }
 
 /// Columns of some rows as text.
-pub(super) struct Texts {
+pub(in crate::dataset) struct Texts {
     path: Option<StringArray>,
     /// The column of labels, or those of the classes, with their names.
     labels: Vec<(String, StringArray)>,
@@ -32,7 +32,7 @@ pub(super) struct Texts {
 
 impl Texts {
     /// The columns of `batch`, which holds those that `columns` finds among `names`.
-    pub(super) fn of(
+    pub(in crate::dataset) fn of(
         batch: &RecordBatch,
         names: &[String],
         columns: &Columns,
@@ -55,7 +55,7 @@ impl Texts {
 
     /// What row `i`, with `before` rows of the table before these, says; its path is empty where no
     /// column has paths.
-    pub(super) fn entry(
+    pub(in crate::dataset) fn entry(
         &self,
         i: usize,
         before: u64,
@@ -122,7 +122,7 @@ fn paths(batch: &RecordBatch, name: &str) -> Result<StringArray, Wrong> {
 }
 
 /// Whether the images of a column have paths and no bytes.
-pub(super) fn only_paths(batch: &RecordBatch, name: &str) -> bool {
+pub(in crate::dataset) fn only_paths(batch: &RecordBatch, name: &str) -> bool {
     let group = batch.column_by_name(name).and_then(|column| column.as_struct_opt());
     let Some(group) = group.filter(|group| !group.is_empty()) else { return false };
     let no_bytes =
@@ -177,7 +177,7 @@ fn is_text(kind: &DataType) -> bool {
 }
 
 /// The column of images: of a known name, or the only one of such a type.
-pub(super) fn image(schema: &Schema) -> Result<usize, String> {
+pub(in crate::dataset) fn image(schema: &Schema) -> Result<usize, String> {
     let fields = schema.fields();
     let images: Vec<usize> =
         (0..fields.len()).filter(|&i| holds_images(fields[i].data_type())).collect();
@@ -206,7 +206,7 @@ fn is_binary(kind: &DataType) -> bool {
 }
 
 /// Each image of some rows, encoded, with the path that it has in the column itself.
-pub(super) fn images(
+pub(in crate::dataset) fn images(
     batch: &RecordBatch,
     name: &str,
 ) -> Result<Vec<(Bytes, Option<String>)>, Wrong> {

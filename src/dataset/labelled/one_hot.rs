@@ -1,6 +1,6 @@
 //! Columns of 0 and 1: which of a table's columns are such, and the class that a row of them says.
 
-use super::ListError;
+use super::error::ListError;
 use super::sought::Sought;
 
 /// Whether a field says yes (1) or no (0); `None` where it says something else.

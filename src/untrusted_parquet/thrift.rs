@@ -11,7 +11,7 @@ const LONG_LIST: u8 = 15;
 
 /// A value.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Value<'a> {
+pub(super) enum Value<'a> {
     Flag,
     Number(i64),
     Real,
@@ -22,18 +22,18 @@ pub(crate) enum Value<'a> {
 
 /// The fields of a struct, in order of their numbers.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Fields<'a>(Vec<(i16, Value<'a>)>);
+pub(super) struct Fields<'a>(Vec<(i16, Value<'a>)>);
 
 impl<'a> Fields<'a> {
     /// The struct that `bytes` begin with, and its length.
-    pub(crate) fn of(bytes: &'a [u8]) -> Result<(Self, usize), String> {
+    pub(super) fn of(bytes: &'a [u8]) -> Result<(Self, usize), String> {
         let mut reader = Reader { bytes, at: 0 };
         let fields = reader.fields(DEEPEST)?;
         Ok((fields, reader.at))
     }
 
     /// Numbers of the fields that are there.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = i16> + '_ {
+    pub(super) fn ids(&self) -> impl Iterator<Item = i16> + '_ {
         self.0.iter().map(|(id, _)| *id)
     }
 
@@ -42,7 +42,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that may be left out.
-    pub(crate) fn optional_number(&self, id: i16) -> Result<Option<i64>, String> {
+    pub(super) fn optional_number(&self, id: i16) -> Result<Option<i64>, String> {
         match self.get(id) {
             None => Ok(None),
             Some(Value::Number(number)) => Ok(Some(*number)),
@@ -50,23 +50,23 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(crate) fn number(&self, id: i16) -> Result<i64, String> {
+    pub(super) fn number(&self, id: i16) -> Result<i64, String> {
         self.optional_number(id)?.ok_or_else(|| wrong(id, "a number"))
     }
 
     /// A number that cannot be negative.
-    pub(crate) fn size(&self, id: i16) -> Result<u64, String> {
+    pub(super) fn size(&self, id: i16) -> Result<u64, String> {
         u64::try_from(self.number(id)?).map_err(|_| wrong(id, "a size"))
     }
 
-    pub(crate) fn bytes(&self, id: i16) -> Result<&'a [u8], String> {
+    pub(super) fn bytes(&self, id: i16) -> Result<&'a [u8], String> {
         match self.get(id) {
             Some(Value::Bytes(bytes)) => Ok(bytes),
             _ => Err(wrong(id, "a text")),
         }
     }
 
-    pub(crate) fn fields(&self, id: i16) -> Result<&Fields<'a>, String> {
+    pub(super) fn fields(&self, id: i16) -> Result<&Fields<'a>, String> {
         match self.get(id) {
             Some(Value::Struct(fields)) => Ok(fields),
             _ => Err(wrong(id, "a struct")),
@@ -74,7 +74,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The elements of a list of structs.
-    pub(crate) fn structs(&self, id: i16) -> Result<Vec<&Fields<'a>>, String> {
+    pub(super) fn structs(&self, id: i16) -> Result<Vec<&Fields<'a>>, String> {
         let Some(Value::List(elements)) = self.get(id) else {
             return Err(wrong(id, "a list"));
         };

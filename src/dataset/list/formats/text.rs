@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use super::{Entry, List, ListError, Numbering, Place, columns};
-use crate::dataset::{DatasetError, folder};
+use super::lines::{COMMENT, comment_note, text_of};
+use crate::config::DatasetConfig;
+use crate::dataset::error::{DatasetError, read_file};
+use crate::dataset::image_kind::has_picture_extension;
+use crate::dataset::labelled::{Entry, List, ListError, Numbering, Place, are_names};
 
 /// A tab goes before a comma, and both before a space, which paths may have too.
 const SEPARATORS: [char; 3] = ['\t', ',', ' '];
-/// What a comment begins with.
-pub(super) const COMMENT: char = '#';
-
 /// Reads the whole list; empty lines are skipped, and comments.
-pub(super) fn read(file: &Path, root: &Path) -> Result<List, DatasetError> {
-    let bytes = crate::dataset::read_file(file)?;
-    let text = super::text_of(file, &bytes)?;
+pub(super) fn read(file: &Path, root: &Path, _: &DatasetConfig) -> Result<List, DatasetError> {
+    let bytes = read_file(file)?;
+    let text = text_of(file, &bytes)?;
     let mut list = List::new(file, Numbering::Dense, Place::Line);
     let mut comments = 0;
     for (line, number) in text.lines().map(str::trim).zip(1..) {
@@ -27,7 +27,7 @@ pub(super) fn read(file: &Path, root: &Path) -> Result<List, DatasetError> {
             continue;
         }
         let (path, label) = divided.map_err(|wrong| list.wrong(Place::Line(number), wrong))?;
-        if number == 1 && columns::are_names(path, label) && !root.join(path).is_file() {
+        if number == 1 && are_names(path, label) && !root.join(path).is_file() {
             return Err(list.wrong(Place::Line(number), ListError::HeaderRow));
         }
         list.push(&Entry { path, label, name: None, split: None, number })?;
@@ -36,15 +36,10 @@ pub(super) fn read(file: &Path, root: &Path) -> Result<List, DatasetError> {
     Ok(list)
 }
 
-/// That lines are not used.
-pub(super) fn comment_note(lines: u64) -> Option<String> {
-    (lines > 0).then(|| format!("{lines} lines that begin with {COMMENT} are taken for comments"))
-}
-
 /// Where an image's name ends tells which separator a line uses; of names that end otherwise, the first
 /// kind of separator that it has.
 fn path_and_label(line: &str) -> Result<(&str, &str), ListError> {
-    let is_image = |path: &str| folder::is_image(Path::new(unquoted(path.trim_end())));
+    let is_image = |path: &str| has_picture_extension(Path::new(unquoted(path.trim_end())));
     let last = |separator| line.rsplit_once(separator).map(|split| (separator, split));
     let splits = || SEPARATORS.into_iter().filter_map(last);
     let begins_with_image =

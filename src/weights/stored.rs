@@ -1,4 +1,4 @@
-//! Tensors as they lie in a file: names, shapes, types and where the values are.
+//! Tensors as a file has them: where their values lie, not yet read.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -48,6 +48,7 @@ impl StoredTensor {
         })
     }
 
+    /// Its values where they lie in a row.
     pub(super) fn contiguous<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let (each, len) = (self.bytes_each(), self.len());
         if len == 0 { Some(&[]) } else { bytes.get(self.offset * each..(self.offset + len) * each) }

@@ -1,5 +1,6 @@
 //! What can be wrong with a list of images, and where in it.
 
+use crate::text::backticked;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -31,12 +32,12 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// No format has this extension.
-    #[error(
-        "the extension `{extension}` is that of no list; known: txt, csv, tsv, json, parquet, or none"
-    )]
+    #[error("the extension `{extension}` is that of no list; known: {known}, or none")]
     UnknownFormat {
         /// In lower case.
         extension: String,
+        /// The extensions of lists.
+        known: String,
     },
     /// An image where a list should be.
     #[error(
@@ -89,7 +90,7 @@ pub enum ListError {
         field: &'static str,
     },
     /// The columns have other names.
-    #[error("no column of {what} among {}; known names: {}\n  Rename the column or set dataset.{key}.", quoted(found), known.join(", "))]
+    #[error("no column of {what} among {}; known names: {}\n  Rename the column or set dataset.{key}.", backticked(found), known.join(", "))]
     NoColumn {
         /// What the column would hold.
         what: &'static str,
@@ -101,7 +102,7 @@ pub enum ListError {
         key: &'static str,
     },
     /// Rows of columns of 0 and 1 that do not say one class.
-    #[error("{} of the columns {} {} 1; expected one, the image's class\n  Remove rows of no class or of several, or the columns that are no class.", ones.len(), quoted(columns), if ones.len() == 1 { "is" } else { "are" })]
+    #[error("{} of the columns {} {} 1; expected one, the image's class\n  Remove rows of no class or of several, or the columns that are no class.", ones.len(), backticked(columns), if ones.len() == 1 { "is" } else { "are" })]
     NotOneHot {
         /// The columns.
         columns: Vec<String>,
@@ -111,7 +112,7 @@ pub enum ListError {
     /// `label_column` names the column of one class out of several.
     #[error(
         "column `{column}` holds 0 and 1, as do {}, and none of them is 1 where it is: each is a class\n  Leave dataset.label_column out, and the columns are the classes. Where `{column}` alone is meant, against all others, remove the others from the list.",
-        quoted(others)
+        backticked(others)
     )]
     OneOfOneHot {
         /// The column.
@@ -225,7 +226,7 @@ pub enum ListError {
     /// A name that several files have.
     #[error(
         "`{image}` is not there, and several files could be meant: {}\n  {remedy}",
-        quoted(files)
+        backticked(files)
     )]
     Ambiguous {
         /// As the list has it.
@@ -291,8 +292,4 @@ pub enum ListError {
         /// Of the other.
         second: String,
     },
-}
-
-pub(super) fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

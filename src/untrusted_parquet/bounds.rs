@@ -5,24 +5,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-use crate::thrift::Fields;
+use super::format::{BROTLI, LZO, MAGIC, MOST_EXPANSION, TAIL_BYTES};
+use super::thrift::Fields;
 
-/// The most bytes that a codec makes of one: zstd's blocks of 128 KiB take at least 4. Brotli's make more,
-/// but not of images.
-const MOST_EXPANSION: u64 = 1 << 15;
 /// Groups of columns within each other.
 const DEEPEST: usize = 64;
-/// How metadata call these codecs.
-const LZO: i64 = 3;
-const BROTLI: i64 = 4;
-const MAGIC: &[u8; 4] = b"PAR1";
-/// Length of the metadata and magic, at a file's end.
-const TAIL_BYTES: u64 = 8;
 /// Bytes that are read to find a page's header, which may hold the largest value of its page.
 const WINDOWS: [u64; 3] = [1 << 12, 1 << 16, 1 << 24];
 
 /// Checks a file of `length` bytes.
-pub(super) fn check(file: &File, length: u64) -> Result<(), String> {
+pub(crate) fn check(file: &File, length: u64) -> Result<(), String> {
     let cut = || "its footer is cut short".to_string();
     let behind = length.checked_sub(TAIL_BYTES).ok_or_else(cut)?;
     let tail = at(file, behind, TAIL_BYTES)?;

@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::dataset::list::SplitName;
-use crate::dataset::{DatasetError, folder};
+use crate::dataset::error::DatasetError;
+use crate::dataset::split_name::SplitName;
+use crate::dataset::walk;
 
 /// One file, whose rows say their split, or the files of a folder, in order of their names.
 pub(super) fn of(path: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError> {
@@ -40,7 +41,7 @@ pub(super) fn of(path: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, Datas
 
 /// The folders of a folder that have shards themselves: one for each of Hugging Face's configurations.
 fn configurations(path: &Path) -> Vec<PathBuf> {
-    let names = if path.is_dir() { folder::names(path).unwrap_or_default() } else { vec![] };
+    let names = if path.is_dir() { walk::names(path).unwrap_or_default() } else { vec![] };
     let folders = names.into_iter().map(|name| path.join(name)).filter(|folder| folder.is_dir());
     folders.filter(|folder| has_shards(&in_folder(folder))).collect()
 }
@@ -63,10 +64,10 @@ fn has_shards(found: &Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError>) -
 fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError> {
     let mut shards = vec![];
     let mut stray = None;
-    for name in folder::names(folder)? {
+    for name in walk::names(folder)? {
         let path = folder.join(&name);
         if path.is_dir() {
-            let files = folder::names(&path)?.into_iter().map(|name| path.join(name));
+            let files = walk::names(&path)?.into_iter().map(|name| path.join(name));
             let files: Vec<PathBuf> = files.filter(|file| is_parquet(file)).collect();
             match SplitName::of(&name) {
                 Some(split) => shards.extend(files.into_iter().map(|file| (split, file))),

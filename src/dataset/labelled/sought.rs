@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::SplitName;
-use crate::dataset::folder;
+use crate::dataset::image_kind::has_picture_extension;
+use crate::dataset::split_name::SplitName;
 
 /// Columns that rows are passed to.
 pub(in crate::dataset) trait Sought {
@@ -32,7 +32,7 @@ impl OfKind {
 
     /// Columns of names of image files.
     pub(super) fn images(columns: Vec<usize>) -> Self {
-        Self::new(columns, |value| folder::is_image(value.as_ref()).then(String::new))
+        Self::new(columns, |value| has_picture_extension(value.as_ref()).then(String::new))
     }
 
     fn new(columns: Vec<usize>, kind: fn(&str) -> Option<String>) -> Self {

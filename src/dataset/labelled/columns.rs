@@ -1,11 +1,12 @@
 //! Which columns of a table hold an image's path, its label, its class's name and its split.
 
-use super::error::quoted;
+use super::error::ListError;
 use super::one_hot::{Indicators, yes_or_no};
 use super::sought::{OfKind, Sought};
-use super::{ListError, SplitName};
 use crate::config::DatasetConfig;
-use crate::dataset::DatasetError;
+use crate::dataset::error::DatasetError;
+use crate::dataset::split_name::SplitName;
+use crate::text::backticked;
 
 const PATHS: [&str; 13] = [
     "path",
@@ -110,7 +111,7 @@ impl Columns {
             notes.push(format!(
                 "the {} columns {} are taken for the classes, one of them 1 in each row",
                 names.len(),
-                quoted(&names)
+                backticked(&names)
             ));
         }
         notes
@@ -223,7 +224,7 @@ fn split(
 }
 
 /// Whether these are names of a column of paths and of one of labels.
-pub(super) fn are_names(path: &str, label: &str) -> bool {
+pub(in crate::dataset) fn are_names(path: &str, label: &str) -> bool {
     let known =
         |names: &[&str], word: &str| names.iter().any(|name| name.eq_ignore_ascii_case(word));
     (known(&PATHS, path) || known(&IDS, path)) && known(&LABELS, label)

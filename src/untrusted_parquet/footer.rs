@@ -20,44 +20,36 @@ use parquet::file::metadata::{
 };
 use parquet::schema::types::{SchemaDescPtr, Type};
 
-use super::schema::MAP_COLUMN;
-use crate::domain::FeatureShape;
-use crate::thrift::Fields;
+use super::format::{MAGIC, MOST_EXPANSION, TAIL_BYTES, ZSTD};
+use super::thrift::Fields;
 
-/// The most bytes that zstd makes of one: a block of 128 KiB takes at least 4.
-pub(super) const MOST_EXPANSION: u64 = 1 << 15;
 /// The longest text of a column, in bytes: more than any path of a file.
-pub(super) const LONGEST_TEXT: u64 = 1 << 16;
+const LONGEST_TEXT: u64 = 1 << 16;
 
-const MAGIC: &[u8; 4] = b"PAR1";
-/// Length of the metadata and magic, at a file's end.
-const TAIL_BYTES: usize = 8;
-const ZSTD: i64 = 6;
-
-/// What a file of a bank must be.
+/// What a file must be.
 #[derive(Debug, Clone)]
-pub(super) struct Contract {
+pub(crate) struct Contract {
     schema: SchemaDescPtr,
     columns: Arc<[Column]>,
 }
 
 /// One column.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Column {
-    pub(super) name: String,
-    pub(super) kind: PhysicalType,
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) kind: PhysicalType,
     /// Values of a row; `None` for a column that is no list.
-    pub(super) list: Option<u64>,
+    pub(crate) list: Option<u64>,
 }
 
 impl Column {
     /// Values of a row at most. An empty list takes the place of one.
-    pub(super) fn row_values(&self) -> u64 {
+    pub(crate) fn row_values(&self) -> u64 {
         self.list.unwrap_or(1)
     }
 
     /// Bytes that a value takes at most, before compression.
-    pub(super) fn value_bytes(&self) -> u64 {
+    pub(crate) fn value_bytes(&self) -> u64 {
         match self.kind {
             PhysicalType::BOOLEAN => 1,
             PhysicalType::INT32 | PhysicalType::FLOAT => 4,
@@ -69,52 +61,41 @@ impl Column {
 
 /// A column chunk: where its pages lie.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Chunk {
-    pub(super) start: u64,
-    pub(super) length: u64,
+pub(crate) struct Chunk {
+    pub(crate) start: u64,
+    pub(crate) length: u64,
     /// Bytes of a dictionary page before the data pages; 0 where there is none.
-    pub(super) dictionary_bytes: u64,
+    pub(crate) dictionary_bytes: u64,
     /// Data pages, one after the other up to the chunk's end.
-    pub(super) pages: Vec<Page>,
-}
-
-impl Chunk {
-    /// The ranges that have a checksum each, as (start, length): the data pages of `feature_map`, the
-    /// whole chunk of other columns.
-    pub(super) fn checked_spans(&self, column: &Column) -> Vec<(u64, u64)> {
-        match column.name == MAP_COLUMN {
-            true => self.pages.iter().map(|page| (page.start, page.length)).collect(),
-            false => vec![(self.start, self.length)],
-        }
-    }
+    pub(crate) pages: Vec<Page>,
 }
 
 /// A data page.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Page {
-    pub(super) start: u64,
-    pub(super) length: u64,
-    pub(super) rows: u64,
+pub(crate) struct Page {
+    pub(crate) start: u64,
+    pub(crate) length: u64,
+    pub(crate) rows: u64,
 }
 
 /// A row group.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Group {
-    pub(super) rows: u64,
+pub(crate) struct Group {
+    pub(crate) rows: u64,
     /// In order of the columns.
-    pub(super) chunks: Vec<Chunk>,
+    pub(crate) chunks: Vec<Chunk>,
 }
 
 /// A footer that agrees with its contract.
-pub(super) struct Footer {
-    pub(super) metadata: Arc<ParquetMetaData>,
-    pub(super) groups: Vec<Group>,
+pub(crate) struct Footer {
+    pub(crate) metadata: Arc<ParquetMetaData>,
+    pub(crate) groups: Vec<Group>,
 }
 
 impl Footer {
     /// Where the metadata of a file of `bytes` lie, as (start, length).
-    pub(super) fn metadata_range(file: &File, bytes: u64) -> io::Result<(u64, u64)> {
-        let behind = bytes.checked_sub(TAIL_BYTES as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
+    pub(crate) fn metadata_range(file: &File, bytes: u64) -> io::Result<(u64, u64)> {
+        let behind = bytes.checked_sub(TAIL_BYTES).ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut length = [0; 4];
         file.read_exact_at(&mut length, behind)?;
         let length = u64::from(u32::from_le_bytes(length));
@@ -122,7 +103,7 @@ impl Footer {
     }
 
     /// Where the column chunks end, of which `metadata` speak.
-    pub(super) fn begin(metadata: &[u8]) -> Result<u64, String> {
+    pub(crate) fn begin(metadata: &[u8]) -> Result<u64, String> {
         let mut end = MAGIC.len() as u64;
         for group in Fields::of(metadata)?.0.structs(4)? {
             for chunk in group.structs(1)? {
@@ -136,17 +117,13 @@ impl Footer {
 }
 
 impl Contract {
-    /// Of a file with these columns, whose lists have the lengths that `shape` gives them.
-    pub(super) fn of(schema: &Schema, shape: FeatureShape) -> Self {
+    /// Of a file with these columns, whose lists have the lengths that `list_length` gives them.
+    pub(crate) fn new(schema: &Schema, list_length: impl Fn(&str) -> u64) -> Self {
         let schema =
             ArrowSchemaConverter::new().convert(schema).expect("our columns are Parquet's");
         let column = |leaf: &parquet::schema::types::ColumnDescPtr| {
             let name = leaf.path().parts()[0].clone();
-            let list = (leaf.max_rep_level() > 0).then(|| match name.as_str() {
-                "pooled" | "weight" => shape.channels as u64,
-                "cam" | "nonzero" => shape.locations() as u64,
-                _ => shape.values() as u64,
-            });
+            let list = (leaf.max_rep_level() > 0).then(|| list_length(&name));
             Column { name, kind: leaf.physical_type(), list }
         };
         let columns = schema.columns().iter().map(column).collect();
@@ -154,13 +131,14 @@ impl Contract {
     }
 
     /// In order of the file.
-    pub(super) fn columns(&self) -> &Arc<[Column]> {
+    pub(crate) fn columns(&self) -> &Arc<[Column]> {
         &self.columns
     }
 
     /// Reads the end of a file, which begins at byte `offset` of it; all column chunks lie before `end`.
-    pub(super) fn read(&self, tail: &[u8], offset: u64, end: u64) -> Result<Footer, String> {
-        let behind = tail.len().checked_sub(TAIL_BYTES).ok_or("its footer is cut short")?;
+    pub(crate) fn read(&self, tail: &[u8], offset: u64, end: u64) -> Result<Footer, String> {
+        let behind =
+            tail.len().checked_sub(TAIL_BYTES as usize).ok_or("its footer is cut short")?;
         let (length, magic) = tail[behind..].split_at(4);
         if magic != MAGIC {
             return Err("its footer does not end as a Parquet file does".into());

@@ -4,21 +4,42 @@ use std::path::Path;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 
-use super::text::{COMMENT, comment_note};
-use super::{Entry, Labels, List, ListError, Numbering, Place, Sought, class_of, columns};
+use super::lines::{COMMENT, comment_note, text_of};
 use crate::config::DatasetConfig;
-use crate::dataset::{DatasetError, folder};
+use crate::dataset::error::{DatasetError, read_file};
+use crate::dataset::image_kind::has_picture_extension;
+use crate::dataset::labelled::{
+    Entry, Labels, List, ListError, Numbering, Place, Sought, class_of, find, in_list, no_path,
+};
+
+/// Reads a list whose separator is a comma unless its header row has none.
+pub(super) fn read_commas(
+    file: &Path,
+    root: &Path,
+    config: &DatasetConfig,
+) -> Result<List, DatasetError> {
+    read(file, root, config, [b',', b';', b'\t'])
+}
+
+/// As [`read_commas`], with a tab first.
+pub(super) fn read_tabs(
+    file: &Path,
+    root: &Path,
+    config: &DatasetConfig,
+) -> Result<List, DatasetError> {
+    read(file, root, config, [b'\t', b',', b';'])
+}
 
 /// Reads the whole list, whose separator is the first of these that its header row has, unless a line
 /// `sep=;` says which.
-pub(super) fn read(
+fn read(
     file: &Path,
     root: &Path,
     config: &DatasetConfig,
     separators: [u8; 3],
 ) -> Result<List, DatasetError> {
-    let bytes = crate::dataset::read_file(file)?;
-    let text = super::text_of(file, &bytes)?;
+    let bytes = read_file(file)?;
+    let text = text_of(file, &bytes)?;
     let mut list = List::new(file, Numbering::Ids, Place::Line);
     let form = Form::of(&text, separators);
     let mut rows = form.rows();
@@ -27,8 +48,8 @@ pub(super) fn read(
     }
     let header = rows.record.clone();
     let names: Vec<&str> = header.iter().collect();
-    let in_header = |wrong| super::in_list(file, Place::Line(rows.line), wrong);
-    if let Some(field) = names.iter().find(|name| folder::is_image(Path::new(name))) {
+    let in_header = |wrong| in_list(file, Place::Line(rows.line), wrong);
+    if let Some(field) = names.iter().find(|name| has_picture_extension(Path::new(name))) {
         return Err(in_header(ListError::NoHeader { field: field.to_string() }));
     }
     let look = |sought: &mut dyn Sought| {
@@ -41,8 +62,8 @@ pub(super) fn read(
         }
         Ok(())
     };
-    let found = columns::find(config, &names, look, in_header)?;
-    let path = found.path.or(found.id).ok_or_else(|| in_header(columns::no_path(&names)))?;
+    let found = find(config, &names, look, in_header)?;
+    let path = found.path.or(found.id).ok_or_else(|| in_header(no_path(&names)))?;
     if let Labels::OneHot(columns) = &found.label {
         let classes: Vec<&str> = columns.iter().map(|&column| names[column]).collect();
         list = List::of_classes(file, &classes, Place::Line);
@@ -55,7 +76,7 @@ pub(super) fn read(
     while rows.next().map_err(|e| wrong_row(&list, &rows, &e))? {
         let number = rows.line;
         let field = |column: usize| rows.field(column);
-        let wrong = |wrong| super::in_list(file, Place::Line(number), wrong);
+        let wrong = |wrong| in_list(file, Place::Line(number), wrong);
         let label = match &found.label {
             Labels::Column(label) => field(*label),
             Labels::OneHot(columns) => {

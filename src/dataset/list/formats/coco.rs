@@ -9,9 +9,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{List, ListError, Numbering, Place, in_list};
-use crate::dataset::DatasetError;
+use crate::config::DatasetConfig;
 use crate::dataset::class_name::nfc;
+use crate::dataset::error::DatasetError;
+use crate::dataset::labelled::{List, ListError, Numbering, Place, in_list};
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// Some editors put it before a file.
@@ -87,7 +88,7 @@ impl<'de> Deserialize<'de> for Id {
 }
 
 /// Reads the whole list; images keep their order, classes are all categories in order of their ids.
-pub(super) fn read(file: &Path) -> Result<List, DatasetError> {
+pub(super) fn read(file: &Path, _: &Path, _: &DatasetConfig) -> Result<List, DatasetError> {
     let opened =
         File::open(file).map_err(|source| DatasetError::Read { path: file.into(), source })?;
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, opened);

@@ -4,11 +4,13 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::error::quoted;
-use super::{List, ListError, ListedSplit, Numbering, Place, layout};
+use super::error::{ListError, Place};
+use super::list::{List, Numbering};
+use super::places365::class_of_folder;
 use crate::config::ClassOrder;
-use crate::dataset::DatasetError;
 use crate::dataset::class_name::{natural_key, nfc};
+use crate::dataset::error::DatasetError;
+use crate::text::backticked;
 
 /// The classes of the training lists.
 pub(in crate::dataset) struct Classes {
@@ -115,7 +117,7 @@ impl Classes {
         let mut notes = vec![];
         if !self.dropped.is_empty() {
             const SHOWN: usize = 5;
-            let shown = quoted(&self.dropped[..self.dropped.len().min(SHOWN)]);
+            let shown = backticked(&self.dropped[..self.dropped.len().min(SHOWN)]);
             let more = if self.dropped.len() > SHOWN { ", ..." } else { "" };
             let (n, all) = (self.dropped.len(), self.dropped.len() + self.names.len());
             notes.push(format!(
@@ -279,7 +281,7 @@ fn folder_names(train: &[List], labels: &[Vec<u32>], classes: usize) -> Option<V
     if folders.iter().collect::<HashSet<_>>().len() < classes {
         return None;
     }
-    let places: Option<Vec<&str>> = folders.iter().map(|f| layout::class_of_folder(f)).collect();
+    let places: Option<Vec<&str>> = folders.iter().map(|f| class_of_folder(f)).collect();
     Some(places.unwrap_or_else(|| shortest_endings(&folders)).into_iter().map(Into::into).collect())
 }
 
@@ -305,30 +307,6 @@ fn shortest_endings<'a>(folders: &[&'a str]) -> Vec<&'a str> {
 /// The last components of a path, or all of it.
 fn ending(path: &str, components: usize) -> &str {
     path.rmatch_indices('/').nth(components - 1).map_or(path, |(at, _)| &path[at + 1..])
-}
-
-/// What there is to say of listed images that have more than one class.
-pub(super) fn twice_labelled(splits: &[&ListedSplit], names: &[String]) -> Option<String> {
-    let mut class_of: HashMap<&str, u32> = HashMap::new();
-    let mut twice: HashSet<&str> = HashSet::new();
-    let mut example = None;
-    for (path, &label) in splits.iter().flat_map(|split| split.paths.iter().zip(&split.labels)) {
-        let path = path.trim_start_matches("./");
-        let first = *class_of.entry(path).or_insert(label);
-        if first != label {
-            twice.insert(path);
-            example.get_or_insert((path, [first, label]));
-        }
-    }
-    let (path, classes) = example?;
-    let [one, two] = classes.map(|class| &names[class as usize]);
-    let images = match twice.len() {
-        1 => "1 image is".into(),
-        images => format!("{images} images are"),
-    };
-    Some(format!(
-        "{images} listed with more than one class, such as {path} (`{one}` and `{two}`): each time it counts as another image"
-    ))
 }
 
 #[cfg(test)]

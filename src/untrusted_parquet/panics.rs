@@ -14,7 +14,7 @@ thread_local! {
 }
 
 /// What `decode` returns, or the message of its panic, which nothing is printed of.
-pub(crate) fn caught<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn caught<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
         let usual = panic::take_hook();

@@ -3,8 +3,9 @@
 
 use parquet::basic::Type as PhysicalType;
 
-use super::footer::{Chunk, Column, MOST_EXPANSION, Page};
-use crate::thrift::Fields;
+use super::footer::{Chunk, Column, Page};
+use super::format::MOST_EXPANSION;
+use super::thrift::Fields;
 
 const DATA_PAGE: i64 = 0;
 const DICTIONARY_PAGE: i64 = 2;
@@ -21,7 +22,7 @@ const DICTIONARY_KEY_BYTES: u64 = 4;
 
 /// Checks the pages of `chunk` that `bytes` hold, which begin at byte `start` of the file: all of them, or
 /// one. The bytes of the largest of them, decompressed.
-pub(super) fn check(
+pub(crate) fn check(
     column: &Column,
     chunk: &Chunk,
     start: u64,
@@ -51,18 +52,18 @@ pub(super) fn check(
 }
 
 /// A data page of floats in BYTE_STREAM_SPLIT.
-pub(super) struct SplitPage<'a> {
+pub(crate) struct SplitPage<'a> {
     /// Levels and values, compressed.
-    pub(super) compressed: &'a [u8],
+    pub(crate) compressed: &'a [u8],
     /// Bytes of them, decompressed.
-    pub(super) content_bytes: usize,
+    pub(crate) content_bytes: usize,
     /// Levels of either kind; there are as many.
-    pub(super) levels: usize,
+    pub(crate) levels: usize,
 }
 
 impl<'a> SplitPage<'a> {
     /// The page that `bytes`, which were checked, hold and nothing else, where it is one.
-    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn of(bytes: &'a [u8]) -> Option<Self> {
         let (header, length) = Fields::of(bytes).ok()?;
         let about = header.fields(5).ok()?;
         let encodings = [about.number(2).ok()?, about.number(3).ok()?, about.number(4).ok()?];
