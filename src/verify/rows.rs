@@ -2,10 +2,9 @@
 
 use super::findings::{FindingKind, RowFaults};
 use crate::augment;
-use crate::bank::{Decoded, ExaminedGroup, Lists, Manifest, MapsKept};
+use crate::bank::{Decoded, ExaminedGroup, Lists, Manifest, MapsKept, round};
 use crate::domain::{ClassId, FeatureShape, LinearHead};
 use crate::eval::{argmax, logits};
-use crate::features;
 
 /// What the rows of a split are held against.
 pub(super) struct Contract<'a> {
@@ -287,7 +286,7 @@ impl GroupCheck<'_, '_> {
         }
         rounded.clear();
         rounded.extend_from_slice(map);
-        features::round(rounded, precision);
+        round(rounded, precision);
         if let Some(at) = (0..map.len()).find(|&i| map[i].to_bits() != rounded[i].to_bits()) {
             let said = || {
                 (format!("value {at} is {}", map[at]), format!("a value of {}", precision.name()))
