@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -16,6 +15,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use sha2::{Digest, Sha256};
 
 use super::decoder::{most_text, text_rows};
+use super::files::BankFiles;
 use super::footer::Contract;
 use super::manifest::{Checksum, FileEntry, ShardEntry};
 use super::schema::{self, MAP_COLUMN, classes_schema, describe_columns};
@@ -103,13 +103,13 @@ impl ExaminedShard {
     /// It is missing, is of another length, its footer is damaged, or its columns are not those of the
     /// contract: nothing of it can be found.
     pub fn open(
-        dir: &Path,
+        files: &dyn BankFiles,
         entry: &ShardEntry,
         split: &str,
         shape: FeatureShape,
     ) -> Result<Self, BankError> {
         let contract = Contract::of(&schema::of_split(split), shape);
-        let (shard, metadata) = VerifiedShard::open(dir, entry, &contract)?;
+        let (shard, metadata) = VerifiedShard::open(files, entry, &contract)?;
         Ok(Self { shard, metadata })
     }
 
@@ -405,8 +405,12 @@ impl ChunkReader for GroupBytes {
 ///
 /// # Errors
 /// It is missing, of another length, or damaged.
-pub fn read_file(dir: &Path, name: &str, entry: &FileEntry) -> Result<Vec<u8>, BankError> {
-    read_whole(dir, name, entry.bytes, entry.xxh3)
+pub fn read_file(
+    files: &dyn BankFiles,
+    name: &str,
+    entry: &FileEntry,
+) -> Result<Vec<u8>, BankError> {
+    read_whole(files, name, entry.bytes, entry.xxh3)
 }
 
 const CLASS_COLUMNS: [&str; 5] = ["label", "name", "train_images", "weight", "bias"];
@@ -431,9 +435,13 @@ impl ClassTable {
     ///
     /// # Errors
     /// It does not decode, or its columns are not those of the contract.
-    pub fn read(dir: &Path, content: Vec<u8>, shape: FeatureShape) -> Result<Self, BankError> {
+    pub fn read(
+        files: &dyn BankFiles,
+        content: Vec<u8>,
+        shape: FeatureShape,
+    ) -> Result<Self, BankError> {
         let wrong = |found: String| BankError::Content {
-            path: dir.join(CLASSES_FILE),
+            path: files.location(CLASSES_FILE),
             found,
             expected: format!("columns {}", describe_columns(&classes_schema()).join(", ")),
         };

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::files::{BankFiles, FolderFiles, read_at_most};
 use super::footer::MOST_EXPANSION;
 use super::maps::MapsKept;
 use super::{BankError, Build};
 use crate::atomic_file::{self, WriteError};
 use crate::config::{InputSpec, Precision};
 use crate::domain::{FeatureShape, FitOptions};
-use crate::regular_file;
 
 /// The newest format that this version reads, and the one it writes; it reads all older ones.
 pub const FORMAT_VERSION: u32 = 2;
@@ -294,19 +295,29 @@ impl Manifest {
     /// # Errors
     /// There is none, it is damaged, or it is of a newer format.
     pub fn load(dir: &Path) -> Result<(Self, Vec<u8>), BankError> {
-        let path = dir.join(MANIFEST_FILE);
-        let bytes = match regular_file::read(&path, MOST_BYTES) {
-            Ok(bytes) => bytes,
-            Err(_) if dir.exists() && !dir.is_dir() => return Err(BankError::no_bank(dir.into())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+        match Self::read(&FolderFiles::new(dir)) {
+            Err(BankError::Read { .. }) if dir.exists() && !dir.is_dir() => {
+                Err(BankError::no_bank(dir.into()))
+            }
+            Err(BankError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let (dir, partial) = (dir.to_path_buf(), Build::folder(dir));
-                return Err(match partial.exists() {
+                Err(match partial.exists() {
                     true => BankError::Unfinished { dir, partial },
                     false => BankError::no_bank(dir),
-                });
+                })
             }
-            Err(source) => return Err(BankError::Read { path, source }),
-        };
+            read => read,
+        }
+    }
+
+    /// The same of a bank that lies anywhere, with the bytes of the manifest.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`]; of a missing manifest it says no more than that it is missing.
+    pub fn read(files: &dyn BankFiles) -> Result<(Self, Vec<u8>), BankError> {
+        let path = files.location(MANIFEST_FILE);
+        let bytes = read_at_most(files, MANIFEST_FILE, MOST_BYTES)
+            .map_err(|source| BankError::Read { path: path.clone(), source })?;
         let wrong = |found: String| BankError::Manifest { path: path.clone(), found };
         #[derive(Deserialize)]
         struct Version {
@@ -434,11 +445,12 @@ impl Manifest {
     pub fn check_lengths(&self, dir: &Path) -> Result<(), BankError> {
         let shards = self.splits.values().flat_map(|split| &split.shards);
         let shards = shards.map(|shard| (&shard.file, shard.bytes));
+        let bank = FolderFiles::new(dir);
         for (name, expected) in shards.chain(self.files.iter().map(|(name, f)| (name, f.bytes))) {
-            let path = dir.join(name);
-            match std::fs::metadata(&path) {
-                Ok(there) if there.len() == expected => {}
-                Ok(there) => return Err(BankError::Length { path, found: there.len(), expected }),
+            let path = bank.location(name);
+            match bank.open(name).map(|file| file.length()) {
+                Ok(found) if found == expected => {}
+                Ok(found) => return Err(BankError::Length { path, found, expected }),
                 Err(source) => return Err(BankError::Read { path, source }),
             }
         }

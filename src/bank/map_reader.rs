@@ -298,6 +298,7 @@ mod tests {
     use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
     use parquet::schema::types::ColumnPath;
 
+    use super::super::files::FolderFiles;
     use super::super::footer::Contract;
     use super::super::manifest::ShardEntry;
     use super::super::map_pages;
@@ -310,7 +311,8 @@ mod tests {
     type Shard = (VerifiedShard, Arc<ParquetMetaData>);
 
     fn open(dir: &Path, entry: &ShardEntry) -> Shard {
-        VerifiedShard::open(dir, entry, &Contract::of(&train_schema(), SHAPE)).unwrap()
+        VerifiedShard::open(&FolderFiles::new(dir), entry, &Contract::of(&train_schema(), SHAPE))
+            .unwrap()
     }
 
     /// Maps of some rows of the second row group, in two calls, and whether they came from pages.

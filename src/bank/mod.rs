@@ -11,6 +11,7 @@ mod columns;
 mod decoder;
 mod entry;
 mod examine;
+mod files;
 mod footer;
 mod index;
 mod manifest;
@@ -38,6 +39,7 @@ pub use columns::{Column, RowValues};
 pub use examine::{
     ClassTable, DamagedRange, Decoded, ExaminedGroup, ExaminedShard, Lists, read_file,
 };
+pub use files::{BankFile, BankFiles, FolderFiles};
 pub use index::{RowIndex, RowRequest, Rows};
 pub use manifest::{
     CLASSES_FILE, CLASSIFIER_FILE, Checksum, DatasetCard, FORMAT_VERSION, FileEntry, MANIFEST_FILE,

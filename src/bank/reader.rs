@@ -1,6 +1,6 @@
 //! Reading a bank: its index, all rows without their maps, or chosen columns of chosen rows as a stream.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::columns::{
     Column, Maps, RowValues, bools, cam, ids, open_group, part_of, pooled, select,
 };
+use super::files::{BankFiles, FolderFiles, read_at_most};
 use super::footer::Contract;
 use super::index::{Position, RowIndex, RowRequest, Rows, in_order};
 use super::manifest::{Manifest, SplitEntry};
@@ -52,7 +53,7 @@ impl SplitName {
 
 /// An open bank: manifest, classes and Phase-I classifier, all checked.
 pub struct Bank {
-    dir: PathBuf,
+    files: Arc<dyn BankFiles>,
     /// What the bank says of itself.
     pub manifest: Manifest,
     /// sha256 of the manifest, which names the bank: it covers every other file.
@@ -73,20 +74,35 @@ impl Bank {
     /// # Errors
     /// The folder is no finished bank, a file is damaged, or the classifier is not the bank's.
     pub fn open(dir: &Path) -> Result<Self, BankError> {
-        let (manifest, manifest_bytes) = Manifest::load(dir)?;
+        Self::of_manifest(Arc::new(FolderFiles::new(dir)), Manifest::load(dir)?)
+    }
+
+    /// Opens a bank that lies anywhere. No shard is read yet.
+    ///
+    /// # Errors
+    /// As [`Bank::open`].
+    pub fn read(files: Arc<dyn BankFiles>) -> Result<Self, BankError> {
+        let manifest = Manifest::read(&*files)?;
+        Self::of_manifest(files, manifest)
+    }
+
+    fn of_manifest(
+        files: Arc<dyn BankFiles>,
+        (manifest, manifest_bytes): (Manifest, Vec<u8>),
+    ) -> Result<Self, BankError> {
         let content = |name: &str| {
             let entry = manifest.files.get(name).ok_or_else(|| BankError::Manifest {
-                path: dir.join(super::MANIFEST_FILE),
+                path: files.location(super::MANIFEST_FILE),
                 found: format!("no entry for {name}"),
             })?;
-            read_whole(dir, name, entry.bytes, entry.xxh3)
+            read_whole(&*files, name, entry.bytes, entry.xxh3)
         };
-        let path = dir.join(CLASSIFIER_FILE);
+        let path = files.location(CLASSIFIER_FILE);
+        let weights = read_at_most(&*files, CLASSIFIER_FILE, u64::MAX)
+            .map_err(|source| BankError::Read { path: path.clone(), source })
+            .and_then(|bytes| Ok(Weights::from_bytes(&bytes, &path)?));
         // A classifier that was put in place of the bank's is whole, so its own hash goes first.
-        let weights = match Weights::load(&path) {
-            Ok(weights) => weights,
-            Err(e) => return Err(content(CLASSIFIER_FILE).err().unwrap_or(e.into())),
-        };
+        let weights = weights.map_err(|e| content(CLASSIFIER_FILE).err().unwrap_or(e))?;
         let found = weights.sha256();
         if found != manifest.classifier_sha256 {
             let expected = manifest.classifier_sha256;
@@ -101,18 +117,18 @@ impl Bank {
         let (class_names, class_counts) =
             classes::read(content(CLASSES_FILE)?, shape, classes, images).map_err(|found| {
                 BankError::Content {
-                    path: dir.join(CLASSES_FILE),
+                    path: files.location(CLASSES_FILE),
                     found,
                     expected: format!("{classes} classes with label, name and train_images"),
                 }
             })?;
         let id = crate::hex(&Sha256::digest(&manifest_bytes));
-        Ok(Self { dir: dir.into(), manifest, id, class_names, class_counts, head, card })
+        Ok(Self { files, manifest, id, class_names, class_counts, head, card })
     }
 
     /// The bank's folder.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.files.place()
     }
 
     /// Whether the bank has a split.
@@ -140,7 +156,7 @@ impl Bank {
 
     fn split(&self, split: SplitName) -> Result<&SplitEntry, BankError> {
         self.manifest.splits.get(split.name()).ok_or_else(|| BankError::Manifest {
-            path: self.dir.join(super::MANIFEST_FILE),
+            path: self.files.location(super::MANIFEST_FILE),
             found: format!("this bank has no split `{}`", split.name()),
         })
     }
@@ -195,7 +211,7 @@ impl Bank {
         let contract = self.contract(split);
         let mut tasks = vec![];
         for (shard, shard_entry) in entry.shards.iter().enumerate() {
-            let (file, metadata) = VerifiedShard::open(&self.dir, shard_entry, &contract)?;
+            let (file, metadata) = VerifiedShard::open(&*self.files, shard_entry, &contract)?;
             tasks.extend(
                 (0..metadata.num_row_groups())
                     .map(|group| (shard, group, file.clone(), metadata.clone())),
@@ -255,7 +271,7 @@ impl Bank {
     fn check_rows(&self, split: SplitName, rows: &RowIndex) -> Result<(), BankError> {
         let name = split.name();
         let wrong = |found: String, expected: String| {
-            Err(BankError::Content { path: self.dir.clone(), found, expected })
+            Err(BankError::Content { path: self.dir().into(), found, expected })
         };
         let expected = self.split(split)?.rows;
         if rows.len() as u64 != expected {
@@ -287,7 +303,7 @@ impl Bank {
     pub fn row_reader(&self, split: SplitName) -> Result<RowReader, BankError> {
         let shards = &self.split(split)?.shards;
         let contract = self.contract(split);
-        let shards = shards.iter().map(|entry| VerifiedShard::open(&self.dir, entry, &contract));
+        let shards = shards.iter().map(|entry| VerifiedShard::open(&*self.files, entry, &contract));
         let (shape, kept) = (self.manifest.feature_shape, self.manifest.maps.clone());
         Ok(RowReader { shards: shards.collect::<Result<_, _>>()?, shape, kept })
     }

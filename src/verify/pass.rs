@@ -1,6 +1,5 @@
 //! One pass over the shards of a bank, row group by row group, on all threads.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -10,12 +9,12 @@ use super::findings::{Finding, FindingKind, RowFaults};
 use super::keys::Keys;
 use super::rows::{self, Contract, Key};
 use super::{VerifyError, counted};
-use crate::bank::{ExaminedShard, Manifest, ShardEntry};
+use crate::bank::{BankFiles, ExaminedShard, Manifest, ShardEntry};
 use crate::progress::{Interrupt, Progress};
 
 /// One pass over a bank.
 pub(super) struct Pass<'a> {
-    dir: &'a Path,
+    files: &'a dyn BankFiles,
     manifest: &'a Manifest,
     classes: &'a Classes,
     progress: &'a dyn Progress,
@@ -39,14 +38,14 @@ type GroupKeys = Option<Vec<Key>>;
 
 impl<'a> Pass<'a> {
     pub(super) fn new(
-        dir: &'a Path,
+        files: &'a dyn BankFiles,
         manifest: &'a Manifest,
         classes: &'a Classes,
         progress: &'a dyn Progress,
         interrupt: &'a Interrupt,
     ) -> Self {
         let (done, found) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { dir, manifest, classes, progress, interrupt, done, found }
+        Self { files, manifest, classes, progress, interrupt, done, found }
     }
 
     /// Counts bytes that were looked at.
@@ -122,7 +121,7 @@ impl<'a> Pass<'a> {
         let mut all = Checked::default();
         let split = if contract.train { "train" } else { "test" };
         let shape = self.manifest.feature_shape;
-        let shard = match ExaminedShard::open(self.dir, entry, split, shape) {
+        let shard = match ExaminedShard::open(self.files, entry, split, shape) {
             Ok(shard) => shard,
             Err(error) => {
                 all.findings.push(Finding::of_error(&entry.file, entry.bytes, error));

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bad_input;
+mod bank_files;
 mod bank_format;
 mod bit_depth;
 mod checkpoints;
