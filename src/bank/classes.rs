@@ -9,7 +9,8 @@ use parquet::basic::Type as PhysicalType;
 use super::columns::{self, column};
 use super::decoder::{Batches, most_text, text_rows};
 use super::footer::Contract;
-use super::{pages, schema};
+use super::pages;
+use super::schema::FileColumns;
 use crate::domain::{ClassCounts, FeatureShape};
 
 /// Columns that are read.
@@ -22,7 +23,7 @@ pub(super) fn batches(
     columns: &[&str],
 ) -> Result<(u64, Batches), String> {
     let content = Bytes::from(content);
-    let contract = Contract::of(&schema::classes_schema(), shape);
+    let contract = Contract::of(&FileColumns::of_classes(shape));
     let footer = contract.read(&content, 0, content.len() as u64)?;
     let rows = footer.groups.iter().map(|group| group.rows).sum();
     let mut largest_text = 0;

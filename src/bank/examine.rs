@@ -18,7 +18,8 @@ use super::decoder::{most_text, text_rows};
 use super::files::BankFiles;
 use super::footer::Contract;
 use super::manifest::{Checksum, FileEntry, ShardEntry};
-use super::schema::{self, MAP_COLUMN, classes_schema, describe_columns};
+use super::map_spec::MapSpec;
+use super::schema::{FileColumns, classes_schema, describe_columns};
 use super::verified::{Place, VerifiedShard, read_whole};
 use super::{BankError, CLASSES_FILE, classes, columns};
 use crate::domain::FeatureShape;
@@ -89,6 +90,8 @@ pub struct DamagedRange {
 pub struct ExaminedShard {
     shard: VerifiedShard,
     metadata: Arc<ParquetMetaData>,
+    /// Name of the column of the main map.
+    main_map: String,
 }
 
 /// Bytes that are read at a time for a sha256.
@@ -97,7 +100,7 @@ const HASH_BYTES: u64 = 1 << 20;
 const MAGIC: &[u8] = b"PAR1";
 
 impl ExaminedShard {
-    /// Opens a shard of rows of `split` with maps of `shape`.
+    /// Opens a shard of rows of `split`, in a bank with these maps, the main one first.
     ///
     /// # Errors
     /// It is missing, is of another length, its footer is damaged, or its columns are not those of the
@@ -106,11 +109,12 @@ impl ExaminedShard {
         files: &dyn BankFiles,
         entry: &ShardEntry,
         split: &str,
-        shape: FeatureShape,
+        maps: &[MapSpec],
     ) -> Result<Self, BankError> {
-        let contract = Contract::of(&schema::of_split(split), shape);
+        let contract = Contract::of(&FileColumns::of_split(split, maps));
         let (shard, metadata) = VerifiedShard::open(files, entry, &contract)?;
-        Ok(Self { shard, metadata })
+        let main_map = maps.first().map_or(String::new(), |main| main.name.clone());
+        Ok(Self { shard, metadata, main_map })
     }
 
     /// Bytes of the file, from and up to, that no checksum covers and that are not the `PAR1` it
@@ -290,7 +294,7 @@ impl ExaminedGroup<'_> {
         self.column(name, |all: &mut Lists<bool>, array| all.extend(array, append))
     }
 
-    /// The maps, `batch_rows` at a time: `take` gets the first row of each batch and its maps. The number
+    /// The main maps, `batch_rows` at a time: `take` gets the first row of each batch and its maps. The number
     /// of rows, where they are there.
     ///
     /// # Errors
@@ -301,7 +305,7 @@ impl ExaminedGroup<'_> {
         mut take: impl FnMut(usize, &Lists<f32>),
     ) -> Decoded<usize> {
         let mut rows = 0;
-        let found = self.batches(MAP_COLUMN, batch_rows, |array| {
+        let found = self.batches(&self.shard.main_map, batch_rows, |array| {
             let mut maps = Lists::default();
             maps.extend(array, append_floats)?;
             take(rows, &maps);

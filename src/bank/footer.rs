@@ -9,7 +9,6 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::{Compression, Type as PhysicalType};
 use parquet::errors::ParquetError;
@@ -20,8 +19,7 @@ use parquet::file::metadata::{
 };
 use parquet::schema::types::{SchemaDescPtr, Type};
 
-use super::schema::MAP_COLUMN;
-use crate::domain::FeatureShape;
+use super::schema::FileColumns;
 use crate::thrift::Fields;
 
 /// The most bytes that zstd makes of one: a block of 128 KiB takes at least 4.
@@ -48,6 +46,8 @@ pub(super) struct Column {
     pub(super) kind: PhysicalType,
     /// Values of a row; `None` for a column that is no list.
     pub(super) list: Option<u64>,
+    /// Whether it holds maps, whose pages have checksums of their own.
+    pub(super) maps: bool,
 }
 
 impl Column {
@@ -79,10 +79,10 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// The ranges that have a checksum each, as (start, length): the data pages of `feature_map`, the
+    /// The ranges that have a checksum each, as (start, length): the data pages of maps, the
     /// whole chunk of other columns.
     pub(super) fn checked_spans(&self, column: &Column) -> Vec<(u64, u64)> {
-        match column.name == MAP_COLUMN {
+        match column.maps {
             true => self.pages.iter().map(|page| (page.start, page.length)).collect(),
             false => vec![(self.start, self.length)],
         }
@@ -136,18 +136,15 @@ impl Footer {
 }
 
 impl Contract {
-    /// Of a file with these columns, whose lists have the lengths that `shape` gives them.
-    pub(super) fn of(schema: &Schema, shape: FeatureShape) -> Self {
-        let schema =
-            ArrowSchemaConverter::new().convert(schema).expect("our columns are Parquet's");
+    /// Of a file with these columns.
+    pub(super) fn of(columns: &FileColumns) -> Self {
+        let schema = ArrowSchemaConverter::new().convert(&columns.schema);
+        let schema = schema.expect("our columns are Parquet's");
         let column = |leaf: &parquet::schema::types::ColumnDescPtr| {
             let name = leaf.path().parts()[0].clone();
-            let list = (leaf.max_rep_level() > 0).then(|| match name.as_str() {
-                "pooled" | "weight" => shape.channels as u64,
-                "cam" | "nonzero" => shape.locations() as u64,
-                _ => shape.values() as u64,
-            });
-            Column { name, kind: leaf.physical_type(), list }
+            let list = (leaf.max_rep_level() > 0).then(|| columns.list_length(&name));
+            let maps = columns.has_maps(&name);
+            Column { name, kind: leaf.physical_type(), list, maps }
         };
         let columns = schema.columns().iter().map(column).collect();
         Self { schema: Arc::new(schema), columns }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{BankFiles, FolderFiles, read_at_most};
 use super::footer::MOST_EXPANSION;
+use super::map_spec::MapSpec;
 use super::maps::MapsKept;
+use super::schema::check_maps;
 use super::{BankError, Build};
 use crate::atomic_file::{self, WriteError};
 use crate::config::{InputSpec, Precision};
@@ -99,6 +101,10 @@ pub struct Manifest {
     /// Which training rows have a map.
     #[serde(default, skip_serializing_if = "MapsKept::is_all")]
     pub maps: MapsKept,
+    /// The maps of a training row, the one that activation maps and pooled vectors follow from first; empty
+    /// where there is one, of the last layer, of `feature_shape` ([`Manifest::map_specs`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub map_columns: Vec<MapSpec>,
     /// sha256 of the classifier's tensors: the CAMs were made with them.
     pub classifier_sha256: String,
     /// How the classifier was fitted to the bank's own pooled vectors, where it was.
@@ -457,6 +463,14 @@ impl Manifest {
         Ok(())
     }
 
+    /// The maps of a training row, the main one first.
+    pub fn map_specs(&self) -> Vec<MapSpec> {
+        match self.map_columns.is_empty() {
+            true => vec![MapSpec::last(self.feature_shape)],
+            false => self.map_columns.clone(),
+        }
+    }
+
     /// Views an image, in words.
     pub fn views_text(&self) -> String {
         let count = self.views.count;
@@ -477,14 +491,17 @@ impl Manifest {
         let shape = self.feature_shape;
         let sizes =
             [shape.channels, shape.height, shape.width, self.dataset.classes, self.views.count];
-        const LARGEST: usize = 1 << 24;
         if sizes.iter().any(|&n| n == 0 || n > LARGEST) {
             return Err("a size in it is 0 or absurdly large".into());
         }
-        if shape.height.saturating_mul(shape.width).saturating_mul(shape.channels) > LARGEST {
+        if !plausible(shape) {
             return Err(format!("feature_shape {shape} is absurdly large"));
         }
         self.maps.check(self.dataset.classes)?;
+        check_maps(&self.map_columns, shape)?;
+        if self.map_columns.iter().any(|map| !plausible(map.shape())) {
+            return Err("map_columns: a map is absurdly large, or has no values".into());
+        }
         Ok(())
     }
 
@@ -550,6 +567,16 @@ impl ShardEntry {
         }
         Ok(())
     }
+}
+
+/// Classes, views, and values of a map at most.
+const LARGEST: usize = 1 << 24;
+
+/// Whether a network's map can have this shape.
+fn plausible(shape: FeatureShape) -> bool {
+    let FeatureShape { channels, height, width } = shape;
+    let values = height.saturating_mul(width).saturating_mul(channels);
+    [channels, height, width, values].iter().all(|n| (1..=LARGEST).contains(n))
 }
 
 /// `None` where it does not fit.

@@ -17,6 +17,7 @@ mod index;
 mod manifest;
 mod map_pages;
 mod map_reader;
+mod map_spec;
 mod maps;
 mod pages;
 mod place;
@@ -45,6 +46,7 @@ pub use manifest::{
     CLASSES_FILE, CLASSIFIER_FILE, Checksum, DatasetCard, FORMAT_VERSION, FileEntry, MANIFEST_FILE,
     Manifest, ModelRef, RowGroupEntry, ShardEntry, SplitEntry, ViewSettings,
 };
+pub use map_spec::{LAST_LAYER, Locations, MapSpec};
 pub use maps::MapsKept;
 pub use place::behind_links;
 pub use plan::{BuildPlan, Partition, PlannedShard, SPLITS};

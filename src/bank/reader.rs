@@ -16,9 +16,11 @@ use super::footer::Contract;
 use super::index::{Position, RowIndex, RowRequest, Rows, in_order};
 use super::manifest::{Manifest, SplitEntry};
 use super::map_reader::MapReader;
+use super::map_spec::MapSpec;
 use super::maps::MapsKept;
+use super::schema::FileColumns;
 use super::verified::{VerifiedShard, read_whole};
-use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, classes, schema};
+use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, classes};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{ClassCounts, FeatureShape, LinearHead};
 use crate::weights::Weights;
@@ -162,7 +164,7 @@ impl Bank {
     }
 
     fn contract(&self, split: SplitName) -> Contract {
-        Contract::of(&schema::of_split(split.name()), self.manifest.feature_shape)
+        Contract::of(&FileColumns::of_split(split.name(), &self.manifest.map_specs()))
     }
 
     /// Which rows a split has.
@@ -301,18 +303,29 @@ impl Bank {
     /// # Errors
     /// A shard is missing or damaged.
     pub fn row_reader(&self, split: SplitName) -> Result<RowReader, BankError> {
+        self.row_reader_of(split, &self.manifest.map_specs()[0])
+    }
+
+    /// The same, whose [`Column::FeatureMap`] is the map `map` of [`Manifest::map_specs`].
+    ///
+    /// # Errors
+    /// As [`Bank::row_reader`]; where the bank has no such map, when it is read.
+    pub fn row_reader_of(&self, split: SplitName, map: &MapSpec) -> Result<RowReader, BankError> {
         let shards = &self.split(split)?.shards;
         let contract = self.contract(split);
         let shards = shards.iter().map(|entry| VerifiedShard::open(&*self.files, entry, &contract));
         let (shape, kept) = (self.manifest.feature_shape, self.manifest.maps.clone());
-        Ok(RowReader { shards: shards.collect::<Result<_, _>>()?, shape, kept })
+        Ok(RowReader { shards: shards.collect::<Result<_, _>>()?, shape, map: map.clone(), kept })
     }
 }
 
 /// Reads chosen rows of a split.
 pub struct RowReader {
     shards: Vec<(VerifiedShard, Arc<ParquetMetaData>)>,
+    /// Of the main map, which the other columns follow from.
     shape: FeatureShape,
+    /// The map that is read.
+    map: MapSpec,
     /// Which rows have maps.
     kept: MapsKept,
 }
@@ -338,18 +351,14 @@ impl RowReader {
     ) -> Result<(), BankError> {
         let (file, metadata) = &self.shards[request.shard];
         let group = request.row_group;
-        let mut names: Vec<&str> = columns
-            .iter()
-            .filter(|column| **column != Column::FeatureMap)
-            .flat_map(|column| column.names())
-            .copied()
-            .collect();
+        let mut names: Vec<&str> =
+            columns.iter().flat_map(|column| column.names()).copied().collect();
         let with_maps = columns.contains(&Column::FeatureMap);
         let some_maps = with_maps && !self.kept.is_all();
         if some_maps {
             names.push("label");
         }
-        let row_bytes: usize = columns.iter().map(|column| column.values(self.shape) * 4).sum();
+        let row_bytes: usize = columns.iter().map(|column| 4 * self.values(*column)).sum();
         let batch_rows = (DECODE_BYTES / row_bytes.max(1)).max(1);
         let (channels, locations) = (self.shape.channels, self.shape.locations());
         let mut batches = match names.is_empty() {
@@ -359,7 +368,7 @@ impl RowReader {
                 Some(open_group(file, metadata.clone(), group, &names, selection)?)
             }
         };
-        let mut map_reader = MapReader::new(file, metadata, group, self.shape, batch_rows);
+        let mut map_reader = MapReader::new(file, metadata, group, &self.map, batch_rows);
         let wrong = |found: String| {
             file.content(
                 format!("{found} in row group {group}"),
@@ -397,7 +406,7 @@ impl RowReader {
             }
             if with_maps {
                 maps = map_reader.read(left, count)?;
-                maps.check(self.shape, &self.kept, &labels).map_err(wrong)?;
+                maps.check(&self.map, &self.kept, &labels).map_err(wrong)?;
             }
             if let Some(&class) = labels.iter().find(|&&label| !self.kept.of_class(label)) {
                 let (path, kept) = (file.path().into(), self.kept.to_string());
@@ -419,6 +428,15 @@ impl RowReader {
             left = later;
         }
         Ok(())
+    }
+
+    /// Values of a row.
+    fn values(&self, column: Column) -> usize {
+        match column {
+            Column::Pooled => self.shape.channels,
+            Column::Cam => 2 * self.shape.locations(),
+            Column::FeatureMap => self.map.shape().values(),
+        }
     }
 
     /// The pooled vectors of some rows (of `index`, ascending), in their order: `into` [n, K].

@@ -30,7 +30,8 @@ use sha2::{Digest, Sha256};
 use super::BankError;
 use super::manifest::ShardEntry;
 use super::map_pages::{MapChunk, MapPages, Zstd};
-use super::schema::{self, LIST_ELEMENT, MAP_COLUMN};
+use super::map_spec::{MAP_COLUMN, MapSpec};
+use super::schema::{FileColumns, LIST_ELEMENT};
 use crate::atomic_file::{AtomicFile, WriteError};
 use crate::domain::FeatureShape;
 
@@ -225,7 +226,7 @@ impl ShardWriter {
         path: &Path,
         file: AtomicFile,
     ) -> Result<Self, BankError> {
-        let schema = schema::of_split(split);
+        let schema = FileColumns::of_split(split, &[MapSpec::last(format.shape)]).schema;
         let options = ArrowWriterOptions::new()
             .with_properties(format.properties())
             .with_skip_arrow_metadata(true);
@@ -363,8 +364,8 @@ impl ShardWriter {
         let written = file.written().map_err(WriteError::at(&self.path))?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let sha256 = || Ok(crate::hex(&sha256.finalize()));
-        let entry =
-            ShardEntry::with_sha256(&name, written, &self.split, self.format.shape, sha256)?;
+        let maps = [MapSpec::last(self.format.shape)];
+        let entry = ShardEntry::with_sha256(&name, written, &self.split, &maps, sha256)?;
         Ok((file, ShardEntry { items, ..entry }))
     }
 }
@@ -525,14 +526,16 @@ pub(super) mod tests {
         writer.finish(None).unwrap()
     }
 
-    /// The same rows through the Parquet library's own writer.
+    /// The same rows through the Parquet library's own writer; every second map has the values of the first,
+    /// negated.
     pub(in crate::bank) fn through_the_library(
         rows: &[TrainRow],
+        maps: &[MapSpec],
         properties: WriterProperties,
     ) -> Vec<u8> {
         let options =
             ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-        let schema = schema::train_schema();
+        let schema = FileColumns::of_split("train", maps).schema;
         let mut writer =
             ArrowWriter::try_new_with_options(vec![], schema.clone(), options).unwrap();
         for group in rows.chunks(10) {
@@ -540,7 +543,11 @@ pub(super) mod tests {
             let mut columns = head_columns(&heads, &format().class_names).unwrap();
             columns.push(float_list(group.iter().map(|row| row.cam.as_slice())).unwrap());
             columns.push(bool_list(group.iter().map(|row| row.nonzero.as_slice())).unwrap());
-            columns.push(float_list(group.iter().map(|row| row.feature_map.as_slice())).unwrap());
+            for sign in [1.0, -1.0].into_iter().cycle().take(maps.len()) {
+                let map = |row: &TrainRow| row.feature_map.iter().map(|v| sign * v).collect();
+                let maps: Vec<Vec<f32>> = group.iter().map(map).collect();
+                columns.push(float_list(maps.iter().map(Vec::as_slice)).unwrap());
+            }
             writer.write(&RecordBatch::try_new(schema.clone(), columns).unwrap()).unwrap();
             writer.flush().unwrap();
         }
@@ -572,7 +579,8 @@ pub(super) mod tests {
         let rows: Vec<TrainRow> = rows(75).into_iter().filter(|row| row.head.label == 0).collect();
         let entry = write(dir.path(), &rows);
         let own = described(std::fs::read(dir.path().join(entry.file)).unwrap());
-        let theirs = described(through_the_library(&rows, format().properties()));
+        let theirs =
+            described(through_the_library(&rows, &[MapSpec::last(SHAPE)], format().properties()));
         assert_eq!(own.len(), theirs.len());
         for (own, theirs) in own.iter().zip(&theirs) {
             assert_eq!(own, theirs);

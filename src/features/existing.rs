@@ -63,6 +63,7 @@ pub(super) fn describe(
             },
             KeepMaps::None => MapsKept::None,
         },
+        map_columns: vec![],
         classifier_sha256,
         fitted_head,
         files: Default::default(),

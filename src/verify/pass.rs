@@ -120,8 +120,8 @@ impl<'a> Pass<'a> {
         self.go_on()?;
         let mut all = Checked::default();
         let split = if contract.train { "train" } else { "test" };
-        let shape = self.manifest.feature_shape;
-        let shard = match ExaminedShard::open(self.files, entry, split, shape) {
+        let maps = self.manifest.map_specs();
+        let shard = match ExaminedShard::open(self.files, entry, split, &maps) {
             Ok(shard) => shard,
             Err(error) => {
                 all.findings.push(Finding::of_error(&entry.file, entry.bytes, error));

@@ -80,6 +80,7 @@ pub fn finish(
         precision: Precision::F16,
         views: ViewSettings { count: 1, ..Default::default() },
         classifier_sha256: Weights::of_head(head).sha256(),
+        map_columns: vec![],
         fitted_head: None,
         maps: Default::default(),
         files,

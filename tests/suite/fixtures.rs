@@ -161,6 +161,7 @@ impl BankSpec {
                 ..Default::default()
             },
             classifier_sha256: Weights::of_head(&self.head()).sha256(),
+            map_columns: vec![],
             fitted_head: None,
             maps: self.maps.clone(),
             files,
