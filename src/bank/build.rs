@@ -16,11 +16,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::classes_table::classes_table;
 use super::manifest::{self, FileEntry, MANIFEST_FILE, Manifest, ShardEntry, SplitEntry};
 use super::place::{FILES, PLAN_FILE, Turn, beside, remove_all};
 use super::plan::{BuildPlan, Hashes, PlannedShard};
-use super::shard::{ShardFormat, ShardWriter, file_sha256};
-use super::writer::{ClassRow, classes_table};
+use super::shard::{Layout, ShardFormat, ShardWriter, file_sha256};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
 use crate::atomic_file::{self, WriteError};
 use crate::classifier_file::ClassifierCard;
@@ -213,7 +213,7 @@ impl Build {
     fn of(bank: &Path, dir: PathBuf, plan: BuildPlan, class_names: Vec<String>) -> Self {
         let format = ShardFormat {
             shape: plan.manifest.feature_shape,
-            layout: super::Layout {
+            layout: Layout {
                 compression_level: plan.compression_level,
                 shard_bytes: plan.shard_bytes,
                 ..Default::default()
@@ -222,6 +222,12 @@ impl Build {
         };
         let (hashes, shards) = (plan.hashes(), plan.shards());
         Self { bank: bank.into(), dir, plan, hashes, format: format.into(), shards }
+    }
+
+    /// The same with row groups and pages of other sizes than the default, for measurements and tests.
+    pub fn with_layout(self, layout: Layout) -> Self {
+        let ShardFormat { shape, class_names, .. } = (*self.format).clone();
+        Self { format: ShardFormat { shape, layout, class_names }.into(), ..self }
     }
 
     /// Its shards, done or not.
@@ -470,11 +476,7 @@ impl Build {
     /// # Errors
     /// The Parquet library refuses to write it.
     pub fn classes_table(&self, counts: &[u64], head: &LinearHead) -> Result<Vec<u8>, BankError> {
-        let class =
-            |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
-        let classes: Vec<ClassRow> =
-            self.format.class_names.iter().zip(counts).map(class).collect();
-        classes_table(&self.format, &classes, head)
+        classes_table(&self.format, counts, head)
     }
 
     /// Begins to make files of the bank `bank` anew, in `NAME.repair` beside it.

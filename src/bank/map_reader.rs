@@ -18,7 +18,6 @@ use super::footer::Page;
 use super::map_spec::MapSpec;
 use super::pages::SplitPage;
 use super::verified::VerifiedShard;
-use crate::domain::FeatureShape;
 
 const VALUE_BYTES: usize = size_of::<f32>();
 

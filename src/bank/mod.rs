@@ -7,6 +7,7 @@
 
 mod build;
 mod classes;
+mod classes_table;
 mod columns;
 mod decoder;
 mod entry;
@@ -19,6 +20,7 @@ mod map_pages;
 mod map_reader;
 mod map_spec;
 mod maps;
+mod open_shard;
 mod pages;
 mod place;
 mod plan;
@@ -27,7 +29,6 @@ mod rounding;
 mod schema;
 mod shard;
 mod verified;
-mod writer;
 
 use std::path::PathBuf;
 
@@ -48,13 +49,13 @@ pub use manifest::{
 };
 pub use map_spec::{LAST_LAYER, Locations, MapSpec};
 pub use maps::MapsKept;
+pub use open_shard::OpenShard;
 pub use place::behind_links;
 pub use plan::{BuildPlan, Partition, PlannedShard, SPLITS};
 pub use reader::{Bank, RowReader, SplitName};
 pub(crate) use rounding::round;
 pub use schema::{classes_schema, describe_columns, pooled_schema, train_schema};
 pub use shard::{Layout, RowHead, ShardFormat, ShardWriter, TrainRow};
-pub use writer::{BankWriter, ClassRow, Written};
 
 /// Where damage to the manifest itself is.
 const MANIFEST_PLACE: &str = "the manifest";

@@ -255,58 +255,38 @@ impl ShardWriter {
         self.rows
     }
 
-    /// Appends rows of the training split.
+    /// Appends rows; of those of the `test` or `val` split only their heads.
     ///
     /// # Errors
     /// The file cannot be written, or a map is neither of the bank's shape nor empty.
-    pub fn append_train(&mut self, rows: &[TrainRow]) -> Result<(), BankError> {
-        self.append(
-            rows,
-            |rows, names| {
-                let heads: Vec<&RowHead> = rows.iter().map(|r| &r.head).collect();
-                let mut columns = head_columns(&heads, names)?;
-                columns.push(float_list(rows.iter().map(|r| r.cam.as_slice()))?);
-                columns.push(bool_list(rows.iter().map(|r| r.nonzero.as_slice()))?);
-                Ok(columns)
-            },
-            |row| &row.feature_map,
-        )
-    }
-
-    /// Appends rows of the `test` or `val` split.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn append_pooled(&mut self, rows: &[RowHead]) -> Result<(), BankError> {
-        let columns = |rows: &[RowHead], names: &[String]| {
-            head_columns(&rows.iter().collect::<Vec<_>>(), names)
-        };
-        self.append(rows, columns, |_| &[])
-    }
-
-    /// Takes rows, encoding row groups of the layout's row count.
-    fn append<R>(
-        &mut self,
-        rows: &[R],
-        columns: impl Fn(&[R], &[String]) -> Result<Vec<ArrayRef>, ArrowError>,
-        map: impl Fn(&R) -> &[f32],
-    ) -> Result<(), BankError> {
+    pub fn append(&mut self, rows: &[TrainRow]) -> Result<(), BankError> {
         let group_rows = self.format.rows_in(self.format.layout.row_group_bytes);
         let mut rest = rows;
         while !rest.is_empty() {
             let room = group_rows - self.rows % group_rows;
             let (now, later) = rest.split_at(rest.len().min(room as usize));
-            let batch = columns(now, &self.format.class_names).and_then(|columns| {
-                let before_maps: Vec<usize> = (0..columns.len()).collect();
-                RecordBatch::try_new(self.schema.project(&before_maps)?.into(), columns)
-            });
+            let batch = self.columns_before_maps(now);
             self.batches.push(batch.map_err(|e| failed(&self.path)(e.into()))?);
             self.rows += now.len() as u64;
-            let maps: Vec<&[f32]> = now.iter().map(&map).collect();
+            let maps: Vec<&[f32]> = match self.maps {
+                Some(_) => now.iter().map(|row| row.feature_map.as_slice()).collect(),
+                None => vec![],
+            };
             self.encode(&maps, self.rows.is_multiple_of(group_rows)).map_err(failed(&self.path))?;
             rest = later;
         }
         Ok(())
+    }
+
+    fn columns_before_maps(&self, rows: &[TrainRow]) -> Result<RecordBatch, ArrowError> {
+        let heads: Vec<&RowHead> = rows.iter().map(|row| &row.head).collect();
+        let mut columns = head_columns(&heads, &self.format.class_names)?;
+        if self.maps.is_some() {
+            columns.push(float_list(rows.iter().map(|row| row.cam.as_slice()))?);
+            columns.push(bool_list(rows.iter().map(|row| row.nonzero.as_slice()))?);
+        }
+        let before_maps: Vec<usize> = (0..columns.len()).collect();
+        RecordBatch::try_new(self.schema.project(&before_maps)?.into(), columns)
     }
 
     /// Encodes what can be of the row group under way, all of it with `last`; the one before goes to
@@ -522,7 +502,7 @@ pub(super) mod tests {
     pub(in crate::bank) fn write(dir: &Path, rows: &[TrainRow]) -> ShardEntry {
         let path = dir.join("shard.parquet");
         let mut writer = ShardWriter::create(&format(), "train", &path, dir).unwrap();
-        rows.chunks(3).for_each(|rows| writer.append_train(rows).unwrap());
+        rows.chunks(3).for_each(|rows| writer.append(rows).unwrap());
         writer.finish(None).unwrap()
     }
 
@@ -594,7 +574,7 @@ pub(super) mod tests {
         let mut writer = ShardWriter::create(&format(), "train", &path, dir.path()).unwrap();
         let mut rows = rows(4);
         rows[1].feature_map.pop();
-        let text = writer.append_train(&rows).unwrap_err().to_string();
+        let text = writer.append(&rows).unwrap_err().to_string();
         assert!(text.contains("a feature map of 23 values, expected 24"), "{text}");
         drop(writer);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);

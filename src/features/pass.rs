@@ -1,7 +1,6 @@
 //! One pass over the images: they are decoded and transformed, the network computes their maps, and
 //! finished maps become rows, all three at once.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use super::error::FeaturesError;
@@ -9,7 +8,7 @@ use super::request::FeaturesRequest;
 use super::rows::RowMaker;
 use crate::backbone::Backbone;
 use crate::bank::{
-    BankError, Build, MapsKept, PlannedShard, RowHead, ShardResult, ShardWriter, TrainRow,
+    BankError, Build, MapsKept, OpenShard, PlannedShard, RowHead, ShardResult, TrainRow,
 };
 use crate::dataset::{Augmentation, DatasetError, Loader, Split, Transform};
 use crate::domain::SkippedImage;
@@ -26,67 +25,6 @@ pub(super) fn row_head(split: &Split, sample_id: u32, view: u32) -> RowHead {
         predicted: 0,
         confidence: 0.0,
         pooled: vec![],
-    }
-}
-
-/// Writes rows of a split.
-pub(super) fn append(
-    writer: &mut ShardWriter,
-    split: &str,
-    rows: Vec<TrainRow>,
-) -> Result<(), BankError> {
-    if split == "train" {
-        return writer.append_train(&rows);
-    }
-    let heads: Vec<RowHead> = rows.into_iter().map(|row| row.head).collect();
-    writer.append_pooled(&heads)
-}
-
-/// A shard that is being written, and what is known of it.
-pub(super) struct OpenShard<'a> {
-    build: &'a Build,
-    shard: &'a PlannedShard,
-    writer: ShardWriter,
-    /// Images that have rows in it.
-    samples: HashSet<u32>,
-    result: ShardResult,
-}
-
-impl<'a> OpenShard<'a> {
-    pub(super) fn begin(build: &'a Build, shard: &'a PlannedShard) -> Result<Self, BankError> {
-        let (writer, samples) = (build.writer(shard)?, HashSet::new());
-        Ok(Self { build, shard, writer, samples, result: ShardResult::default() })
-    }
-
-    pub(super) fn append(&mut self, rows: Vec<TrainRow>) -> Result<(), BankError> {
-        let training = self.shard.split == "train";
-        self.samples.extend(rows.iter().map(|row| row.head.sample_id));
-        for head in rows.iter().map(|row| &row.head).filter(|head| head.view == 0) {
-            self.result.images += 1;
-            self.result.right += u64::from(head.predicted == head.label);
-            if training {
-                *self.result.class_images.entry(head.label).or_default() += 1;
-                if head.predicted != head.label {
-                    let of_class = self.result.mistaken.entry(head.label).or_default();
-                    *of_class.entry(head.predicted).or_default() += 1;
-                }
-            }
-        }
-        append(&mut self.writer, self.shard.split, rows)
-    }
-
-    /// Gives it its name, then marks it as done. `skipped` are its images that were left out: with all their
-    /// views, so that an image is whole in a bank or not in it.
-    pub(super) fn finish(mut self, skipped: Vec<SkippedImage>) -> Result<ShardResult, BankError> {
-        let changed = skipped.iter().find(|i| self.samples.contains(&(i.sample_id as u32)));
-        if let Some(SkippedImage { path, .. }) = changed {
-            let (image, shard) = (path.clone(), self.shard.file.clone());
-            return Err(BankError::ImageChanged { image, shard });
-        }
-        self.result.shard = self.writer.finish(Some(self.shard.items))?;
-        self.result.skipped = skipped;
-        self.build.mark(self.shard, self.result.clone())?;
-        Ok(self.result)
     }
 }
 
@@ -304,7 +242,7 @@ impl<'a> ImagePass<'a> {
                 Some(under_way) => under_way,
                 None => OpenShard::begin(build, shard)?,
             };
-            under_way.append(self.rows(shard, batch, maker)?)?;
+            under_way.append(&self.rows(shard, batch, maker)?)?;
             match last {
                 true => done(shard, under_way.finish(self.skipped(shard))?),
                 false => open = Some(under_way),

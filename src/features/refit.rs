@@ -5,11 +5,11 @@ use rayon::prelude::*;
 
 use super::context::BuildContext;
 use super::error::FeaturesError;
-use super::pass::{ImagePass, OpenShard, row_head};
+use super::pass::{ImagePass, row_head};
 use super::rows::RowMaker;
 use crate::bank::{
-    Bank, BankError, Build, Column, MapsKept, PlannedShard, RowHead, RowIndex, RowReader,
-    RowRequest, ShardResult, SplitName, TrainRow,
+    Bank, BankError, Build, Column, MapsKept, OpenShard, PlannedShard, RowHead, RowIndex,
+    RowReader, RowRequest, ShardResult, SplitName, TrainRow,
 };
 use crate::dataset::{Dataset, Split};
 
@@ -53,7 +53,7 @@ pub(super) fn write(
                 requests.par_iter().map(|r| maps.read(r, maker)).collect::<Result<_, _>>()?;
             for rows in parts {
                 progress.advance(rows.len() as u64);
-                open.append(rows)?;
+                open.append(&rows)?;
             }
         }
         finished.push((shard.place, open.finish(pass.skipped(shard))?));

@@ -203,7 +203,7 @@ mod tests {
             let class_names = vec!["a".to_string()];
             let format = ShardFormat { shape, layout: Layout::default(), class_names };
             let mut writer = ShardWriter::nameless(&format.into(), "train", dir.path()).unwrap();
-            writer.append_train(&rows).unwrap();
+            writer.append(&rows).unwrap();
             let entry = writer.discard().unwrap();
             let most = 32 * (most_row_bytes(&kind(vec![0], 1, true), shape, precision) + 9);
             assert!(entry.footer_offset < most, "{shape} {precision:?}: {}", entry.bytes);

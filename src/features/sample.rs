@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::error::FeaturesError;
-use super::pass::{AskForBatch, Batch, ImagePass, StageSecs, append};
+use super::pass::{AskForBatch, Batch, ImagePass, StageSecs};
 use super::request::FeaturesRequest;
 use super::row_kind::{RowKind, most_bytes};
 use super::rows::RowMaker;
@@ -136,7 +136,7 @@ impl Sampler<'_> {
         let mut ends: Vec<(u64, f64)> = vec![];
         let encode = |shard: &PlannedShard, maps: Batch| {
             let rows = maps.rows as u64;
-            append(&mut writer, shard.split, images.rows(shard, maps, &self.maker)?)?;
+            writer.append(&images.rows(shard, maps, &self.maker)?)?;
             ends.push((rows, secs()));
             Ok(())
         };

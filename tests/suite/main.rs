@@ -63,3 +63,4 @@ mod tables;
 #[cfg(feature = "onnx")]
 mod tiny_onnx;
 mod verify;
+mod write_bank;
