@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classes_table::classes_table;
 use super::manifest::{self, FileEntry, MANIFEST_FILE, Manifest, ShardEntry, SplitEntry};
-use super::place::{FILES, PLAN_FILE, Turn, beside, remove_all};
+use super::place::{BuildLock, FILES, PLAN_FILE, beside, remove_all};
 use super::plan::{BuildPlan, Hashes, PlannedShard};
 use super::shard::{Layout, ShardFormat, ShardWriter, file_sha256};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
@@ -123,20 +123,20 @@ impl Build {
         overwrite: bool,
     ) -> Result<Self, BankError> {
         let dir = Self::folder(bank);
-        let turn = loop {
-            let turn = Turn::begin(&dir)?;
-            if !turn.recover(bank)? {
-                break turn;
+        let lock = loop {
+            let lock = BuildLock::begin(&dir)?;
+            if !lock.recover(bank)? {
+                break lock;
             }
         };
-        if !turn.is_begun() && !overwrite && is_same_bank(bank, &plan.manifest)? {
-            turn.remove(bank)?;
+        if !lock.is_begun() && !overwrite && is_same_bank(bank, &plan.manifest)? {
+            lock.remove(bank)?;
             return Err(BankError::Finished { dir: bank.into() });
         }
         let there = Self::begun(bank, &plan, overwrite)?;
-        if there.is_none() && turn.is_begun() {
+        if there.is_none() && lock.is_begun() {
             // Shards of other settings can be of no use any more.
-            turn.clear()?;
+            lock.clear()?;
         }
         atomic_file::remove_stale(&dir);
         atomic_file::create_dir(&dir.join(FILES))?;
@@ -202,7 +202,7 @@ impl Build {
     pub fn open(bank: &Path) -> Result<Self, BankError> {
         let dir = Self::folder(bank);
         let none = || BankError::NoBuild { dir: dir.clone() };
-        if Turn::wait(&dir)?.ok_or_else(none)?.recover(bank)? {
+        if BuildLock::wait(&dir)?.ok_or_else(none)?.recover(bank)? {
             return Err(none());
         }
         let plan = read_plan(&dir)?.ok_or_else(none)?;
@@ -382,8 +382,8 @@ impl Build {
         overwrite: bool,
     ) -> Result<Committed, BankError> {
         let none = || BankError::NoBuild { dir: self.dir.clone() };
-        let turn = Turn::wait(&self.dir)?.ok_or_else(none)?;
-        if turn.recover(&self.bank)? || !turn.is_begun() {
+        let lock = BuildLock::wait(&self.dir)?.ok_or_else(none)?;
+        if lock.recover(&self.bank)? || !lock.is_begun() {
             return Err(none());
         }
         same_plan(&self.dir, &self.plan, false)?;
@@ -424,7 +424,7 @@ impl Build {
             return Err(BankError::EmptyClass { dir: self.dir, class });
         }
         let manifest = self.write_rest(splits, &training.images)?;
-        turn.take_place(&self.bank)?;
+        lock.take_place(&self.bank)?;
         let top1 = right.into_iter().map(|(split, right)| {
             let all = manifest.splits[&split].images.max(1);
             (split, 100.0 * right as f64 / all as f64)
@@ -534,8 +534,8 @@ impl Build {
     /// be removed now stays for the next run.
     pub fn tidy(bank: &Path) {
         let tidied = || {
-            let Some(turn) = Turn::wait(&Self::folder(bank))? else { return Ok(()) };
-            if turn.recover(bank)? || turn.is_begun() { Ok(()) } else { turn.remove(bank) }
+            let Some(lock) = BuildLock::wait(&Self::folder(bank))? else { return Ok(()) };
+            if lock.recover(bank)? || lock.is_begun() { Ok(()) } else { lock.remove(bank) }
         };
         let _: Result<(), WriteError> = tidied();
     }

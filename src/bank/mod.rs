@@ -183,7 +183,7 @@ pub enum BankError {
     },
     /// A file where a bank is to be.
     #[error("{}: a file; a bank is a folder\n  Move it away, or choose another folder with --out.", path.display())]
-    NoFolder {
+    NotAFolder {
         /// The file.
         path: PathBuf,
     },

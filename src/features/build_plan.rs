@@ -1,22 +1,7 @@
 //! What a bank will be, as far as images and settings say.
 
-use serde::Serialize;
-
 use super::request::FeaturesRequest;
 use crate::bank::{BuildPlan, Manifest};
-
-/// How sure it is which rows keep their maps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MapsKnown {
-    /// It is known.
-    Known,
-    /// Some images of each tail class have told: as many as could be looked at in some seconds.
-    Sampled,
-    /// It is known once a classifier is fitted: these are the rows and bytes with all maps, which the
-    /// finished bank will not reach.
-    AtMost,
-}
 
 /// The plan of a bank that `manifest` describes.
 pub(super) fn build_plan(request: &FeaturesRequest, manifest: Manifest) -> BuildPlan {

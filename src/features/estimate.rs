@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use super::build_plan::MapsKnown;
 use super::context::BuildContext;
 use super::disk_room::{bytes_without_maps, room};
 use super::error::FeaturesError;
 use super::existing::{describe, same, without_classifier};
-use super::forecast::{DiskForecast, Forecast, RawBytes, SampleFigures, SplitForecast, ToDo};
+use super::forecast::{
+    DiskForecast, Forecast, MapsKnown, RawBytes, SampleFigures, SplitForecast, ToDo,
+};
 use super::model::{FrozenModel, HeadSource};
 use super::needed::{TailImages, plan_in_force};
 use super::network_source::{LazyNetwork, MapSource};

@@ -102,7 +102,7 @@ pub(super) fn same(
     wanted: &Manifest,
 ) -> Result<Option<Manifest>, FeaturesError> {
     if out.exists() && !out.is_dir() {
-        return Err(BankError::NoFolder { path: out.into() }.into());
+        return Err(BankError::NotAFolder { path: out.into() }.into());
     }
     if overwrite || !out.join(MANIFEST_FILE).exists() {
         return Ok(None);

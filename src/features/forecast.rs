@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::build_plan::MapsKnown;
 use crate::bank::{BuildPlan, BuildState, Partition};
 use crate::config::Precision;
 use crate::domain::FeatureShape;
@@ -48,6 +47,19 @@ pub struct Forecast {
     pub sample: Option<SampleFigures>,
     /// Where there must be room.
     pub disk: DiskForecast,
+}
+
+/// How sure it is which rows keep their maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MapsKnown {
+    /// It is known.
+    Known,
+    /// Some images of each tail class have told: as many as could be looked at in some seconds.
+    Sampled,
+    /// It is known once a classifier is fitted: these are the rows and bytes with all maps, which the
+    /// finished bank will not reach.
+    AtMost,
 }
 
 /// One split of it.

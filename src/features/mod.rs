@@ -39,10 +39,11 @@ use existing::{describe, existing, without_classifier};
 use network_source::{LazyNetwork, MapSource, StartNetwork};
 use request::{skipped_file, unfitted_folder};
 
-pub use build_plan::MapsKnown;
 pub use error::FeaturesError;
 pub use estimate::plan;
-pub use forecast::{DiskForecast, Forecast, RawBytes, SampleFigures, SplitForecast, ToDo};
+pub use forecast::{
+    DiskForecast, Forecast, MapsKnown, RawBytes, SampleFigures, SplitForecast, ToDo,
+};
 pub use model::{FrozenModel, HeadSource};
 pub use network::{RECALIBRATED_FILE, TorchNetwork, TorchRequest};
 pub use repair::{RepairOutcome, repair};

@@ -11,9 +11,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::build_plan::{MapsKnown, build_plan};
+use super::build_plan::build_plan;
 use super::context::BuildContext;
 use super::error::FeaturesError;
+use super::forecast::MapsKnown;
 use super::network_source::MapSource;
 use super::pass::ImagePass;
 use super::rows::RowMaker;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::build_plan::{MapsKnown, build_plan};
+use super::build_plan::build_plan;
 use super::disk_room::{room, room_for_another};
-use super::forecast::{Forecast, RawBytes, SplitForecast, ToDo};
+use super::forecast::{Forecast, MapsKnown, RawBytes, SplitForecast, ToDo};
 use super::request::{FeaturesRequest, skipped_file};
 use super::row_kind::RowKind;
 use crate::bank::{Build, BuildState, Manifest, SplitEntry};

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::classes::Classes;
 use super::findings::{Finding, FindingKind, RowFaults};
 use super::keys::Keys;
-use super::rows::{self, Contract, Key};
+use super::rows::{self, Key, SplitContract};
 use super::{VerifyError, counted};
 use crate::bank::{BankFiles, ExaminedShard, Manifest, ShardEntry};
 use crate::progress::{Interrupt, Progress};
@@ -81,7 +81,7 @@ impl<'a> Pass<'a> {
         sampled: &[u64],
     ) -> Result<(Keys, Checked), VerifyError> {
         let split = &self.manifest.splits[name];
-        let contract = Contract {
+        let contract = SplitContract {
             manifest: self.manifest,
             train: name == "train",
             head: self.classes.head.as_ref(),
@@ -113,7 +113,7 @@ impl<'a> Pass<'a> {
     /// One shard; `sampled` are rows of it.
     fn shard(
         &self,
-        contract: &Contract<'_>,
+        contract: &SplitContract<'_>,
         entry: &ShardEntry,
         sampled: Vec<u64>,
     ) -> Result<(Vec<GroupKeys>, Checked), VerifyError> {
@@ -176,7 +176,7 @@ impl<'a> Pass<'a> {
     /// The row groups of a shard; `sampled` are rows of it.
     fn groups(
         &self,
-        contract: &Contract<'_>,
+        contract: &SplitContract<'_>,
         shard: &ExaminedShard,
         entry: &ShardEntry,
         sampled: &[u64],
@@ -197,7 +197,7 @@ impl<'a> Pass<'a> {
     /// One row group, which begins with row `first` of its shard; `sampled` are rows of it.
     fn group(
         &self,
-        contract: &Contract<'_>,
+        contract: &SplitContract<'_>,
         shard: &ExaminedShard,
         entry: &ShardEntry,
         group: usize,

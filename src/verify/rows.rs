@@ -7,7 +7,7 @@ use crate::domain::{ClassId, FeatureShape, LinearHead};
 use crate::eval::{argmax, logits};
 
 /// What the rows of a split are held against.
-pub(super) struct Contract<'a> {
+pub(super) struct SplitContract<'a> {
     pub(super) manifest: &'a Manifest,
     /// Whether its rows have maps.
     pub(super) train: bool,
@@ -40,7 +40,7 @@ const LOGIT_TOLERANCE: f32 = 1e-5;
 
 /// Checks all rows of a row group, and computes those of `sampled` anew (rows of the group, ascending).
 pub(super) fn check(
-    contract: &Contract<'_>,
+    contract: &SplitContract<'_>,
     group: &ExaminedGroup<'_>,
     sampled: &[usize],
     faults: RowFaults<'_>,
@@ -79,7 +79,7 @@ fn keys(
 }
 
 struct GroupCheck<'a, 'f> {
-    contract: &'a Contract<'a>,
+    contract: &'a SplitContract<'a>,
     shape: FeatureShape,
     group: &'a ExaminedGroup<'a>,
     faults: RowFaults<'f>,
