@@ -16,11 +16,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::classes_table::classes_table;
 use super::manifest::{self, FileEntry, MANIFEST_FILE, Manifest, ShardEntry, SplitEntry};
-use super::place::{FILES, PLAN_FILE, Turn, beside, remove_all};
+use super::place::{BuildLock, FILES, PLAN_FILE, beside, remove_all};
 use super::plan::{BuildPlan, Hashes, PlannedShard};
-use super::shard::{ShardFormat, ShardWriter, file_sha256};
-use super::writer::{ClassRow, classes_table};
+use super::shard::{Layout, ShardFormat, ShardWriter, file_sha256};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
 use crate::atomic_file::{self, WriteError};
 use crate::classifier_file::ClassifierCard;
@@ -123,20 +123,20 @@ impl Build {
         overwrite: bool,
     ) -> Result<Self, BankError> {
         let dir = Self::folder(bank);
-        let turn = loop {
-            let turn = Turn::begin(&dir)?;
-            if !turn.recover(bank)? {
-                break turn;
+        let lock = loop {
+            let lock = BuildLock::begin(&dir)?;
+            if !lock.recover(bank)? {
+                break lock;
             }
         };
-        if !turn.is_begun() && !overwrite && is_same_bank(bank, &plan.manifest)? {
-            turn.remove(bank)?;
+        if !lock.is_begun() && !overwrite && is_same_bank(bank, &plan.manifest)? {
+            lock.remove(bank)?;
             return Err(BankError::Finished { dir: bank.into() });
         }
         let there = Self::begun(bank, &plan, overwrite)?;
-        if there.is_none() && turn.is_begun() {
+        if there.is_none() && lock.is_begun() {
             // Shards of other settings can be of no use any more.
-            turn.clear()?;
+            lock.clear()?;
         }
         atomic_file::remove_stale(&dir);
         atomic_file::create_dir(&dir.join(FILES))?;
@@ -202,7 +202,7 @@ impl Build {
     pub fn open(bank: &Path) -> Result<Self, BankError> {
         let dir = Self::folder(bank);
         let none = || BankError::NoBuild { dir: dir.clone() };
-        if Turn::wait(&dir)?.ok_or_else(none)?.recover(bank)? {
+        if BuildLock::wait(&dir)?.ok_or_else(none)?.recover(bank)? {
             return Err(none());
         }
         let plan = read_plan(&dir)?.ok_or_else(none)?;
@@ -213,7 +213,7 @@ impl Build {
     fn of(bank: &Path, dir: PathBuf, plan: BuildPlan, class_names: Vec<String>) -> Self {
         let format = ShardFormat {
             shape: plan.manifest.feature_shape,
-            layout: super::Layout {
+            layout: Layout {
                 compression_level: plan.compression_level,
                 shard_bytes: plan.shard_bytes,
                 ..Default::default()
@@ -222,6 +222,12 @@ impl Build {
         };
         let (hashes, shards) = (plan.hashes(), plan.shards());
         Self { bank: bank.into(), dir, plan, hashes, format: format.into(), shards }
+    }
+
+    /// The same with row groups and pages of other sizes than the default, for measurements and tests.
+    pub fn with_layout(self, layout: Layout) -> Self {
+        let ShardFormat { shape, class_names, .. } = (*self.format).clone();
+        Self { format: ShardFormat { shape, layout, class_names }.into(), ..self }
     }
 
     /// Its shards, done or not.
@@ -376,8 +382,8 @@ impl Build {
         overwrite: bool,
     ) -> Result<Committed, BankError> {
         let none = || BankError::NoBuild { dir: self.dir.clone() };
-        let turn = Turn::wait(&self.dir)?.ok_or_else(none)?;
-        if turn.recover(&self.bank)? || !turn.is_begun() {
+        let lock = BuildLock::wait(&self.dir)?.ok_or_else(none)?;
+        if lock.recover(&self.bank)? || !lock.is_begun() {
             return Err(none());
         }
         same_plan(&self.dir, &self.plan, false)?;
@@ -418,7 +424,7 @@ impl Build {
             return Err(BankError::EmptyClass { dir: self.dir, class });
         }
         let manifest = self.write_rest(splits, &training.images)?;
-        turn.take_place(&self.bank)?;
+        lock.take_place(&self.bank)?;
         let top1 = right.into_iter().map(|(split, right)| {
             let all = manifest.splits[&split].images.max(1);
             (split, 100.0 * right as f64 / all as f64)
@@ -470,11 +476,7 @@ impl Build {
     /// # Errors
     /// The Parquet library refuses to write it.
     pub fn classes_table(&self, counts: &[u64], head: &LinearHead) -> Result<Vec<u8>, BankError> {
-        let class =
-            |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
-        let classes: Vec<ClassRow> =
-            self.format.class_names.iter().zip(counts).map(class).collect();
-        classes_table(&self.format, &classes, head)
+        classes_table(&self.format, counts, head)
     }
 
     /// Begins to make files of the bank `bank` anew, in `NAME.repair` beside it.
@@ -532,8 +534,8 @@ impl Build {
     /// be removed now stays for the next run.
     pub fn tidy(bank: &Path) {
         let tidied = || {
-            let Some(turn) = Turn::wait(&Self::folder(bank))? else { return Ok(()) };
-            if turn.recover(bank)? || turn.is_begun() { Ok(()) } else { turn.remove(bank) }
+            let Some(lock) = BuildLock::wait(&Self::folder(bank))? else { return Ok(()) };
+            if lock.recover(bank)? || lock.is_begun() { Ok(()) } else { lock.remove(bank) }
         };
         let _: Result<(), WriteError> = tidied();
     }

@@ -7,7 +7,7 @@ use parquet::arrow::arrow_reader::RowSelector;
 use parquet::basic::Type as PhysicalType;
 
 use super::columns::{self, column};
-use super::contract;
+use super::schema::FileColumns;
 use crate::domain::{ClassCounts, FeatureShape};
 use crate::untrusted_parquet::{Batches, check_pages, most_text, text_rows};
 
@@ -21,12 +21,12 @@ pub(super) fn batches(
     columns: &[&str],
 ) -> Result<(u64, Batches), String> {
     let content = Bytes::from(content);
-    let expected = contract::of_classes(shape);
-    let footer = expected.read(&content, 0, content.len() as u64)?;
+    let contract = FileColumns::of_classes(shape).contract();
+    let footer = contract.read(&content, 0, content.len() as u64)?;
     let rows = footer.groups.iter().map(|group| group.rows).sum();
     let mut largest_text = 0;
     for group in &footer.groups {
-        for (chunk, column) in group.chunks.iter().zip(expected.columns().iter()) {
+        for (chunk, column) in group.chunks.iter().zip(contract.columns().iter()) {
             let bytes = &content[chunk.start as usize..][..chunk.length as usize];
             let largest = check_pages(column, chunk, chunk.start, bytes)
                 .map_err(|e| format!("column {}: {e}", column.name))?;

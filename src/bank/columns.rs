@@ -15,8 +15,8 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
 
 use super::BankError;
+use super::map_spec::MapSpec;
 use super::maps::MapsKept;
-use super::schema::MAP_COLUMN;
 use super::verified::VerifiedShard;
 use crate::domain::FeatureShape;
 use crate::untrusted_parquet::Batches;
@@ -50,19 +50,12 @@ pub(super) fn part_of(values: &[f32], length: usize, i: usize) -> &[f32] {
 }
 
 impl Column {
+    /// Columns that are read by row group; those of maps are read by page.
     pub(super) fn names(self) -> &'static [&'static str] {
         match self {
             Self::Pooled => &["pooled"],
             Self::Cam => &["cam", "nonzero"],
-            Self::FeatureMap => &[MAP_COLUMN],
-        }
-    }
-
-    pub(super) fn values(self, shape: FeatureShape) -> usize {
-        match self {
-            Self::Pooled => shape.channels,
-            Self::Cam => 2 * shape.locations(),
-            Self::FeatureMap => shape.values(),
+            Self::FeatureMap => &[],
         }
     }
 }
@@ -106,20 +99,21 @@ impl<'a> Maps<'a> {
     /// rows have maps.
     pub(super) fn check(
         &self,
-        shape: FeatureShape,
+        map: &MapSpec,
         kept: &MapsKept,
         labels: &[u32],
     ) -> Result<(), String> {
+        let length = map.shape().values();
         for (i, ends) in self.offsets.windows(2).enumerate() {
             let found = (ends[1] - ends[0]) as usize;
             let label = labels.get(i).copied();
             match label.is_none_or(|label| kept.of_class(label)) {
-                true if found == shape.values() => {}
+                true if found == length => {}
                 true if found == 0 => {
                     let of = label.map_or(String::new(), |label| format!(" of class {label}"));
                     return Err(format!("a row{of} without a map"));
                 }
-                true => return Err(other_length(MAP_COLUMN, shape.values())),
+                true => return Err(other_length(&map.name, length)),
                 false if found > 0 => {
                     let label = label.unwrap_or_default();
                     return Err(format!("a map in a row of class {label}, of which none are kept"));
@@ -136,9 +130,9 @@ impl<'a> Maps<'a> {
 }
 
 /// The maps of a batch, whatever their lengths.
-pub(super) fn feature_maps(batch: &RecordBatch) -> Result<Maps<'_>, String> {
-    let lists = lists(batch, MAP_COLUMN)?;
-    Ok(Maps { values: float_values(lists, MAP_COLUMN)?, offsets: lists.value_offsets() })
+pub(super) fn feature_maps<'a>(batch: &'a RecordBatch, name: &str) -> Result<Maps<'a>, String> {
+    let lists = lists(batch, name)?;
+    Ok(Maps { values: float_values(lists, name)?, offsets: lists.value_offsets() })
 }
 
 pub(super) fn select(rows: &[(usize, usize)]) -> RowSelection {

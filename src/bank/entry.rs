@@ -8,14 +8,15 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::BankError;
 use super::manifest::{Checksum, RowGroupEntry, ShardEntry};
+use super::map_spec::MapSpec;
+use super::schema::FileColumns;
 use super::shard::file_sha256;
-use super::{BankError, contract};
-use crate::domain::FeatureShape;
 use crate::untrusted_parquet::{Chunk, Column, Footer, Group};
 
 impl ShardEntry {
-    /// The entry of the shard `file`, of rows of `split` with maps of `shape`, which will have the name
+    /// The entry of the shard `file`, of rows of `split` in a bank with these maps, which will have the name
     /// `name`.
     ///
     /// # Errors
@@ -23,13 +24,8 @@ impl ShardEntry {
     ///
     /// # Cost
     /// Reads the whole file twice, at most one column chunk (a page of maps) for each thread in memory.
-    pub fn of(
-        name: &str,
-        file: &File,
-        split: &str,
-        shape: FeatureShape,
-    ) -> Result<Self, BankError> {
-        Self::with_sha256(name, file, split, shape, || file_sha256(file).map(|(sha256, _)| sha256))
+    pub fn of(name: &str, file: &File, split: &str, maps: &[MapSpec]) -> Result<Self, BankError> {
+        Self::with_sha256(name, file, split, maps, || file_sha256(file).map(|(sha256, _)| sha256))
     }
 
     /// The same where the file's sha256 is known otherwise.
@@ -37,7 +33,7 @@ impl ShardEntry {
         name: &str,
         file: &File,
         split: &str,
-        shape: FeatureShape,
+        maps: &[MapSpec],
         sha256: impl FnOnce() -> io::Result<String> + Send,
     ) -> Result<Self, BankError> {
         let path = Path::new(name);
@@ -47,19 +43,19 @@ impl ShardEntry {
             found,
             expected: "a shard of this format".into(),
         };
-        let expected = contract::of_shard(split, shape);
+        let contract = FileColumns::of_split(split, maps).contract();
         let bytes = file.metadata().map_err(read)?.len();
         let metadata = at(file, bytes, Footer::metadata_range(file, bytes).map_err(read)?);
         let footer_offset = Footer::begin(&metadata.map_err(read)?).map_err(content)?;
         let behind = bytes.checked_sub(footer_offset);
         let behind = behind.ok_or_else(|| content("chunks behind its end".into()))?;
         let tail = at(file, bytes, (footer_offset, behind)).map_err(read)?;
-        let footer = expected.read(&tail, footer_offset, footer_offset).map_err(content)?;
+        let footer = contract.read(&tail, footer_offset, footer_offset).map_err(content)?;
         let checksums = || {
             let group = |group: &Group| {
-                let columns = group.chunks.iter().zip(expected.columns().iter());
+                let columns = group.chunks.iter().zip(contract.columns().iter());
                 let of_column = |(chunk, column): (&Chunk, &Column)| {
-                    let spans = contract::checked_spans(chunk, column).into_iter();
+                    let spans = chunk.checked_spans(column).into_iter();
                     spans.map(|span| Ok(Checksum::of(&at(file, bytes, span)?))).collect()
                 };
                 let columns = columns.map(of_column).collect::<io::Result<_>>()?;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -15,10 +14,12 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use sha2::{Digest, Sha256};
 
+use super::files::BankFiles;
 use super::manifest::{Checksum, FileEntry, ShardEntry};
-use super::schema::{MAP_COLUMN, classes_schema, describe_columns};
+use super::map_spec::MapSpec;
+use super::schema::{FileColumns, classes_schema, describe_columns};
 use super::verified::{Place, VerifiedShard, read_whole};
-use super::{BankError, CLASSES_FILE, classes, columns, contract};
+use super::{BankError, CLASSES_FILE, classes, columns};
 use crate::domain::FeatureShape;
 use crate::untrusted_parquet::{MAGIC, most_text, text_rows};
 
@@ -88,26 +89,29 @@ pub struct DamagedRange {
 pub struct ExaminedShard {
     shard: VerifiedShard,
     metadata: Arc<ParquetMetaData>,
+    /// Name of the column of the main map.
+    main_map: String,
 }
 
 /// Bytes that are read at a time for a sha256.
 const HASH_BYTES: u64 = 1 << 20;
 
 impl ExaminedShard {
-    /// Opens a shard of rows of `split` with maps of `shape`.
+    /// Opens a shard of rows of `split`, in a bank with these maps, the main one first.
     ///
     /// # Errors
     /// It is missing, is of another length, its footer is damaged, or its columns are not those of the
     /// contract: nothing of it can be found.
     pub fn open(
-        dir: &Path,
+        files: &dyn BankFiles,
         entry: &ShardEntry,
         split: &str,
-        shape: FeatureShape,
+        maps: &[MapSpec],
     ) -> Result<Self, BankError> {
-        let contract = contract::of_shard(split, shape);
-        let (shard, metadata) = VerifiedShard::open(dir, entry, &contract)?;
-        Ok(Self { shard, metadata })
+        let contract = FileColumns::of_split(split, maps).contract();
+        let (shard, metadata) = VerifiedShard::open(files, entry, &contract)?;
+        let main_map = maps.first().map_or(String::new(), |main| main.name.clone());
+        Ok(Self { shard, metadata, main_map })
     }
 
     /// Bytes of the file, from and up to, that no checksum covers and that are not the `PAR1` it
@@ -287,7 +291,7 @@ impl ExaminedGroup<'_> {
         self.column(name, |all: &mut Lists<bool>, array| all.extend(array, append))
     }
 
-    /// The maps, `batch_rows` at a time: `take` gets the first row of each batch and its maps. The number
+    /// The main maps, `batch_rows` at a time: `take` gets the first row of each batch and its maps. The number
     /// of rows, where they are there.
     ///
     /// # Errors
@@ -298,7 +302,7 @@ impl ExaminedGroup<'_> {
         mut take: impl FnMut(usize, &Lists<f32>),
     ) -> Decoded<usize> {
         let mut rows = 0;
-        let found = self.batches(MAP_COLUMN, batch_rows, |array| {
+        let found = self.batches(&self.shard.main_map, batch_rows, |array| {
             let mut maps = Lists::default();
             maps.extend(array, append_floats)?;
             take(rows, &maps);
@@ -402,8 +406,12 @@ impl ChunkReader for GroupBytes {
 ///
 /// # Errors
 /// It is missing, of another length, or damaged.
-pub fn read_file(dir: &Path, name: &str, entry: &FileEntry) -> Result<Vec<u8>, BankError> {
-    read_whole(dir, name, entry.bytes, entry.xxh3)
+pub fn read_file(
+    files: &dyn BankFiles,
+    name: &str,
+    entry: &FileEntry,
+) -> Result<Vec<u8>, BankError> {
+    read_whole(files, name, entry.bytes, entry.xxh3)
 }
 
 const CLASS_COLUMNS: [&str; 5] = ["label", "name", "train_images", "weight", "bias"];
@@ -428,9 +436,13 @@ impl ClassTable {
     ///
     /// # Errors
     /// It does not decode, or its columns are not those of the contract.
-    pub fn read(dir: &Path, content: Vec<u8>, shape: FeatureShape) -> Result<Self, BankError> {
+    pub fn read(
+        files: &dyn BankFiles,
+        content: Vec<u8>,
+        shape: FeatureShape,
+    ) -> Result<Self, BankError> {
         let wrong = |found: String| BankError::Content {
-            path: dir.join(CLASSES_FILE),
+            path: files.location(CLASSES_FILE),
             found,
             expected: format!("columns {}", describe_columns(&classes_schema()).join(", ")),
         };

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::files::{BankFiles, FolderFiles, read_at_most};
+use super::map_spec::MapSpec;
 use super::maps::MapsKept;
+use super::schema::check_maps;
 use super::{BankError, Build};
 use crate::atomic_file::{self, WriteError};
 use crate::config::{InputSpec, Precision};
 use crate::domain::{FeatureShape, FitOptions};
-use crate::regular_file;
 use crate::untrusted_parquet::MOST_EXPANSION;
 
 /// The newest format that this version reads, and the one it writes; it reads all older ones.
@@ -98,6 +101,10 @@ pub struct Manifest {
     /// Which training rows have a map.
     #[serde(default, skip_serializing_if = "MapsKept::is_all")]
     pub maps: MapsKept,
+    /// The maps of a training row, the one that activation maps and pooled vectors follow from first; empty
+    /// where there is one, of the last layer, of `feature_shape` ([`Manifest::map_specs`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub map_columns: Vec<MapSpec>,
     /// sha256 of the classifier's tensors: the CAMs were made with them.
     pub classifier_sha256: String,
     /// How the classifier was fitted to the bank's own pooled vectors, where it was.
@@ -294,19 +301,29 @@ impl Manifest {
     /// # Errors
     /// There is none, it is damaged, or it is of a newer format.
     pub fn load(dir: &Path) -> Result<(Self, Vec<u8>), BankError> {
-        let path = dir.join(MANIFEST_FILE);
-        let bytes = match regular_file::read(&path, MOST_BYTES) {
-            Ok(bytes) => bytes,
-            Err(_) if dir.exists() && !dir.is_dir() => return Err(BankError::no_bank(dir.into())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+        match Self::read(&FolderFiles::new(dir)) {
+            Err(BankError::Read { .. }) if dir.exists() && !dir.is_dir() => {
+                Err(BankError::no_bank(dir.into()))
+            }
+            Err(BankError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let (dir, partial) = (dir.to_path_buf(), Build::folder(dir));
-                return Err(match partial.exists() {
+                Err(match partial.exists() {
                     true => BankError::Unfinished { dir, partial },
                     false => BankError::no_bank(dir),
-                });
+                })
             }
-            Err(source) => return Err(BankError::Read { path, source }),
-        };
+            read => read,
+        }
+    }
+
+    /// The same of a bank that lies anywhere, with the bytes of the manifest.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`]; of a missing manifest it says no more than that it is missing.
+    pub fn read(files: &dyn BankFiles) -> Result<(Self, Vec<u8>), BankError> {
+        let path = files.location(MANIFEST_FILE);
+        let bytes = read_at_most(files, MANIFEST_FILE, MOST_BYTES)
+            .map_err(|source| BankError::Read { path: path.clone(), source })?;
         let wrong = |found: String| BankError::Manifest { path: path.clone(), found };
         #[derive(Deserialize)]
         struct Version {
@@ -434,15 +451,24 @@ impl Manifest {
     pub fn check_lengths(&self, dir: &Path) -> Result<(), BankError> {
         let shards = self.splits.values().flat_map(|split| &split.shards);
         let shards = shards.map(|shard| (&shard.file, shard.bytes));
+        let bank = FolderFiles::new(dir);
         for (name, expected) in shards.chain(self.files.iter().map(|(name, f)| (name, f.bytes))) {
-            let path = dir.join(name);
-            match std::fs::metadata(&path) {
-                Ok(there) if there.len() == expected => {}
-                Ok(there) => return Err(BankError::Length { path, found: there.len(), expected }),
+            let path = bank.location(name);
+            match bank.open(name).map(|file| file.length()) {
+                Ok(found) if found == expected => {}
+                Ok(found) => return Err(BankError::Length { path, found, expected }),
                 Err(source) => return Err(BankError::Read { path, source }),
             }
         }
         Ok(())
+    }
+
+    /// The maps of a training row, the main one first.
+    pub fn map_specs(&self) -> Vec<MapSpec> {
+        match self.map_columns.is_empty() {
+            true => vec![MapSpec::last(self.feature_shape)],
+            false => self.map_columns.clone(),
+        }
     }
 
     /// Views an image, in words.
@@ -465,14 +491,17 @@ impl Manifest {
         let shape = self.feature_shape;
         let sizes =
             [shape.channels, shape.height, shape.width, self.dataset.classes, self.views.count];
-        const LARGEST: usize = 1 << 24;
         if sizes.iter().any(|&n| n == 0 || n > LARGEST) {
             return Err("a size in it is 0 or absurdly large".into());
         }
-        if shape.height.saturating_mul(shape.width).saturating_mul(shape.channels) > LARGEST {
+        if !plausible(shape) {
             return Err(format!("feature_shape {shape} is absurdly large"));
         }
         self.maps.check(self.dataset.classes)?;
+        check_maps(&self.map_columns, shape)?;
+        if self.map_columns.iter().any(|map| !plausible(map.shape())) {
+            return Err("map_columns: a map is absurdly large, or has no values".into());
+        }
         Ok(())
     }
 
@@ -538,6 +567,16 @@ impl ShardEntry {
         }
         Ok(())
     }
+}
+
+/// Classes, views, and values of a map at most.
+const LARGEST: usize = 1 << 24;
+
+/// Whether a network's map can have this shape.
+fn plausible(shape: FeatureShape) -> bool {
+    let FeatureShape { channels, height, width } = shape;
+    let values = height.saturating_mul(width).saturating_mul(channels);
+    [channels, height, width, values].iter().all(|n| (1..=LARGEST).contains(n))
 }
 
 /// `None` where it does not fit.

@@ -1,4 +1,4 @@
-//! Maps of chosen rows, from the pages of `feature_map` where these are as this program writes them, else
+//! Maps of chosen rows, from the pages of their column where these are as this program writes them, else
 //! through the Parquet decoder.
 //!
 //! In such a page every list has the length of a map or is empty, so where the values of a row lie
@@ -13,9 +13,8 @@ use zstd::bulk::Decompressor;
 
 use super::BankError;
 use super::columns::{Maps, feature_maps, open_group, select};
-use super::schema::MAP_COLUMN;
+use super::map_spec::MapSpec;
 use super::verified::VerifiedShard;
-use crate::domain::FeatureShape;
 use crate::untrusted_parquet::{Batches, Page, SplitPage};
 
 const VALUE_BYTES: usize = size_of::<f32>();
@@ -25,7 +24,7 @@ pub(super) struct MapReader<'a> {
     file: &'a VerifiedShard,
     metadata: &'a Arc<ParquetMetaData>,
     group: usize,
-    shape: FeatureShape,
+    map: &'a MapSpec,
     /// Rows that are asked for at a time.
     batch_rows: usize,
     source: Source,
@@ -48,12 +47,12 @@ impl<'a> MapReader<'a> {
         file: &'a VerifiedShard,
         metadata: &'a Arc<ParquetMetaData>,
         group: usize,
-        shape: FeatureShape,
+        map: &'a MapSpec,
         batch_rows: usize,
     ) -> Self {
         let (source, batch) = (Source::Unopened, None);
         let (values, offsets) = (vec![], vec![]);
-        Self { file, metadata, group, shape, batch_rows, source, values, offsets, batch }
+        Self { file, metadata, group, map, batch_rows, source, values, offsets, batch }
     }
 
     /// The maps of the first `count` rows of those that are left, whatever their lengths: `batch_rows` of
@@ -67,7 +66,7 @@ impl<'a> MapReader<'a> {
         count: usize,
     ) -> Result<Maps<'_>, BankError> {
         if let Source::Unopened = self.source {
-            let pages = MapPages::open(self.file, self.group, self.shape.values());
+            let pages = MapPages::open(self.file, self.group, self.map);
             self.source = pages.map_or(Source::Unopened, Source::Pages);
         }
         if let Source::Pages(pages) = &mut self.source {
@@ -78,7 +77,7 @@ impl<'a> MapReader<'a> {
         }
         if let Source::Unopened = self.source {
             let (metadata, selection) = (self.metadata.clone(), (select(left), self.batch_rows));
-            let columns = [MAP_COLUMN];
+            let columns = [self.map.name.as_str()];
             let batches = open_group(self.file, metadata, self.group, &columns, Some(selection))?;
             self.source = Source::Decoder(batches);
         }
@@ -88,7 +87,7 @@ impl<'a> MapReader<'a> {
         let batch = batch.ok_or_else(|| {
             self.file.content("fewer rows than its footer says".into(), "all rows".into())
         })?;
-        feature_maps(self.batch.insert(batch)).map_err(|found| {
+        feature_maps(self.batch.insert(batch), &self.map.name).map_err(|found| {
             let expected = "the columns of schemas/bank-v2.md".into();
             self.file.content(format!("{found} in row group {}", self.group), expected)
         })
@@ -119,8 +118,8 @@ struct Starts {
 }
 
 impl MapPages {
-    fn open(file: &VerifiedShard, group: usize, length: usize) -> Option<Self> {
-        let pages = file.pages(group, MAP_COLUMN)?.to_vec();
+    fn open(file: &VerifiedShard, group: usize, map: &MapSpec) -> Option<Self> {
+        let (pages, length) = (file.pages(group, &map.name)?.to_vec(), map.shape().values());
         let mut first_rows = vec![0];
         for page in &pages {
             first_rows.push(first_rows.last()? + page.rows);
@@ -296,10 +295,11 @@ mod tests {
     use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
     use parquet::schema::types::ColumnPath;
 
-    use super::super::contract;
+    use super::super::files::FolderFiles;
     use super::super::manifest::ShardEntry;
     use super::super::map_pages;
-    use super::super::schema::LIST_ELEMENT;
+    use super::super::map_spec::{Locations, MAP_COLUMN};
+    use super::super::schema::{FileColumns, LIST_ELEMENT};
     use super::super::shard::TrainRow;
     use super::super::shard::tests::{SHAPE, rows, through_the_library, write};
     use super::*;
@@ -308,12 +308,25 @@ mod tests {
     type Shard = (VerifiedShard, Arc<ParquetMetaData>);
 
     fn open(dir: &Path, entry: &ShardEntry) -> Shard {
-        VerifiedShard::open(dir, entry, &contract::of_shard("train", SHAPE)).unwrap()
+        open_with(dir, entry, &[MapSpec::last(SHAPE)])
+    }
+
+    fn open_with(dir: &Path, entry: &ShardEntry, maps: &[MapSpec]) -> Shard {
+        let contract = FileColumns::of_split("train", maps).contract();
+        VerifiedShard::open(&FolderFiles::new(dir), entry, &contract).unwrap()
     }
 
     /// Maps of some rows of the second row group, in two calls, and whether they came from pages.
-    fn read((file, metadata): &Shard, wanted: &[usize]) -> (Vec<Vec<f32>>, bool) {
-        let mut reader = MapReader::new(file, metadata, 1, SHAPE, 3);
+    fn read(shard: &Shard, wanted: &[usize]) -> (Vec<Vec<f32>>, bool) {
+        read_map(shard, &MapSpec::last(SHAPE), wanted)
+    }
+
+    fn read_map(
+        (file, metadata): &Shard,
+        map: &MapSpec,
+        wanted: &[usize],
+    ) -> (Vec<Vec<f32>>, bool) {
+        let mut reader = MapReader::new(file, metadata, 1, map, 3);
         let mut left: Vec<(usize, usize)> = wanted.iter().map(|&row| (row, row)).collect();
         let mut read = vec![];
         while !left.is_empty() {
@@ -329,9 +342,42 @@ mod tests {
         let zstd = Compression::ZSTD(Default::default());
         let properties = properties.set_compression(zstd).set_dictionary_enabled(false);
         let path = dir.join("other.parquet");
-        std::fs::write(&path, through_the_library(rows, properties.build())).unwrap();
+        let maps = [MapSpec::last(SHAPE)];
+        std::fs::write(&path, through_the_library(rows, &maps, properties.build())).unwrap();
         let file = File::open(&path).unwrap();
-        open(dir, &ShardEntry::of("other.parquet", &file, "train", SHAPE).unwrap())
+        open(dir, &ShardEntry::of("other.parquet", &file, "train", &maps).unwrap())
+    }
+
+    /// Of a convolution's map and a transformer's tokens.
+    #[test]
+    fn each_map_of_a_row_is_read_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let locations = Locations::Sequence { length: SHAPE.locations() };
+        let (name, layer) = ("tokens".to_string(), "blocks.11".to_string());
+        let tokens = MapSpec { name, layer, channels: SHAPE.channels, locations };
+        let maps = [MapSpec::last(SHAPE), tokens];
+        let rows = rows(25);
+        let properties = WriterProperties::builder().set_dictionary_enabled(false);
+        let properties = properties.set_compression(Compression::ZSTD(Default::default())).build();
+        let path = dir.path().join("other.parquet");
+        std::fs::write(&path, through_the_library(&rows, &maps, properties)).unwrap();
+        let file = File::open(&path).unwrap();
+        let entry = ShardEntry::of("other.parquet", &file, "train", &maps).unwrap();
+        let shard = open_with(dir.path(), &entry, &maps);
+        let wanted = [0, 1, 2, 6, 8];
+        let of_wanted = wanted.iter().map(|row| &rows[10 + row].feature_map);
+        let main: Vec<Vec<f32>> = of_wanted.cloned().collect();
+        assert_eq!(read_map(&shard, &maps[0], &wanted).0, main);
+        // The file's second map has the values of the first, negated.
+        let negated = main.iter().map(|map| map.iter().map(|v| -v).collect()).collect();
+        assert_eq!(read_map(&shard, &maps[1], &wanted), (negated, false));
+        // Its pages have checksums of their own too.
+        let columns = &entry.row_groups[0].columns;
+        assert_eq!((columns.len(), columns[11].len()), (12, columns[10].len()));
+        let one = FileColumns::of_split("train", &maps[..1]).contract();
+        let refused = VerifiedShard::open(&FolderFiles::new(dir.path()), &entry, &one);
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.contains("tokens"), "{refused}");
     }
 
     #[test]

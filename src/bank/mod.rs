@@ -7,22 +7,25 @@
 
 mod build;
 mod classes;
+mod classes_table;
 mod columns;
-mod contract;
 mod entry;
 mod examine;
+mod files;
 mod index;
 mod manifest;
 mod map_pages;
 mod map_reader;
+mod map_spec;
 mod maps;
+mod open_shard;
 mod place;
 mod plan;
 mod reader;
+mod rounding;
 mod schema;
 mod shard;
 mod verified;
-mod writer;
 
 use std::path::PathBuf;
 
@@ -35,18 +38,21 @@ pub use columns::{Column, RowValues};
 pub use examine::{
     ClassTable, DamagedRange, Decoded, ExaminedGroup, ExaminedShard, Lists, read_file,
 };
+pub use files::{BankFile, BankFiles, FolderFiles};
 pub use index::{RowIndex, RowRequest, Rows};
 pub use manifest::{
     CLASSES_FILE, CLASSIFIER_FILE, Checksum, DatasetCard, FORMAT_VERSION, FileEntry, MANIFEST_FILE,
     Manifest, ModelRef, RowGroupEntry, ShardEntry, SplitEntry, ViewSettings,
 };
+pub use map_spec::{LAST_LAYER, Locations, MapSpec};
 pub use maps::MapsKept;
+pub use open_shard::OpenShard;
 pub use place::behind_links;
 pub use plan::{BuildPlan, Partition, PlannedShard, SPLITS};
 pub use reader::{Bank, RowReader, SplitName};
+pub(crate) use rounding::round;
 pub use schema::{classes_schema, describe_columns, pooled_schema, train_schema};
 pub use shard::{Layout, RowHead, ShardFormat, ShardWriter, TrainRow};
-pub use writer::{BankWriter, ClassRow, Written};
 
 /// Where damage to the manifest itself is.
 const MANIFEST_PLACE: &str = "the manifest";
@@ -174,7 +180,7 @@ pub enum BankError {
     },
     /// A file where a bank is to be.
     #[error("{}: a file; a bank is a folder\n  Move it away, or choose another folder with --out.", path.display())]
-    NoFolder {
+    NotAFolder {
         /// The file.
         path: PathBuf,
     },

@@ -1,7 +1,7 @@
 //! A bank's place: the folder beside it where the bank grows, and how the finished bank comes to its place.
 //!
-//! Any number of processes may make shards of one bank at once. To begin it, to end it and to remove what is
-//! left of it is one process's turn after another's: who has the turn holds the lock on the folder's `lock`.
+//! Any number of processes may make shards of one bank at once. One at a time may begin it, end it or remove what
+//! is left of it: the one that holds the lock on the folder's `lock`.
 
 use std::fs::{self, File};
 use std::io;
@@ -26,29 +26,29 @@ const COMMITTED_FILE: &str = "committed.json";
 const REPLACED: &str = "replaced";
 const LOCK_FILE: &str = "lock";
 
-/// The turn to begin, end or remove what grows in a folder, until it is dropped.
+/// The lock of a folder in which a bank grows, until it is dropped: who holds it may begin, end or remove the bank.
 ///
-/// On a file system without locks everyone has the turn; there, one process may end a bank at a time.
-pub(super) struct Turn {
+/// On a file system without locks everyone holds it; there, the user sees to it that one process ends a bank.
+pub(super) struct BuildLock {
     dir: PathBuf,
     _lock: LockedFile,
 }
 
-impl Turn {
-    /// Waits for the turn in `dir`, which is made where it is missing.
+impl BuildLock {
+    /// Waits for the lock of `dir`, which is made where it is missing.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub(super) fn begin(dir: &Path) -> Result<Self, WriteError> {
         loop {
             atomic_file::create_dir(dir)?;
-            if let Some(turn) = Self::wait(dir)? {
-                return Ok(turn);
+            if let Some(lock) = Self::wait(dir)? {
+                return Ok(lock);
             }
         }
     }
 
-    /// Waits for the turn in `dir`; `None` where there is no such folder, or none any more.
+    /// Waits for the lock of `dir`; `None` where there is no such folder, or none any more.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -61,7 +61,7 @@ impl Turn {
                 opened => opened.map_err(WriteError::at(&path))?,
             };
             let lock = LockedFile::wait(lock).map_err(WriteError::at(&path))?;
-            // Who had the turn before may have removed the file.
+            // Who held it before may have removed the file.
             let mine = lock.metadata().map_err(WriteError::at(&path))?;
             let there = fs::metadata(&path);
             if there.is_ok_and(|there| (there.dev(), there.ino()) == (mine.dev(), mine.ino())) {
@@ -244,11 +244,11 @@ mod tests {
     fn a_bank_takes_its_place_and_foreign_files_stay() {
         for in_place in [None, Some("old")] {
             let (_folder, bank, dir) = begun(in_place);
-            Turn::wait(&dir).unwrap().unwrap().take_place(&bank).unwrap();
+            BuildLock::wait(&dir).unwrap().unwrap().take_place(&bank).unwrap();
             assert_eq!(text(bank.join(MANIFEST_FILE)), "new");
             assert_eq!(bank.join("notes.txt").exists(), in_place.is_some());
             assert!(!dir.exists());
-            assert!(Turn::wait(&dir).unwrap().is_none());
+            assert!(BuildLock::wait(&dir).unwrap().is_none());
         }
     }
 
@@ -268,7 +268,7 @@ mod tests {
     fn files_that_are_gone_leave_the_bank_alone() {
         let (_folder, bank, dir) = begun(Some("old"));
         fs::remove_dir_all(dir.join(FILES)).unwrap();
-        assert!(Turn::wait(&dir).unwrap().unwrap().take_place(&bank).is_err());
+        assert!(BuildLock::wait(&dir).unwrap().unwrap().take_place(&bank).is_err());
         assert_eq!(text(bank.join(MANIFEST_FILE)), "old");
     }
 
@@ -277,24 +277,24 @@ mod tests {
         // Killed before the renaming: the bank is still under way.
         let (_folder, bank, dir) = begun(Some("old"));
         fs::write(dir.join(COMMITTED_FILE), "new").unwrap();
-        let turn = Turn::wait(&dir).unwrap().unwrap();
-        assert!(!turn.recover(&bank).unwrap() && turn.is_begun());
+        let lock = BuildLock::wait(&dir).unwrap().unwrap();
+        assert!(!lock.recover(&bank).unwrap() && lock.is_begun());
         assert!(!dir.join(COMMITTED_FILE).exists());
         // After it: what was replaced goes, but for what no bank writes.
         fs::write(dir.join(COMMITTED_FILE), "new").unwrap();
         fs::rename(&bank, dir.join(REPLACED)).unwrap();
         fs::rename(dir.join(FILES), &bank).unwrap();
-        assert!(turn.recover(&bank).unwrap());
+        assert!(lock.recover(&bank).unwrap());
         assert_eq!(text(bank.join(MANIFEST_FILE)) + &text(bank.join("notes.txt")), "newmine");
         assert!(!dir.exists());
     }
 
     #[test]
-    fn one_has_the_turn_at_a_time_and_none_in_a_folder_that_went() {
+    fn one_holds_the_lock_at_a_time_and_none_in_a_folder_that_went() {
         let (_folder, bank, dir) = begun(None);
-        let first = Turn::begin(&dir).unwrap();
+        let first = BuildLock::begin(&dir).unwrap();
         let second = std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| Turn::wait(&dir).unwrap().is_some());
+            let waiting = scope.spawn(|| BuildLock::wait(&dir).unwrap().is_some());
             std::thread::sleep(std::time::Duration::from_millis(50));
             assert!(!waiting.is_finished());
             first.take_place(&bank).unwrap();
@@ -302,6 +302,6 @@ mod tests {
             waiting.join().unwrap()
         });
         assert!(!second);
-        assert!(!Turn::begin(&dir).unwrap().is_begun());
+        assert!(!BuildLock::begin(&dir).unwrap().is_begun());
     }
 }

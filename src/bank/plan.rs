@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{MOST_ROWS, Manifest, first_difference};
-use super::writer::shard_name;
 
 /// The splits in their order.
 pub const SPLITS: [&str; 3] = ["train", "val", "test"];
@@ -155,6 +154,11 @@ impl BuildPlan {
             .difference(&wanted.manifest)
             .or_else(|| first_difference("", &sizes(self), &sizes(wanted)))
     }
+}
+
+/// Name of a shard.
+fn shard_name(split: &str, number: usize) -> String {
+    format!("{split}-{number:05}.parquet")
 }
 
 /// A manifest without what follows from the run.

@@ -1,6 +1,6 @@
 //! Reading a bank: its index, all rows without their maps, or chosen columns of chosen rows as a stream.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,12 +11,15 @@ use sha2::{Digest, Sha256};
 use super::columns::{
     Column, Maps, RowValues, bools, cam, ids, open_group, part_of, pooled, select,
 };
+use super::files::{BankFiles, FolderFiles, read_at_most};
 use super::index::{Position, RowIndex, RowRequest, Rows, in_order};
 use super::manifest::{Manifest, SplitEntry};
 use super::map_reader::MapReader;
+use super::map_spec::MapSpec;
 use super::maps::MapsKept;
+use super::schema::FileColumns;
 use super::verified::{VerifiedShard, read_whole};
-use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, classes, contract};
+use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, classes};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{ClassCounts, FeatureShape, LinearHead};
 use crate::untrusted_parquet::Contract;
@@ -52,7 +55,7 @@ impl SplitName {
 
 /// An open bank: manifest, classes and Phase-I classifier, all checked.
 pub struct Bank {
-    dir: PathBuf,
+    files: Arc<dyn BankFiles>,
     /// What the bank says of itself.
     pub manifest: Manifest,
     /// sha256 of the manifest, which names the bank: it covers every other file.
@@ -73,20 +76,35 @@ impl Bank {
     /// # Errors
     /// The folder is no finished bank, a file is damaged, or the classifier is not the bank's.
     pub fn open(dir: &Path) -> Result<Self, BankError> {
-        let (manifest, manifest_bytes) = Manifest::load(dir)?;
+        Self::of_manifest(Arc::new(FolderFiles::new(dir)), Manifest::load(dir)?)
+    }
+
+    /// Opens a bank that lies anywhere. No shard is read yet.
+    ///
+    /// # Errors
+    /// As [`Bank::open`].
+    pub fn read(files: Arc<dyn BankFiles>) -> Result<Self, BankError> {
+        let manifest = Manifest::read(&*files)?;
+        Self::of_manifest(files, manifest)
+    }
+
+    fn of_manifest(
+        files: Arc<dyn BankFiles>,
+        (manifest, manifest_bytes): (Manifest, Vec<u8>),
+    ) -> Result<Self, BankError> {
         let content = |name: &str| {
             let entry = manifest.files.get(name).ok_or_else(|| BankError::Manifest {
-                path: dir.join(super::MANIFEST_FILE),
+                path: files.location(super::MANIFEST_FILE),
                 found: format!("no entry for {name}"),
             })?;
-            read_whole(dir, name, entry.bytes, entry.xxh3)
+            read_whole(&*files, name, entry.bytes, entry.xxh3)
         };
-        let path = dir.join(CLASSIFIER_FILE);
+        let path = files.location(CLASSIFIER_FILE);
+        let weights = read_at_most(&*files, CLASSIFIER_FILE, u64::MAX)
+            .map_err(|source| BankError::Read { path: path.clone(), source })
+            .and_then(|bytes| Ok(Weights::from_bytes(&bytes, &path)?));
         // A classifier that was put in place of the bank's is whole, so its own hash goes first.
-        let weights = match Weights::load(&path) {
-            Ok(weights) => weights,
-            Err(e) => return Err(content(CLASSIFIER_FILE).err().unwrap_or(e.into())),
-        };
+        let weights = weights.map_err(|e| content(CLASSIFIER_FILE).err().unwrap_or(e))?;
         let found = weights.sha256();
         if found != manifest.classifier_sha256 {
             let expected = manifest.classifier_sha256;
@@ -101,18 +119,18 @@ impl Bank {
         let (class_names, class_counts) =
             classes::read(content(CLASSES_FILE)?, shape, classes, images).map_err(|found| {
                 BankError::Content {
-                    path: dir.join(CLASSES_FILE),
+                    path: files.location(CLASSES_FILE),
                     found,
                     expected: format!("{classes} classes with label, name and train_images"),
                 }
             })?;
         let id = crate::text::hex(&Sha256::digest(&manifest_bytes));
-        Ok(Self { dir: dir.into(), manifest, id, class_names, class_counts, head, card })
+        Ok(Self { files, manifest, id, class_names, class_counts, head, card })
     }
 
     /// The bank's folder.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.files.place()
     }
 
     /// Whether the bank has a split.
@@ -140,13 +158,13 @@ impl Bank {
 
     fn split(&self, split: SplitName) -> Result<&SplitEntry, BankError> {
         self.manifest.splits.get(split.name()).ok_or_else(|| BankError::Manifest {
-            path: self.dir.join(super::MANIFEST_FILE),
+            path: self.files.location(super::MANIFEST_FILE),
             found: format!("this bank has no split `{}`", split.name()),
         })
     }
 
     fn contract(&self, split: SplitName) -> Contract {
-        contract::of_shard(split.name(), self.manifest.feature_shape)
+        FileColumns::of_split(split.name(), &self.manifest.map_specs()).contract()
     }
 
     /// Which rows a split has.
@@ -195,7 +213,7 @@ impl Bank {
         let contract = self.contract(split);
         let mut tasks = vec![];
         for (shard, shard_entry) in entry.shards.iter().enumerate() {
-            let (file, metadata) = VerifiedShard::open(&self.dir, shard_entry, &contract)?;
+            let (file, metadata) = VerifiedShard::open(&*self.files, shard_entry, &contract)?;
             tasks.extend(
                 (0..metadata.num_row_groups())
                     .map(|group| (shard, group, file.clone(), metadata.clone())),
@@ -255,7 +273,7 @@ impl Bank {
     fn check_rows(&self, split: SplitName, rows: &RowIndex) -> Result<(), BankError> {
         let name = split.name();
         let wrong = |found: String, expected: String| {
-            Err(BankError::Content { path: self.dir.clone(), found, expected })
+            Err(BankError::Content { path: self.dir().into(), found, expected })
         };
         let expected = self.split(split)?.rows;
         if rows.len() as u64 != expected {
@@ -285,18 +303,29 @@ impl Bank {
     /// # Errors
     /// A shard is missing or damaged.
     pub fn row_reader(&self, split: SplitName) -> Result<RowReader, BankError> {
+        self.row_reader_of(split, &self.manifest.map_specs()[0])
+    }
+
+    /// The same, whose [`Column::FeatureMap`] is the map `map` of [`Manifest::map_specs`].
+    ///
+    /// # Errors
+    /// As [`Bank::row_reader`]; where the bank has no such map, when it is read.
+    pub fn row_reader_of(&self, split: SplitName, map: &MapSpec) -> Result<RowReader, BankError> {
         let shards = &self.split(split)?.shards;
         let contract = self.contract(split);
-        let shards = shards.iter().map(|entry| VerifiedShard::open(&self.dir, entry, &contract));
+        let shards = shards.iter().map(|entry| VerifiedShard::open(&*self.files, entry, &contract));
         let (shape, kept) = (self.manifest.feature_shape, self.manifest.maps.clone());
-        Ok(RowReader { shards: shards.collect::<Result<_, _>>()?, shape, kept })
+        Ok(RowReader { shards: shards.collect::<Result<_, _>>()?, shape, map: map.clone(), kept })
     }
 }
 
 /// Reads chosen rows of a split.
 pub struct RowReader {
     shards: Vec<(VerifiedShard, Arc<ParquetMetaData>)>,
+    /// Of the main map, which the other columns follow from.
     shape: FeatureShape,
+    /// The map that is read.
+    map: MapSpec,
     /// Which rows have maps.
     kept: MapsKept,
 }
@@ -322,18 +351,14 @@ impl RowReader {
     ) -> Result<(), BankError> {
         let (file, metadata) = &self.shards[request.shard];
         let group = request.row_group;
-        let mut names: Vec<&str> = columns
-            .iter()
-            .filter(|column| **column != Column::FeatureMap)
-            .flat_map(|column| column.names())
-            .copied()
-            .collect();
+        let mut names: Vec<&str> =
+            columns.iter().flat_map(|column| column.names()).copied().collect();
         let with_maps = columns.contains(&Column::FeatureMap);
         let some_maps = with_maps && !self.kept.is_all();
         if some_maps {
             names.push("label");
         }
-        let row_bytes: usize = columns.iter().map(|column| column.values(self.shape) * 4).sum();
+        let row_bytes: usize = columns.iter().map(|column| 4 * self.values(*column)).sum();
         let batch_rows = (DECODE_BYTES / row_bytes.max(1)).max(1);
         let (channels, locations) = (self.shape.channels, self.shape.locations());
         let mut batches = match names.is_empty() {
@@ -343,7 +368,7 @@ impl RowReader {
                 Some(open_group(file, metadata.clone(), group, &names, selection)?)
             }
         };
-        let mut map_reader = MapReader::new(file, metadata, group, self.shape, batch_rows);
+        let mut map_reader = MapReader::new(file, metadata, group, &self.map, batch_rows);
         let wrong = |found: String| {
             file.content(
                 format!("{found} in row group {group}"),
@@ -381,7 +406,7 @@ impl RowReader {
             }
             if with_maps {
                 maps = map_reader.read(left, count)?;
-                maps.check(self.shape, &self.kept, &labels).map_err(wrong)?;
+                maps.check(&self.map, &self.kept, &labels).map_err(wrong)?;
             }
             if let Some(&class) = labels.iter().find(|&&label| !self.kept.of_class(label)) {
                 let (path, kept) = (file.path().into(), self.kept.to_string());
@@ -403,6 +428,15 @@ impl RowReader {
             left = later;
         }
         Ok(())
+    }
+
+    /// Values of a row.
+    fn values(&self, column: Column) -> usize {
+        match column {
+            Column::Pooled => self.shape.channels,
+            Column::Cam => 2 * self.shape.locations(),
+            Column::FeatureMap => self.map.shape().values(),
+        }
     }
 
     /// The pooled vectors of some rows (of `index`, ascending), in their order: `into` [n, K].

@@ -30,7 +30,8 @@ use sha2::{Digest, Sha256};
 use super::BankError;
 use super::manifest::ShardEntry;
 use super::map_pages::{MapChunk, MapPages, Zstd};
-use super::schema::{self, LIST_ELEMENT, MAP_COLUMN};
+use super::map_spec::{MAP_COLUMN, MapSpec};
+use super::schema::{FileColumns, LIST_ELEMENT};
 use crate::atomic_file::{AtomicFile, WriteError};
 use crate::domain::FeatureShape;
 
@@ -225,7 +226,7 @@ impl ShardWriter {
         path: &Path,
         file: AtomicFile,
     ) -> Result<Self, BankError> {
-        let schema = schema::of_split(split);
+        let schema = FileColumns::of_split(split, &[MapSpec::last(format.shape)]).schema;
         let options = ArrowWriterOptions::new()
             .with_properties(format.properties())
             .with_skip_arrow_metadata(true);
@@ -254,58 +255,38 @@ impl ShardWriter {
         self.rows
     }
 
-    /// Appends rows of the training split.
+    /// Appends rows; of those of the `test` or `val` split only their heads.
     ///
     /// # Errors
     /// The file cannot be written, or a map is neither of the bank's shape nor empty.
-    pub fn append_train(&mut self, rows: &[TrainRow]) -> Result<(), BankError> {
-        self.append(
-            rows,
-            |rows, names| {
-                let heads: Vec<&RowHead> = rows.iter().map(|r| &r.head).collect();
-                let mut columns = head_columns(&heads, names)?;
-                columns.push(float_list(rows.iter().map(|r| r.cam.as_slice()))?);
-                columns.push(bool_list(rows.iter().map(|r| r.nonzero.as_slice()))?);
-                Ok(columns)
-            },
-            |row| &row.feature_map,
-        )
-    }
-
-    /// Appends rows of the `test` or `val` split.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn append_pooled(&mut self, rows: &[RowHead]) -> Result<(), BankError> {
-        let columns = |rows: &[RowHead], names: &[String]| {
-            head_columns(&rows.iter().collect::<Vec<_>>(), names)
-        };
-        self.append(rows, columns, |_| &[])
-    }
-
-    /// Takes rows, encoding row groups of the layout's row count.
-    fn append<R>(
-        &mut self,
-        rows: &[R],
-        columns: impl Fn(&[R], &[String]) -> Result<Vec<ArrayRef>, ArrowError>,
-        map: impl Fn(&R) -> &[f32],
-    ) -> Result<(), BankError> {
+    pub fn append(&mut self, rows: &[TrainRow]) -> Result<(), BankError> {
         let group_rows = self.format.rows_in(self.format.layout.row_group_bytes);
         let mut rest = rows;
         while !rest.is_empty() {
             let room = group_rows - self.rows % group_rows;
             let (now, later) = rest.split_at(rest.len().min(room as usize));
-            let batch = columns(now, &self.format.class_names).and_then(|columns| {
-                let before_maps: Vec<usize> = (0..columns.len()).collect();
-                RecordBatch::try_new(self.schema.project(&before_maps)?.into(), columns)
-            });
+            let batch = self.columns_before_maps(now);
             self.batches.push(batch.map_err(|e| failed(&self.path)(e.into()))?);
             self.rows += now.len() as u64;
-            let maps: Vec<&[f32]> = now.iter().map(&map).collect();
+            let maps: Vec<&[f32]> = match self.maps {
+                Some(_) => now.iter().map(|row| row.feature_map.as_slice()).collect(),
+                None => vec![],
+            };
             self.encode(&maps, self.rows.is_multiple_of(group_rows)).map_err(failed(&self.path))?;
             rest = later;
         }
         Ok(())
+    }
+
+    fn columns_before_maps(&self, rows: &[TrainRow]) -> Result<RecordBatch, ArrowError> {
+        let heads: Vec<&RowHead> = rows.iter().map(|row| &row.head).collect();
+        let mut columns = head_columns(&heads, &self.format.class_names)?;
+        if self.maps.is_some() {
+            columns.push(float_list(rows.iter().map(|row| row.cam.as_slice()))?);
+            columns.push(bool_list(rows.iter().map(|row| row.nonzero.as_slice()))?);
+        }
+        let before_maps: Vec<usize> = (0..columns.len()).collect();
+        RecordBatch::try_new(self.schema.project(&before_maps)?.into(), columns)
     }
 
     /// Encodes what can be of the row group under way, all of it with `last`; the one before goes to
@@ -363,8 +344,8 @@ impl ShardWriter {
         let written = file.written().map_err(WriteError::at(&self.path))?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let sha256 = || Ok(crate::text::hex(&sha256.finalize()));
-        let entry =
-            ShardEntry::with_sha256(&name, written, &self.split, self.format.shape, sha256)?;
+        let maps = [MapSpec::last(self.format.shape)];
+        let entry = ShardEntry::with_sha256(&name, written, &self.split, &maps, sha256)?;
         Ok((file, ShardEntry { items, ..entry }))
     }
 }
@@ -521,18 +502,20 @@ pub(super) mod tests {
     pub(in crate::bank) fn write(dir: &Path, rows: &[TrainRow]) -> ShardEntry {
         let path = dir.join("shard.parquet");
         let mut writer = ShardWriter::create(&format(), "train", &path, dir).unwrap();
-        rows.chunks(3).for_each(|rows| writer.append_train(rows).unwrap());
+        rows.chunks(3).for_each(|rows| writer.append(rows).unwrap());
         writer.finish(None).unwrap()
     }
 
-    /// The same rows through the Parquet library's own writer.
+    /// The same rows through the Parquet library's own writer; every second map has the values of the first,
+    /// negated.
     pub(in crate::bank) fn through_the_library(
         rows: &[TrainRow],
+        maps: &[MapSpec],
         properties: WriterProperties,
     ) -> Vec<u8> {
         let options =
             ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-        let schema = schema::train_schema();
+        let schema = FileColumns::of_split("train", maps).schema;
         let mut writer =
             ArrowWriter::try_new_with_options(vec![], schema.clone(), options).unwrap();
         for group in rows.chunks(10) {
@@ -540,7 +523,11 @@ pub(super) mod tests {
             let mut columns = head_columns(&heads, &format().class_names).unwrap();
             columns.push(float_list(group.iter().map(|row| row.cam.as_slice())).unwrap());
             columns.push(bool_list(group.iter().map(|row| row.nonzero.as_slice())).unwrap());
-            columns.push(float_list(group.iter().map(|row| row.feature_map.as_slice())).unwrap());
+            for sign in [1.0, -1.0].into_iter().cycle().take(maps.len()) {
+                let map = |row: &TrainRow| row.feature_map.iter().map(|v| sign * v).collect();
+                let maps: Vec<Vec<f32>> = group.iter().map(map).collect();
+                columns.push(float_list(maps.iter().map(Vec::as_slice)).unwrap());
+            }
             writer.write(&RecordBatch::try_new(schema.clone(), columns).unwrap()).unwrap();
             writer.flush().unwrap();
         }
@@ -572,7 +559,8 @@ pub(super) mod tests {
         let rows: Vec<TrainRow> = rows(75).into_iter().filter(|row| row.head.label == 0).collect();
         let entry = write(dir.path(), &rows);
         let own = described(std::fs::read(dir.path().join(entry.file)).unwrap());
-        let theirs = described(through_the_library(&rows, format().properties()));
+        let theirs =
+            described(through_the_library(&rows, &[MapSpec::last(SHAPE)], format().properties()));
         assert_eq!(own.len(), theirs.len());
         for (own, theirs) in own.iter().zip(&theirs) {
             assert_eq!(own, theirs);
@@ -586,7 +574,7 @@ pub(super) mod tests {
         let mut writer = ShardWriter::create(&format(), "train", &path, dir.path()).unwrap();
         let mut rows = rows(4);
         rows[1].feature_map.pop();
-        let text = writer.append_train(&rows).unwrap_err().to_string();
+        let text = writer.append(&rows).unwrap_err().to_string();
         assert!(text.contains("a feature map of 23 values, expected 24"), "{text}");
         drop(writer);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);

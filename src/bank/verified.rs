@@ -1,9 +1,7 @@
 //! A file whose bytes are checked before anyone sees them.
 
-use std::fs::File;
 use std::io::{self, Cursor};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -13,9 +11,8 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::BankError;
-use super::contract::checked_spans;
+use super::files::{BankFile, BankFiles, read_at_most};
 use super::manifest::{Checksum, ShardEntry};
-use crate::regular_file;
 use crate::untrusted_parquet::{Column, Contract, Group, Page, check_pages};
 
 /// A range of bytes with its checksum.
@@ -38,10 +35,10 @@ pub(super) enum Place {
 ///
 /// The Parquet decoder asks for bytes through [`ChunkReader`]; whatever it asks for, the checked
 /// ranges that cover it are read, compared with the manifest and looked through for pages that promise
-/// more than they may ([`pages::check`]) first.
+/// more than they may ([`check_pages`]) first.
 #[derive(Clone)]
 pub(super) struct VerifiedShard {
-    file: Arc<File>,
+    file: Arc<dyn BankFile>,
     path: Arc<Path>,
     length: u64,
     ranges: Arc<[Range]>,
@@ -66,13 +63,14 @@ const FOOTER_BYTES_A_CHECKSUM: u64 = 1 << 10;
 impl VerifiedShard {
     /// Opens a shard and reads its checked metadata.
     pub(super) fn open(
-        dir: &Path,
+        files: &dyn BankFiles,
         entry: &ShardEntry,
         contract: &Contract,
     ) -> Result<(Self, Arc<ParquetMetaData>), BankError> {
-        let path = dir.join(&entry.file);
+        let path = files.location(&entry.file);
         let read = |source| BankError::Read { path: path.clone(), source };
-        let (file, found) = regular_file::open(&path).map_err(read)?;
+        let file = files.open(&entry.file).map_err(read)?;
+        let found = file.length();
         if found != entry.bytes {
             return Err(BankError::Length { path, found, expected: entry.bytes });
         }
@@ -93,7 +91,7 @@ impl VerifiedShard {
             place: Place::Footer,
         };
         let mut shard = Self {
-            file: Arc::new(file),
+            file: file.into(),
             path: path.clone().into(),
             length: entry.bytes,
             ranges: vec![footer].into(),
@@ -151,11 +149,8 @@ impl VerifiedShard {
 
     /// Bytes of the file, checked by nobody.
     pub(super) fn unchecked(&self, start: u64, length: u64) -> Result<Vec<u8>, BankError> {
-        let mut bytes = vec![0; length as usize];
-        self.file
-            .read_exact_at(&mut bytes, start)
-            .map_err(|source| BankError::Read { path: self.path.to_path_buf(), source })?;
-        Ok(bytes)
+        let read = self.file.read(start, length);
+        read.map_err(|source| BankError::Read { path: self.path.to_path_buf(), source })
     }
 
     /// The file.
@@ -197,7 +192,7 @@ impl VerifiedShard {
                 return Err(disagree());
             }
             for (at, (chunk, checksums)) in group.chunks.iter().zip(&expected.columns).enumerate() {
-                let spans = checked_spans(chunk, &self.columns[at]);
+                let spans = chunk.checked_spans(&self.columns[at]);
                 if spans.len() != checksums.len() {
                     return Err(disagree());
                 }
@@ -300,18 +295,18 @@ impl ChunkReader for VerifiedShard {
 
 /// Reads a small file whole and compares it with its entry in the manifest.
 pub(super) fn read_whole(
-    dir: &Path,
+    files: &dyn BankFiles,
     name: &str,
     bytes: u64,
     expected: Checksum,
 ) -> Result<Vec<u8>, BankError> {
-    let path: PathBuf = dir.join(name);
+    let path = files.location(name);
     let read = |source| BankError::Read { path: path.clone(), source };
-    let (_, length) = regular_file::open(&path).map_err(read)?;
+    let length = files.open(name).map_err(read)?.length();
     if length != bytes {
         return Err(BankError::Length { path, found: length, expected: bytes });
     }
-    let content = regular_file::read(&path, bytes).map_err(read)?;
+    let content = read_at_most(files, name, bytes).map_err(read)?;
     let found = Checksum::of(&content);
     if found != expected {
         return Err(BankError::Damaged { path, place: "the file".into(), found, expected });

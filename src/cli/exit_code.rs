@@ -136,7 +136,7 @@ impl ExitCode for BankError {
             Self::OtherBank { .. }
             | Self::OtherBuild { .. }
             | Self::NoBuild { .. }
-            | Self::NoFolder { .. }
+            | Self::NotAFolder { .. }
             | Self::NoMap { .. } => USAGE,
             Self::NoManifest { .. }
             | Self::Unfinished { .. }

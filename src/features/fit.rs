@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::FeaturesError;
+use super::error::FeaturesError;
 use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, RowRequest, SplitName};
 use crate::config::RateSchedule;
 use crate::domain::{FitOptions, LinearHead};

@@ -11,17 +11,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::FeaturesError;
+use super::build_plan::build_plan;
+use super::context::BuildContext;
+use super::error::FeaturesError;
 use super::forecast::MapsKnown;
-use super::making::{Making, Source};
-use super::pass::Jobs;
+use super::network_source::MapSource;
+use super::pass::ImagePass;
 use super::rows::RowMaker;
 use crate::augment::{ConfusingClasses, confusing_of_tail};
 use crate::backbone::Backbone;
-use crate::bank::{Bank, MapsKept, SplitName, TrainRow};
+use crate::bank::{Bank, Build, BuildPlan, Manifest, MapsKept, SplitName, TrainRow};
 use crate::config::GenericClasses;
 use crate::dataset::Dataset;
-use crate::domain::{ClassCounts, HeadTail};
+use crate::domain::{ClassCounts, HeadTail, LinearHead};
 
 /// The settings of Phase-II that decide.
 #[derive(Clone, Copy)]
@@ -40,6 +42,34 @@ pub(super) enum TailImages {
     ForSecs(f64),
 }
 
+/// The plan of the bank that `manifest` describes, with the classes whose maps are kept: those of the plan that
+/// was begun, or found now, from `images` of the tail.
+///
+/// # Errors
+/// Another bank was begun there; those of the search for the classes.
+pub(super) fn plan_in_force(
+    context: &BuildContext,
+    manifest: Manifest,
+    head: &LinearHead,
+    source: &mut MapSource,
+    images: TailImages,
+) -> Result<(BuildPlan, MapsKnown), FeaturesError> {
+    let BuildContext { request, out, .. } = context;
+    let mut plan = build_plan(request, manifest);
+    if !matches!(plan.manifest.maps, MapsKept::Needed { .. }) {
+        return Ok((plan, MapsKnown::Known));
+    }
+    if let Some(begun) = Build::begun(out, &plan, request.overwrite)? {
+        plan.manifest.maps = begun.manifest.maps;
+        return Ok((plan, MapsKnown::Known));
+    }
+    let mut maps = plan.manifest.maps.clone();
+    let maker = RowMaker { maps: &MapsKept::All, ..RowMaker::new(&plan.manifest, head) };
+    let known = fill_in(&mut maps, context, &maker, source, images)?;
+    plan.manifest.maps = maps;
+    Ok((plan, known))
+}
+
 /// Fills in the classes of [`MapsKept::Needed`], for the classifier and the rounding of `maker`; how sure
 /// they are.
 ///
@@ -49,11 +79,11 @@ pub(super) enum TailImages {
 /// # Cost
 /// The tail's images through the network (none where the maps are in a bank already), and K values an
 /// image in memory.
-pub(super) fn fill_in(
+fn fill_in(
     kept: &mut MapsKept,
-    making: &Making,
+    context: &BuildContext,
     maker: &RowMaker,
-    source: &mut Source,
+    source: &mut MapSource,
     images: TailImages,
 ) -> Result<MapsKnown, FeaturesError> {
     let MapsKept::Needed { head_ratio, num_confusing, generic_classes, classes, .. } = kept else {
@@ -64,23 +94,23 @@ pub(super) fn fill_in(
         num_confusing: *num_confusing,
         generic_classes: *generic_classes,
     };
-    let all = making.request.dataset.class_names.len();
+    let all = context.request.dataset.class_names.len();
     if settings.generic_classes == GenericClasses::Random {
         classes.extend(0..all as u32);
-        making.progress.line("generic_classes is random: the maps of all classes are kept");
+        context.progress.line("generic_classes is random: the maps of all classes are kept");
         return Ok(MapsKnown::Known);
     }
     let mut known = MapsKnown::Known;
     let (split, confusing) = match source {
-        Source::Images(network) => {
+        MapSource::Network(network) => {
             let backbone = network.get()?;
-            of_images(settings, making, maker, backbone, images, &mut known)?
+            of_images(settings, context, maker, backbone, images, &mut known)?
         }
-        Source::Maps(bank) => of_bank(settings, maker, bank)?,
+        MapSource::Bank(bank) => of_bank(settings, maker, bank)?,
     };
     let ranked = confusing.iter().flat_map(|of_class| &of_class.ranked).map(|(class, _)| class.0);
     let needed: BTreeSet<u32> = split.tail.iter().map(|class| class.0).chain(ranked).collect();
-    making.progress.line(&format!(
+    context.progress.line(&format!(
         "maps are kept of {} of {all} classes: {} in the tail (head_ratio {head_ratio}), and those that these are confused with (num_confusing {num_confusing})",
         needed.len(),
         split.tail.len(),
@@ -92,19 +122,19 @@ pub(super) fn fill_in(
 /// From the images: they are passed through the network.
 fn of_images(
     settings: Settings,
-    making: &Making,
+    context: &BuildContext,
     maker: &RowMaker,
     backbone: &mut dyn Backbone,
     images: TailImages,
     known: &mut MapsKnown,
 ) -> Result<(HeadTail, Vec<ConfusingClasses>), FeaturesError> {
-    let Making { progress, interrupt, .. } = making;
+    let BuildContext { progress, interrupt, .. } = context;
     /// Between two looks at the clock.
     const AT_ONCE: usize = 64;
     let begin = Instant::now();
-    let dataset = making.request.dataset;
+    let dataset = context.request.dataset;
     let labels = dataset.train.labels();
-    let jobs = Jobs::new(making.request);
+    let pass = ImagePass::new(context.request);
     let mut passed = vec![false; dataset.class_names.len()];
     let mut vectors: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
     let split = loop {
@@ -129,7 +159,7 @@ fn of_images(
                 *known = MapsKnown::Sampled;
                 break;
             }
-            jobs.clean_rows(some, maker, backbone, &mut |asked, rows| {
+            pass.clean_rows(some, maker, backbone, &mut |asked, rows| {
                 if interrupt.requested() {
                     return Err(FeaturesError::InterruptedNeeded);
                 }

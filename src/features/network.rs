@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::FeaturesError;
+use super::error::FeaturesError;
 use crate::atomic_file;
 use crate::backbone::{self, Engine, EngineOptions, Network};
 use crate::bank::CLASSIFIER_FILE;

@@ -1,15 +1,14 @@
 //! One pass over the images: they are decoded and transformed, the network computes their maps, and
 //! finished maps become rows, all three at once.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
-use super::FeaturesError;
-use super::FeaturesRequest;
+use super::error::FeaturesError;
+use super::request::FeaturesRequest;
 use super::rows::RowMaker;
 use crate::backbone::Backbone;
 use crate::bank::{
-    BankError, Build, MapsKept, PlannedShard, RowHead, ShardResult, ShardWriter, TrainRow,
+    BankError, Build, MapsKept, OpenShard, PlannedShard, RowHead, ShardResult, TrainRow,
 };
 use crate::dataset::{Augmentation, DatasetError, Loader, Split, Transform};
 use crate::domain::SkippedImage;
@@ -29,98 +28,37 @@ pub(super) fn row_head(split: &Split, sample_id: u32, view: u32) -> RowHead {
     }
 }
 
-/// Writes rows of a split.
-pub(super) fn append(
-    writer: &mut ShardWriter,
-    split: &str,
-    rows: Vec<TrainRow>,
-) -> Result<(), BankError> {
-    if split == "train" {
-        return writer.append_train(&rows);
-    }
-    let heads: Vec<RowHead> = rows.into_iter().map(|row| row.head).collect();
-    writer.append_pooled(&heads)
-}
-
-/// A shard that is being written, and what is known of it.
-pub(super) struct OpenShard<'a> {
-    build: &'a Build,
-    shard: &'a PlannedShard,
-    writer: ShardWriter,
-    /// Images that have rows in it.
-    samples: HashSet<u32>,
-    result: ShardResult,
-}
-
-impl<'a> OpenShard<'a> {
-    pub(super) fn begin(build: &'a Build, shard: &'a PlannedShard) -> Result<Self, BankError> {
-        let (writer, samples) = (build.writer(shard)?, HashSet::new());
-        Ok(Self { build, shard, writer, samples, result: ShardResult::default() })
-    }
-
-    pub(super) fn append(&mut self, rows: Vec<TrainRow>) -> Result<(), BankError> {
-        let training = self.shard.split == "train";
-        self.samples.extend(rows.iter().map(|row| row.head.sample_id));
-        for head in rows.iter().map(|row| &row.head).filter(|head| head.view == 0) {
-            self.result.images += 1;
-            self.result.right += u64::from(head.predicted == head.label);
-            if training {
-                *self.result.class_images.entry(head.label).or_default() += 1;
-                if head.predicted != head.label {
-                    let of_class = self.result.mistaken.entry(head.label).or_default();
-                    *of_class.entry(head.predicted).or_default() += 1;
-                }
-            }
-        }
-        append(&mut self.writer, self.shard.split, rows)
-    }
-
-    /// Gives it its name, then marks it as done. `skipped` are its images that were left out: with all their
-    /// views, so that an image is whole in a bank or not in it.
-    pub(super) fn finish(mut self, skipped: Vec<SkippedImage>) -> Result<ShardResult, BankError> {
-        let changed = skipped.iter().find(|i| self.samples.contains(&(i.sample_id as u32)));
-        if let Some(SkippedImage { path, .. }) = changed {
-            let (image, shard) = (path.clone(), self.shard.file.clone());
-            return Err(BankError::ImageChanged { image, shard });
-        }
-        self.result.shard = self.writer.finish(Some(self.shard.items))?;
-        self.result.skipped = skipped;
-        self.build.mark(self.shard, self.result.clone())?;
-        Ok(self.result)
-    }
-}
-
 /// The images of one split.
-struct Job<'a> {
+struct SplitImages<'a> {
     name: &'static str,
     loader: Loader<'a>,
     views: u64,
 }
 
-/// Some rows of a shard, with their inputs or their maps.
-pub(super) struct Part {
+/// Rows of a shard that are together on their way, with their inputs or their maps.
+pub(super) struct Batch {
     /// Rows that were asked for.
     pub(super) rows: usize,
     /// Those whose images could be decoded.
-    pub(super) items: Vec<(u32, u32)>,
+    pub(super) pairs: Vec<(u32, u32)>,
     pub(super) values: Vec<f32>,
     /// Whether the shard ends here.
     last: bool,
 }
 
-/// The splits of a dataset that have images.
-pub(super) struct Jobs<'a> {
+/// The images of all splits of a dataset, on their way through the network.
+pub(super) struct ImagePass<'a> {
     request: &'a FeaturesRequest<'a>,
-    jobs: Vec<Job<'a>>,
+    splits: Vec<SplitImages<'a>>,
 }
 
 /// Batches that wait between two of the three stages.
 const QUEUED_BATCHES: usize = 2;
 
-impl Job<'_> {
+impl SplitImages<'_> {
     /// (sample, view) pairs of a shard that have a row.
-    fn items(&self, shard: &PlannedShard, kept: &MapsKept) -> Vec<(u32, u32)> {
-        let pair = |item: u64| ((item / self.views) as u32, (item % self.views) as u32);
+    fn pairs(&self, shard: &PlannedShard, kept: &MapsKept) -> Vec<(u32, u32)> {
+        let pair = |number: u64| ((number / self.views) as u32, (number % self.views) as u32);
         let labels = self.loader.split().labels();
         let has_row = |&(sample, view): &(u32, u32)| {
             (view as usize) < kept.views_of(labels[sample as usize], self.views as usize)
@@ -132,8 +70,8 @@ impl Job<'_> {
     fn inputs(
         &self,
         request: &FeaturesRequest,
-        items: &[(u32, u32)],
-    ) -> Result<Part, DatasetError> {
+        pairs: &[(u32, u32)],
+    ) -> Result<Batch, DatasetError> {
         let pipeline = &request.loaded.pipeline;
         let augmentation = Augmentation::new(&pipeline.train);
         let transformed = |&(sample, view): &(u32, u32)| {
@@ -146,17 +84,17 @@ impl Job<'_> {
             };
             (sample as usize, how)
         };
-        let images: Vec<(usize, Transform)> = items.iter().map(transformed).collect();
+        let images: Vec<(usize, Transform)> = pairs.iter().map(transformed).collect();
         let made = self.loader.inputs(&images)?;
-        let kept = made.kept.iter().map(|&place| items[place]).collect();
-        Ok(Part { rows: items.len(), items: kept, values: made.values, last: false })
+        let kept = made.kept.iter().map(|&place| pairs[place]).collect();
+        Ok(Batch { rows: pairs.len(), pairs: kept, values: made.values, last: false })
     }
 }
 
 /// What the three stages are told and tell.
-pub(super) struct Hooks<'a> {
-    /// Whether a shard should be made; asked right before it is begun.
-    pub(super) wanted: &'a (dyn Fn(&PlannedShard) -> Result<Wanted, BankError> + Sync),
+pub(super) struct PassHooks<'a> {
+    /// What becomes of a shard; asked right before it is begun.
+    pub(super) action: &'a (dyn Fn(&PlannedShard) -> Result<ShardAction, BankError> + Sync),
     /// Told of the rows of each batch.
     pub(super) after: &'a mut dyn FnMut(u64),
     /// Told of each shard that is done.
@@ -164,37 +102,38 @@ pub(super) struct Hooks<'a> {
 }
 
 /// What becomes of a shard.
-pub(super) enum Wanted {
+pub(super) enum ShardAction {
     /// It is made.
-    Yes,
+    Make,
     /// It is there already.
-    No,
+    Skip,
     /// Neither it nor any after it is made.
     Stop,
 }
 
-impl<'a> Jobs<'a> {
+impl<'a> ImagePass<'a> {
     pub(super) fn new(request: &'a FeaturesRequest<'a>) -> Self {
         let dataset = request.dataset;
-        let job = |name, split: &'a Split, views: usize| Job {
+        let images = |name, split: &'a Split, views: usize| SplitImages {
             name,
             loader: Loader::new(dataset, name, split),
             views: views as u64,
         };
-        let mut jobs = vec![job("train", &dataset.train, request.loaded.pipeline.features.views)];
-        jobs.extend(dataset.val.as_ref().map(|val| job("val", val, 1)));
-        jobs.push(job("test", &dataset.test, 1));
-        Self { request, jobs }
+        let views = request.loaded.pipeline.features.views;
+        let mut splits = vec![images("train", &dataset.train, views)];
+        splits.extend(dataset.val.as_ref().map(|val| images("val", val, 1)));
+        splits.push(images("test", &dataset.test, 1));
+        Self { request, splits }
     }
 
-    fn of(&self, shard: &PlannedShard) -> &Job<'a> {
-        self.jobs.iter().find(|job| job.name == shard.split).expect("shards are of its splits")
+    fn images(&self, split: &str) -> &SplitImages<'a> {
+        self.splits.iter().find(|of| of.name == split).expect("shards are of its splits")
     }
 
     /// Rows of some shards, those of images that cannot be decoded included.
     pub(super) fn count(&self, build: &Build, shards: &[&PlannedShard]) -> u64 {
         let maps = &build.plan.manifest.maps;
-        shards.iter().map(|shard| self.of(shard).items(shard, maps).len() as u64).sum()
+        shards.iter().map(|shard| self.images(shard.split).pairs(shard, maps).len() as u64).sum()
     }
 
     pub(super) fn batch_size(&self) -> usize {
@@ -203,7 +142,7 @@ impl<'a> Jobs<'a> {
 
     /// The images of a shard that were left out.
     pub(super) fn skipped(&self, shard: &PlannedShard) -> Vec<SkippedImage> {
-        let views = self.of(shard).views;
+        let views = self.images(shard.split).views;
         let samples = shard.items[0] / views..shard.items[1].div_ceil(views);
         self.request.dataset.skipped.some(shard.split, samples.start as usize..samples.end as usize)
     }
@@ -217,13 +156,13 @@ impl<'a> Jobs<'a> {
         backbone: &mut dyn Backbone,
         take: &mut dyn FnMut(u64, Vec<TrainRow>) -> Result<(), FeaturesError>,
     ) -> Result<(), FeaturesError> {
-        let job = self.jobs.iter().find(|job| job.name == "train").expect("there is always one");
+        let training = self.images("train");
         std::thread::scope(|scope| {
             let (send_inputs, inputs) = crossbeam_channel::bounded(QUEUED_BATCHES);
             scope.spawn(move || {
                 for some in samples.chunks(self.batch_size()) {
-                    let items: Vec<(u32, u32)> = some.iter().map(|&sample| (sample, 0)).collect();
-                    let batch = job.inputs(self.request, &items);
+                    let pairs: Vec<(u32, u32)> = some.iter().map(|&sample| (sample, 0)).collect();
+                    let batch = training.inputs(self.request, &pairs);
                     let failed = batch.is_err();
                     if send_inputs.send(batch).is_err() || failed {
                         return;
@@ -231,13 +170,13 @@ impl<'a> Jobs<'a> {
                 }
             });
             for batch in inputs {
-                let Part { rows, items, values, .. } = batch?;
-                let maps = match items.is_empty() {
+                let Batch { rows, pairs, values, .. } = batch?;
+                let maps = match pairs.is_empty() {
                     true => vec![],
-                    false => backbone.feature_maps(&values, items.len())?,
+                    false => backbone.feature_maps(&values, pairs.len())?,
                 };
-                let split = job.loader.split();
-                let heads = items.iter().map(|&(sample, view)| row_head(split, sample, view));
+                let split = training.loader.split();
+                let heads = pairs.iter().map(|&(sample, view)| row_head(split, sample, view));
                 take(rows as u64, maker.bare_rows(heads.collect(), maps)?)?;
             }
             Ok(())
@@ -248,21 +187,21 @@ impl<'a> Jobs<'a> {
     pub(super) fn inputs(
         &self,
         shard: &PlannedShard,
-        items: &[(u32, u32)],
-    ) -> Result<Part, DatasetError> {
-        self.of(shard).inputs(self.request, items)
+        pairs: &[(u32, u32)],
+    ) -> Result<Batch, DatasetError> {
+        self.images(shard.split).inputs(self.request, pairs)
     }
 
     /// Rows of maps that were computed.
     pub(super) fn rows(
         &self,
         shard: &PlannedShard,
-        part: Part,
+        batch: Batch,
         maker: &RowMaker,
     ) -> Result<Vec<TrainRow>, BankError> {
-        let split = self.of(shard).loader.split();
+        let split = self.images(shard.split).loader.split();
         let head = |&(sample, view): &(u32, u32)| row_head(split, sample, view);
-        maker.rows(part.items.iter().map(head).collect(), part.values)
+        maker.rows(batch.pairs.iter().map(head).collect(), batch.values)
     }
 
     /// Makes shards.
@@ -272,22 +211,22 @@ impl<'a> Jobs<'a> {
         shards: &[&'s PlannedShard],
         maker: &RowMaker,
         backbone: &mut dyn Backbone,
-        hooks: Hooks,
+        hooks: PassHooks,
     ) -> Result<(), FeaturesError> {
-        let Hooks { wanted, after, done } = hooks;
-        let ask = |make: &mut Ask<'_, 's>| {
+        let PassHooks { action, after, done } = hooks;
+        let ask = |make: &mut AskForBatch<'_, 's>| {
             for &shard in shards {
-                match wanted(shard)? {
-                    Wanted::Yes => {}
-                    Wanted::No => continue,
-                    Wanted::Stop => break,
+                match action(shard)? {
+                    ShardAction::Make => {}
+                    ShardAction::Skip => continue,
+                    ShardAction::Stop => break,
                 }
-                let items = self.of(shard).items(shard, &build.plan.manifest.maps);
-                if items.is_empty() && !make(shard, &[], true) {
+                let pairs = self.images(shard.split).pairs(shard, &build.plan.manifest.maps);
+                if pairs.is_empty() && !make(shard, &[], true) {
                     return Ok(());
                 }
-                let mut left = items.len();
-                for some in items.chunks(self.batch_size()) {
+                let mut left = pairs.len();
+                for some in pairs.chunks(self.batch_size()) {
                     left -= some.len();
                     if !make(shard, some, left == 0) {
                         return Ok(());
@@ -297,13 +236,13 @@ impl<'a> Jobs<'a> {
             Ok(())
         };
         let mut open: Option<OpenShard> = None;
-        let encode = |shard, part: Part| {
-            let last = part.last;
+        let encode = |shard, batch: Batch| {
+            let last = batch.last;
             let mut under_way = match open.take() {
                 Some(under_way) => under_way,
                 None => OpenShard::begin(build, shard)?,
             };
-            under_way.append(self.rows(shard, part, maker)?)?;
+            under_way.append(&self.rows(shard, batch, maker)?)?;
             match last {
                 true => done(shard, under_way.finish(self.skipped(shard))?),
                 false => open = Some(under_way),
@@ -317,48 +256,48 @@ impl<'a> Jobs<'a> {
     /// each whose maps are computed.
     pub(super) fn stages<'s>(
         &self,
-        ask: impl FnOnce(&mut Ask<'_, 's>) -> Result<(), FeaturesError> + Send,
+        ask: impl FnOnce(&mut AskForBatch<'_, 's>) -> Result<(), FeaturesError> + Send,
         backbone: &mut dyn Backbone,
         after: &mut dyn FnMut(u64),
-        mut encode: impl FnMut(&'s PlannedShard, Part) -> Result<(), BankError> + Send,
+        mut encode: impl FnMut(&'s PlannedShard, Batch) -> Result<(), BankError> + Send,
     ) -> Result<StageSecs, FeaturesError> {
         let mut secs = StageSecs::default();
         std::thread::scope(|scope| {
             let (send_inputs, inputs) = crossbeam_channel::bounded(QUEUED_BATCHES);
             let (send_maps, maps) =
-                crossbeam_channel::bounded::<(&PlannedShard, Part)>(QUEUED_BATCHES);
+                crossbeam_channel::bounded::<(&PlannedShard, Batch)>(QUEUED_BATCHES);
             let decoder = scope.spawn(move || {
                 let mut secs = 0.0;
-                let mut make = |shard: &'s PlannedShard, items: &[(u32, u32)], last: bool| {
+                let mut make = |shard: &'s PlannedShard, pairs: &[(u32, u32)], last: bool| {
                     let begin = Instant::now();
-                    let part = self.inputs(shard, items).map(|part| Part { last, ..part });
+                    let batch = self.inputs(shard, pairs).map(|batch| Batch { last, ..batch });
                     secs += begin.elapsed().as_secs_f64();
-                    let failed = part.is_err();
-                    let part = part.map_err(FeaturesError::from);
-                    send_inputs.send((shard, part)).is_ok() && !failed
+                    let failed = batch.is_err();
+                    let batch = batch.map_err(FeaturesError::from);
+                    send_inputs.send((shard, batch)).is_ok() && !failed
                 };
                 ask(&mut make).map(|()| secs)
             });
             let encoder = scope.spawn(move || {
                 let mut secs = 0.0;
-                for (shard, part) in maps {
+                for (shard, batch) in maps {
                     let begin = Instant::now();
-                    encode(shard, part)?;
+                    encode(shard, batch)?;
                     secs += begin.elapsed().as_secs_f64();
                 }
                 Ok::<_, BankError>(secs)
             });
             let forward = || -> Result<(), FeaturesError> {
-                for (shard, part) in inputs {
-                    let part: Part = part?;
+                for (shard, batch) in inputs {
+                    let batch: Batch = batch?;
                     let begin = Instant::now();
-                    let values = match part.items.is_empty() {
+                    let values = match batch.pairs.is_empty() {
                         true => vec![],
-                        false => backbone.feature_maps(&part.values, part.items.len())?,
+                        false => backbone.feature_maps(&batch.values, batch.pairs.len())?,
                     };
                     secs.forward += begin.elapsed().as_secs_f64();
-                    let rows = part.rows as u64;
-                    if send_maps.send((shard, Part { values, ..part })).is_err() {
+                    let rows = batch.rows as u64;
+                    if send_maps.send((shard, Batch { values, ..batch })).is_err() {
                         // The encoder has failed; its error is taken below.
                         return Ok(());
                     }
@@ -377,7 +316,7 @@ impl<'a> Jobs<'a> {
 }
 
 /// Asks for rows of a shard, and whether they are its last; returns whether more can be asked for.
-pub(super) type Ask<'f, 's> = dyn FnMut(&'s PlannedShard, &[(u32, u32)], bool) -> bool + 'f;
+pub(super) type AskForBatch<'f, 's> = dyn FnMut(&'s PlannedShard, &[(u32, u32)], bool) -> bool + 'f;
 
 /// Seconds that each stage was at work.
 #[derive(Debug, Clone, Copy, Default)]
@@ -389,44 +328,44 @@ pub(super) struct StageSecs {
 
 /// The forward pass alone, over inputs that are ready in memory.
 #[derive(Default)]
-pub(super) struct Forward {
+pub(super) struct BareForward {
     images: usize,
     secs: f64,
 }
 
-impl Forward {
+impl BareForward {
     /// Times it over half as many images as the shards have.
     pub(super) fn time(
         &mut self,
-        jobs: &Jobs,
+        images: &ImagePass,
         build: &Build,
         shards: &[&PlannedShard],
         backbone: &mut dyn Backbone,
         progress: &dyn Progress,
     ) -> Result<(), FeaturesError> {
         const READY_BATCHES: usize = 4;
-        progress.start("bare forward pass", jobs.count(build, shards).div_ceil(2), "row");
+        progress.start("bare forward pass", images.count(build, shards).div_ceil(2), "row");
         for shard in shards {
-            let items = jobs.of(shard).items(shard, &build.plan.manifest.maps);
-            let mut ready: Vec<Part> = items
-                .chunks(jobs.batch_size())
+            let pairs = images.images(shard.split).pairs(shard, &build.plan.manifest.maps);
+            let mut ready: Vec<Batch> = pairs
+                .chunks(images.batch_size())
                 .take(READY_BATCHES)
-                .map(|items| jobs.inputs(shard, items))
+                .map(|pairs| images.inputs(shard, pairs))
                 .collect::<Result<_, DatasetError>>()?;
-            ready.retain(|part| !part.items.is_empty());
+            ready.retain(|batch| !batch.pairs.is_empty());
             let Some(first) = ready.first() else { continue };
-            backbone.feature_maps(&first.values, first.items.len())?;
-            let mut rest = items.len().div_ceil(2);
-            for Part { items, values, .. } in ready.iter().cycle() {
+            backbone.feature_maps(&first.values, first.pairs.len())?;
+            let mut rest = pairs.len().div_ceil(2);
+            for Batch { pairs, values, .. } in ready.iter().cycle() {
                 if rest == 0 {
                     break;
                 }
                 let begin = Instant::now();
-                backbone.feature_maps(values, items.len())?;
+                backbone.feature_maps(values, pairs.len())?;
                 self.secs += begin.elapsed().as_secs_f64();
-                self.images += items.len();
-                rest = rest.saturating_sub(items.len());
-                progress.advance(items.len() as u64);
+                self.images += pairs.len();
+                rest = rest.saturating_sub(pairs.len());
+                progress.advance(pairs.len() as u64);
             }
         }
         progress.finish();

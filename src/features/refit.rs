@@ -3,15 +3,15 @@
 
 use rayon::prelude::*;
 
-use super::FeaturesError;
-use super::making::Making;
-use super::pass::{Jobs, OpenShard, row_head};
+use super::context::BuildContext;
+use super::error::FeaturesError;
+use super::pass::{ImagePass, row_head};
 use super::rows::RowMaker;
 use crate::bank::{
-    Bank, BankError, Build, Column, MapsKept, PlannedShard, RowHead, RowIndex, RowReader,
-    RowRequest, ShardResult, SplitName, TrainRow,
+    Bank, BankError, Build, Column, MapsKept, OpenShard, PlannedShard, RowHead, RowIndex,
+    RowReader, RowRequest, ShardResult, SplitName, TrainRow,
 };
-use crate::dataset::Split;
+use crate::dataset::{Dataset, Split};
 
 /// Requests whose maps are in memory together.
 const REQUESTS_AT_A_TIME: usize = 2;
@@ -28,35 +28,22 @@ struct Maps<'a> {
 
 /// Makes shards from the maps of `bank`, until the user stops it.
 pub(super) fn write(
-    making: &Making<'_>,
+    context: &BuildContext,
     bank: &Bank,
     build: &Build,
-    todo: &[&PlannedShard],
+    shards: &[&PlannedShard],
     maker: &RowMaker,
 ) -> Result<Vec<(usize, ShardResult)>, FeaturesError> {
-    let (progress, dataset) = (making.progress, making.request.dataset);
-    let jobs = Jobs::new(making.request);
-    progress.start("activation maps", jobs.count(build, todo), "row");
+    let (progress, dataset) = (context.progress, context.request.dataset);
+    let pass = ImagePass::new(context.request);
+    progress.start("activation maps", pass.count(build, shards), "row");
     let (mut maps, mut finished): (Option<Maps>, _) = (None, vec![]);
-    for &shard in todo {
-        if making.interrupt.requested() {
+    for &shard in shards {
+        if context.interrupt.requested() {
             break;
         }
         if maps.as_ref().is_none_or(|maps| maps.name != shard.split) {
-            let (name, split, columns): (_, _, &[Column]) = match shard.split {
-                "train" => (
-                    SplitName::Train,
-                    Some(&dataset.train),
-                    &[Column::Pooled, Column::Cam, Column::FeatureMap],
-                ),
-                "val" => (SplitName::Val, dataset.val.as_ref(), &[Column::Pooled]),
-                _ => (SplitName::Test, Some(&dataset.test), &[Column::Pooled]),
-            };
-            let split = split.expect("shards are of the dataset's splits");
-            let (index, reader) = (bank.index(name)?, bank.row_reader(name)?);
-            let views = if name == SplitName::Train { bank.manifest.views.count } else { 1 };
-            let views = views as u64;
-            maps = Some(Maps { name: shard.split, split, index, reader, columns, views });
+            maps = Some(Maps::open(bank, dataset, shard.split)?);
         }
         let maps = maps.as_ref().expect("opened above");
         let rows = maps.rows_of(shard, maker.maps);
@@ -66,24 +53,40 @@ pub(super) fn write(
                 requests.par_iter().map(|r| maps.read(r, maker)).collect::<Result<_, _>>()?;
             for rows in parts {
                 progress.advance(rows.len() as u64);
-                open.append(rows)?;
+                open.append(&rows)?;
             }
         }
-        finished.push((shard.place, open.finish(jobs.skipped(shard))?));
+        finished.push((shard.place, open.finish(pass.skipped(shard))?));
     }
     progress.finish();
     Ok(finished)
 }
 
-impl Maps<'_> {
+impl<'a> Maps<'a> {
+    fn open(bank: &Bank, dataset: &'a Dataset, name: &'static str) -> Result<Self, BankError> {
+        let (split_name, split, columns): (_, _, &[Column]) = match name {
+            "train" => (
+                SplitName::Train,
+                Some(&dataset.train),
+                &[Column::Pooled, Column::Cam, Column::FeatureMap],
+            ),
+            "val" => (SplitName::Val, dataset.val.as_ref(), &[Column::Pooled]),
+            _ => (SplitName::Test, Some(&dataset.test), &[Column::Pooled]),
+        };
+        let split = split.expect("shards are of the dataset's splits");
+        let (index, reader) = (bank.index(split_name)?, bank.row_reader(split_name)?);
+        let views = if split_name == SplitName::Train { bank.manifest.views.count } else { 1 };
+        Ok(Self { name, split, index, reader, columns, views: views as u64 })
+    }
+
     /// Rows of the index that belong to a shard of a bank with the maps `kept`.
     fn rows_of(&self, shard: &PlannedShard, kept: &MapsKept) -> Vec<usize> {
         let views = |row: usize| kept.views_of(self.index.labels[row], self.views as usize);
-        let item = |row: usize| {
+        let pair = |row: usize| {
             u64::from(self.index.sample_ids[row]) * self.views + u64::from(self.index.views[row])
         };
         let inside = |&row: &usize| {
-            (shard.items[0]..shard.items[1]).contains(&item(row))
+            (shard.items[0]..shard.items[1]).contains(&pair(row))
                 && (self.index.views[row] as usize) < views(row)
         };
         (0..self.index.len()).filter(inside).collect()

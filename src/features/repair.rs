@@ -4,9 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::making::{Made, Making, Network, build_plan};
+use super::build_plan::build_plan;
+use super::context::BuildContext;
+use super::error::FeaturesError;
+use super::existing::describe;
+use super::model::{FrozenModel, HeadSource};
+use super::network_source::LazyNetwork;
+use super::request::{FeaturesRequest, skipped_file};
 use super::rows::RowMaker;
-use super::{FeaturesError, FeaturesRequest, FrozenModel, HeadSource, describe, skipped_file};
+use super::shard_pass::{PassFigures, pass};
 use crate::bank::{
     Bank, BankError, Build, CLASSES_FILE, CLASSIFIER_FILE, FileEntry, MANIFEST_FILE, Manifest,
     PlannedShard, SPLITS,
@@ -55,7 +61,7 @@ pub fn repair(
     if let Some(what) = there.difference(&wanted) {
         return Err(FeaturesError::OtherSettings { bank: request.out.into(), what });
     }
-    let making = Making {
+    let context = BuildContext {
         request,
         out: request.out,
         partition: None,
@@ -79,9 +85,10 @@ pub fn repair(
     let build = Build::repair(request.out, plan, card.class_names)?;
     dataset.skipped.restore(SkippedList::images_in(&skipped_file(request.out)).iter());
     if !todo.is_empty() {
-        let maker = RowMaker { shape, head: &head, precision: there.precision, maps: &there.maps };
-        let mut network = Network::new(Box::new(start));
-        let made = making.pass(&build, &todo, &maker, network.get()?, &mut Made::default())?;
+        let maker = RowMaker::new(&there, &head);
+        let mut network = LazyNetwork::new(Box::new(start));
+        let made =
+            pass(&context, &build, &todo, &maker, network.get()?, &mut PassFigures::default())?;
         if made.len() < todo.len() {
             return Err(FeaturesError::InterruptedRepair { done: made.len(), of: todo.len() });
         }

@@ -2,11 +2,8 @@
 
 use rayon::prelude::*;
 
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
-
 use crate::augment;
-use crate::bank::{BankError, MapsKept, RowHead, TrainRow};
+use crate::bank::{BankError, Manifest, MapsKept, RowHead, TrainRow, round};
 use crate::config::Precision;
 use crate::domain::{ClassId, FeatureShape, LinearHead};
 use crate::eval::{LogitChunks, softmax};
@@ -20,7 +17,13 @@ pub(super) struct RowMaker<'a> {
     pub(super) maps: &'a MapsKept,
 }
 
-impl RowMaker<'_> {
+impl<'a> RowMaker<'a> {
+    /// For the bank that `manifest` describes.
+    pub(super) fn new(manifest: &'a Manifest, head: &'a LinearHead) -> Self {
+        let Manifest { feature_shape: shape, precision, maps, .. } = manifest;
+        Self { shape: *shape, head, precision: *precision, maps }
+    }
+
     /// Rows of a batch: `maps` is (n, K, H, W), one for each of `heads`.
     ///
     /// CAM and pooled vector are computed from the rounded map, so that they can be recomputed from
@@ -91,23 +94,6 @@ impl RowMaker<'_> {
         };
         let precision = if value.is_finite() { self.precision.name() } else { "a bank" };
         BankError::Value { sample: head.path, view: head.view, value, precision, remedy }
-    }
-}
-
-/// Rounds values to what `precision` can hold; too large a value becomes infinite.
-pub(crate) fn round(values: &mut [f32], precision: Precision) {
-    match precision {
-        Precision::F32 => {}
-        Precision::F16 => {
-            let mut rounded = vec![f16::ZERO; values.len()];
-            rounded.convert_from_f32_slice(values);
-            rounded.convert_to_f32_slice(values);
-        }
-        Precision::Bf16 => {
-            let mut rounded = vec![bf16::ZERO; values.len()];
-            rounded.convert_from_f32_slice(values);
-            rounded.convert_to_f32_slice(values);
-        }
     }
 }
 

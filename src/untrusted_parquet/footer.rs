@@ -9,7 +9,6 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::{Compression, Type as PhysicalType};
 use parquet::errors::ParquetError;
@@ -40,6 +39,8 @@ pub(crate) struct Column {
     pub(crate) kind: PhysicalType,
     /// Values of a row; `None` for a column that is no list.
     pub(crate) list: Option<u64>,
+    /// Whether each of its pages has a checksum of its own.
+    pub(crate) checked_by_page: bool,
 }
 
 impl Column {
@@ -68,6 +69,16 @@ pub(crate) struct Chunk {
     pub(crate) dictionary_bytes: u64,
     /// Data pages, one after the other up to the chunk's end.
     pub(crate) pages: Vec<Page>,
+}
+
+impl Chunk {
+    /// The ranges that have a checksum each, as (start, length).
+    pub(crate) fn checked_spans(&self, column: &Column) -> Vec<(u64, u64)> {
+        match column.checked_by_page {
+            true => self.pages.iter().map(|page| (page.start, page.length)).collect(),
+            false => vec![(self.start, self.length)],
+        }
+    }
 }
 
 /// A data page.
@@ -117,14 +128,20 @@ impl Footer {
 }
 
 impl Contract {
-    /// Of a file with these columns, whose lists have the lengths that `list_length` gives them.
-    pub(crate) fn new(schema: &Schema, list_length: impl Fn(&str) -> u64) -> Self {
+    /// Of a file with these columns, whose lists have the lengths that `list_length` gives them;
+    /// `checked_by_page` tells which have a checksum for each page.
+    pub(crate) fn new(
+        schema: &arrow::datatypes::Schema,
+        list_length: impl Fn(&str) -> u64,
+        checked_by_page: impl Fn(&str) -> bool,
+    ) -> Self {
         let schema =
             ArrowSchemaConverter::new().convert(schema).expect("our columns are Parquet's");
         let column = |leaf: &parquet::schema::types::ColumnDescPtr| {
             let name = leaf.path().parts()[0].clone();
             let list = (leaf.max_rep_level() > 0).then(|| list_length(&name));
-            Column { name, kind: leaf.physical_type(), list }
+            let checked_by_page = checked_by_page(&name);
+            Column { name, kind: leaf.physical_type(), list, checked_by_page }
         };
         let columns = schema.columns().iter().map(column).collect();
         Self { schema: Arc::new(schema), columns }

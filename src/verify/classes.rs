@@ -1,11 +1,9 @@
 //! `classifier.safetensors` and `classes.parquet`: each by itself, and against each other.
 
-use std::path::Path;
-
 use super::findings::{Finding, FindingKind};
 use crate::bank::{
-    BankError, CLASSES_FILE, CLASSIFIER_FILE, ClassTable, MANIFEST_FILE, Manifest, MapsKept,
-    read_file,
+    BankError, BankFiles, CLASSES_FILE, CLASSIFIER_FILE, ClassTable, MANIFEST_FILE, Manifest,
+    MapsKept, read_file,
 };
 use crate::classifier_file::ClassifierCard;
 use crate::domain::LinearHead;
@@ -22,10 +20,14 @@ pub(super) struct Classes {
 
 impl Classes {
     /// Reads both files and checks them.
-    pub(super) fn read(dir: &Path, manifest: &Manifest, findings: &mut Vec<Finding>) -> Self {
+    pub(super) fn read(
+        files: &dyn BankFiles,
+        manifest: &Manifest,
+        findings: &mut Vec<Finding>,
+    ) -> Self {
         let mut classes = Self::default();
-        if let Some(content) = content(dir, manifest, CLASSIFIER_FILE, findings) {
-            match classifier(dir, manifest, &content) {
+        if let Some(content) = content(files, manifest, CLASSIFIER_FILE, findings) {
+            match classifier(files, manifest, &content) {
                 Ok((head, card)) => {
                     classes.head = Some(head);
                     classes.card_names = Some(card.class_names).filter(|names| !names.is_empty());
@@ -33,8 +35,8 @@ impl Classes {
                 Err(error) => findings.push(Finding::of_error(CLASSIFIER_FILE, 0, error)),
             }
         }
-        if let Some(content) = content(dir, manifest, CLASSES_FILE, findings) {
-            match ClassTable::read(dir, content, manifest.feature_shape) {
+        if let Some(content) = content(files, manifest, CLASSES_FILE, findings) {
+            match ClassTable::read(files, content, manifest.feature_shape) {
                 Ok(table) => classes.table = classes.checked(table, manifest, findings),
                 Err(error) => findings.push(Finding::of_error(CLASSES_FILE, 0, error)),
             }
@@ -158,7 +160,7 @@ fn differences(
 
 /// A file as it was written.
 fn content(
-    dir: &Path,
+    files: &dyn BankFiles,
     manifest: &Manifest,
     name: &str,
     findings: &mut Vec<Finding>,
@@ -168,7 +170,7 @@ fn content(
         findings.push(Finding::of_file(FindingKind::Schema, MANIFEST_FILE, found, "one"));
         return None;
     };
-    match read_file(dir, name, entry) {
+    match read_file(files, name, entry) {
         Ok(content) => Some(content),
         Err(error) => {
             findings.push(Finding::of_error(name, entry.bytes, error));
@@ -179,11 +181,11 @@ fn content(
 
 /// The bank's own classifier.
 fn classifier(
-    dir: &Path,
+    files: &dyn BankFiles,
     manifest: &Manifest,
     content: &[u8],
 ) -> Result<(LinearHead, ClassifierCard), BankError> {
-    let path = dir.join(CLASSIFIER_FILE);
+    let path = files.location(CLASSIFIER_FILE);
     let weights = Weights::from_bytes(content, &path)?;
     let (found, expected) = (weights.sha256(), &manifest.classifier_sha256);
     if found != *expected {

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::bank::{BankError, MANIFEST_FILE, Manifest, SPLITS, SplitEntry};
+use crate::bank::{BankError, BankFiles, FolderFiles, MANIFEST_FILE, Manifest, SPLITS, SplitEntry};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::text::counted;
@@ -179,8 +179,31 @@ pub fn run(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<VerifyReport, VerifyError> {
+    of_files(&FolderFiles::new(dir), Manifest::load(dir), options, progress, interrupt)
+}
+
+/// Verifies a bank that lies anywhere, as [`run`] does.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(
+    files: &dyn BankFiles,
+    options: &VerifyOptions,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<VerifyReport, VerifyError> {
+    of_files(files, Manifest::read(files), options, progress, interrupt)
+}
+
+fn of_files(
+    files: &dyn BankFiles,
+    manifest: Result<(Manifest, Vec<u8>), BankError>,
+    options: &VerifyOptions,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<VerifyReport, VerifyError> {
     let mut report = VerifyReport {
-        bank: dir.into(),
+        bank: files.place().into(),
         name: String::new(),
         id: String::new(),
         files: 0,
@@ -192,7 +215,7 @@ pub fn run(
         findings: vec![],
         notes: vec![],
     };
-    let (manifest, text) = match Manifest::load(dir) {
+    let (manifest, text) = match manifest {
         Ok(loaded) => loaded,
         Err(error @ (BankError::Manifest { .. } | BankError::Damaged { .. })) => {
             report.findings.push(Finding::of_error(MANIFEST_FILE, 0, error));
@@ -205,8 +228,8 @@ pub fn run(
     report.rows = manifest.splits.values().map(|split| split.rows).sum();
     report.bytes = manifest.total_bytes() + text.len() as u64;
     report.findings.extend(other_text(&manifest, &text));
-    let classes = Classes::read(dir, &manifest, &mut report.findings);
-    let pass = Pass::new(dir, &manifest, &classes, progress, interrupt);
+    let classes = Classes::read(files, &manifest, &mut report.findings);
+    let pass = Pass::new(files, &manifest, &classes, progress, interrupt);
     progress.start("verifying", manifest.total_bytes(), "byte");
     pass.advance(manifest.files.values().map(|file| file.bytes).sum());
     pass.tell(report.findings.len());
@@ -233,7 +256,7 @@ pub fn run(
     }
     progress.finish();
     report.files += manifest.files.len() + 1;
-    report.notes = other_files(dir, &manifest);
+    report.notes = other_files(files, &manifest);
     sort(&mut report.findings, &manifest);
     Ok(report)
 }
@@ -282,13 +305,12 @@ fn sampled_rows(rows: u64, parts: u64) -> Vec<u64> {
 }
 
 /// What lies in the folder and is not of the bank.
-fn other_files(dir: &Path, manifest: &Manifest) -> Vec<Note> {
+fn other_files(files: &dyn BankFiles, manifest: &Manifest) -> Vec<Note> {
     let shards = manifest.splits.values().flat_map(|split| &split.shards);
     let mut known: BTreeSet<&str> = shards.map(|shard| shard.file.as_str()).collect();
     known.extend(manifest.files.keys().map(String::as_str));
     known.insert(MANIFEST_FILE);
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = files.list().unwrap_or_default().into_iter();
     let mut others: Vec<String> = names.filter(|name| !known.contains(name.as_str())).collect();
     others.sort_unstable();
     let note = |file: String| {

@@ -1,6 +1,5 @@
 //! One pass over the shards of a bank, row group by row group, on all threads.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -9,14 +8,14 @@ use super::VerifyError;
 use super::classes::Classes;
 use super::findings::{Finding, FindingKind, RowFaults};
 use super::keys::Keys;
-use super::rows::{self, Contract, Key};
-use crate::bank::{ExaminedShard, Manifest, ShardEntry};
+use super::rows::{self, Key, SplitContract};
+use crate::bank::{BankFiles, ExaminedShard, Manifest, ShardEntry};
 use crate::progress::{Interrupt, Progress};
 use crate::text::counted;
 
 /// One pass over a bank.
 pub(super) struct Pass<'a> {
-    dir: &'a Path,
+    files: &'a dyn BankFiles,
     manifest: &'a Manifest,
     classes: &'a Classes,
     progress: &'a dyn Progress,
@@ -40,14 +39,14 @@ type GroupKeys = Option<Vec<Key>>;
 
 impl<'a> Pass<'a> {
     pub(super) fn new(
-        dir: &'a Path,
+        files: &'a dyn BankFiles,
         manifest: &'a Manifest,
         classes: &'a Classes,
         progress: &'a dyn Progress,
         interrupt: &'a Interrupt,
     ) -> Self {
         let (done, found) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { dir, manifest, classes, progress, interrupt, done, found }
+        Self { files, manifest, classes, progress, interrupt, done, found }
     }
 
     /// Counts bytes that were looked at.
@@ -83,7 +82,7 @@ impl<'a> Pass<'a> {
         sampled: &[u64],
     ) -> Result<(Keys, Checked), VerifyError> {
         let split = &self.manifest.splits[name];
-        let contract = Contract {
+        let contract = SplitContract {
             manifest: self.manifest,
             train: name == "train",
             head: self.classes.head.as_ref(),
@@ -115,15 +114,15 @@ impl<'a> Pass<'a> {
     /// One shard; `sampled` are rows of it.
     fn shard(
         &self,
-        contract: &Contract<'_>,
+        contract: &SplitContract<'_>,
         entry: &ShardEntry,
         sampled: Vec<u64>,
     ) -> Result<(Vec<GroupKeys>, Checked), VerifyError> {
         self.go_on()?;
         let mut all = Checked::default();
         let split = if contract.train { "train" } else { "test" };
-        let shape = self.manifest.feature_shape;
-        let shard = match ExaminedShard::open(self.dir, entry, split, shape) {
+        let maps = self.manifest.map_specs();
+        let shard = match ExaminedShard::open(self.files, entry, split, &maps) {
             Ok(shard) => shard,
             Err(error) => {
                 all.findings.push(Finding::of_error(&entry.file, entry.bytes, error));
@@ -178,7 +177,7 @@ impl<'a> Pass<'a> {
     /// The row groups of a shard; `sampled` are rows of it.
     fn groups(
         &self,
-        contract: &Contract<'_>,
+        contract: &SplitContract<'_>,
         shard: &ExaminedShard,
         entry: &ShardEntry,
         sampled: &[u64],
@@ -199,7 +198,7 @@ impl<'a> Pass<'a> {
     /// One row group, which begins with row `first` of its shard; `sampled` are rows of it.
     fn group(
         &self,
-        contract: &Contract<'_>,
+        contract: &SplitContract<'_>,
         shard: &ExaminedShard,
         entry: &ShardEntry,
         group: usize,

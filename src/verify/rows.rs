@@ -2,13 +2,12 @@
 
 use super::findings::{FindingKind, RowFaults};
 use crate::augment;
-use crate::bank::{Decoded, ExaminedGroup, Lists, Manifest, MapsKept};
+use crate::bank::{Decoded, ExaminedGroup, Lists, Manifest, MapsKept, round};
 use crate::domain::{ClassId, FeatureShape, LinearHead};
 use crate::eval::{argmax, logits};
-use crate::features;
 
 /// What the rows of a split are held against.
-pub(super) struct Contract<'a> {
+pub(super) struct SplitContract<'a> {
     pub(super) manifest: &'a Manifest,
     /// Whether its rows have maps.
     pub(super) train: bool,
@@ -41,7 +40,7 @@ const LOGIT_TOLERANCE: f32 = 1e-5;
 
 /// Checks all rows of a row group, and computes those of `sampled` anew (rows of the group, ascending).
 pub(super) fn check(
-    contract: &Contract<'_>,
+    contract: &SplitContract<'_>,
     group: &ExaminedGroup<'_>,
     sampled: &[usize],
     faults: RowFaults<'_>,
@@ -80,7 +79,7 @@ fn keys(
 }
 
 struct GroupCheck<'a, 'f> {
-    contract: &'a Contract<'a>,
+    contract: &'a SplitContract<'a>,
     shape: FeatureShape,
     group: &'a ExaminedGroup<'a>,
     faults: RowFaults<'f>,
@@ -287,7 +286,7 @@ impl GroupCheck<'_, '_> {
         }
         rounded.clear();
         rounded.extend_from_slice(map);
-        features::round(rounded, precision);
+        round(rounded, precision);
         if let Some(at) = (0..map.len()).find(|&i| map[i].to_bits() != rounded[i].to_bits()) {
             let said = || {
                 (format!("value {at} is {}", map[at]), format!("a value of {}", precision.name()))

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use fsa_bank::bank::{Bank, BankError, BankWriter, Column, Layout, SplitName, TrainRow};
+use fsa_bank::bank::{Bank, BankError, Column, Layout, SplitName, TrainRow};
 use fsa_bank::domain::{FeatureShape, LinearHead};
 use rayon::prelude::*;
 
@@ -79,12 +79,12 @@ fn write(
     head: &LinearHead,
     rows: &[TrainRow],
 ) -> Result<(), BankError> {
-    let mut writer = BankWriter::new(dir, shape, layout, synthetic::class_names(CLASSES))?;
-    for batch in rows.chunks(BATCH) {
-        writer.append_train(batch, batch.len() as u64)?;
-    }
-    writer.append_pooled("test", &[rows[0].head.clone()])?;
-    synthetic::finish(writer, shape, head, &[rows.len() as u64 / CLASSES as u64; CLASSES])
+    let bank = synthetic::new_bank(shape, layout, head, rows.len(), 1);
+    synthetic::write_bank(dir, bank, |shard, open| {
+        let [from, to] = shard.items.map(|at| at as usize);
+        rows[from..to].chunks(BATCH).try_for_each(|batch| open.append(batch))
+    })
+    .map(drop)
 }
 
 /// The sum of the bits of all maps.

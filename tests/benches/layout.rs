@@ -5,14 +5,17 @@
 //! thread; MB are of the maps as f16, whatever they are stored as. `schemas/bank-v2.md` records what
 //! it printed.
 
+#[path = "../suite/write_bank.rs"]
+mod write_bank;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use fsa_bank::bank::{
-    Bank, BankWriter, ClassRow, Column, FORMAT_VERSION, Layout, Manifest, RowHead, RowValues,
-    SplitName, TrainRow, Written,
+    Bank, Column, FORMAT_VERSION, Layout, Manifest, RowHead, RowValues, SplitName, TrainRow,
 };
 use fsa_bank::rng::{KeyedRng, Stage};
+use write_bank::{NewBank, write_bank};
 
 const MAPS: usize = 4000;
 const KIB: u64 = 1 << 10;
@@ -130,25 +133,24 @@ fn measure(name: &str, bank: &Bank, rows: &[TrainRow], layout: Layout) {
 }
 
 fn write(dir: &Path, bank: &Bank, rows: &[TrainRow], layout: Layout) {
-    let whole = Layout { shard_bytes: u64::MAX, ..layout };
-    let shape = bank.manifest.feature_shape;
-    let done = || -> Result<(), fsa_bank::bank::BankError> {
-        let mut writer = BankWriter::new(dir, shape, whole, bank.class_names.clone())?;
-        writer.append_train(rows, rows.len() as u64)?;
-        writer.append_pooled("test", &[rows[0].head.clone()])?;
-        let count = bank.class_names.len();
-        let class = |(i, name): (usize, &String)| ClassRow {
-            name: name.clone(),
-            train_images: (rows.len() + count - 1 - i) as u64 / count as u64,
-        };
-        let classes: Vec<ClassRow> = bank.class_names.iter().enumerate().map(class).collect();
-        let Written { splits, files } = writer.finish(&classes, &bank.head, &Default::default())?;
-        let needs = Manifest::needs();
-        let manifest =
-            Manifest { version: FORMAT_VERSION, needs, splits, files, ..bank.manifest.clone() };
-        Ok(manifest.save(dir)?)
+    let new = NewBank {
+        manifest: Manifest {
+            version: FORMAT_VERSION,
+            needs: Manifest::needs(),
+            splits: Default::default(),
+            files: Default::default(),
+            ..bank.manifest.clone()
+        },
+        layout: Layout { shard_bytes: u64::MAX, ..layout },
+        class_names: bank.class_names.clone(),
+        head: &bank.head,
+        rows: [("train", rows.len() as u64), ("test", 1)].map(|(s, n)| (s.to_string(), n)).into(),
     };
-    done().unwrap_or_else(|e| panic!("{e}"));
+    let done = write_bank(dir, new, |shard, open| {
+        let [from, to] = shard.items.map(|at| at as usize);
+        open.append(&rows[from..to])
+    });
+    done.unwrap_or_else(|e| panic!("{e}"));
 }
 
 /// Seconds to read and decode the maps of some rows; the best of three.

@@ -10,7 +10,7 @@ mod synthetic;
 
 use std::path::{Path, PathBuf};
 
-use fsa_bank::bank::{Bank, BankError, BankWriter, Layout, RowHead, TrainRow};
+use fsa_bank::bank::{Bank, BankError, Layout, TrainRow};
 use fsa_bank::config::FinetuneConfig;
 use fsa_bank::domain::FeatureShape;
 use fsa_bank::finetune::{self, FinetuneRequest};
@@ -67,26 +67,25 @@ fn main() {
 fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<(), BankError> {
     let counts = class_counts(classes, rows);
     let head = synthetic::head(shape, classes);
-    let mut writer =
-        BankWriter::new(dir, shape, Layout::default(), synthetic::class_names(classes))?;
     let labels: Vec<u32> = counts
         .iter()
         .enumerate()
         .flat_map(|(c, &n)| std::iter::repeat_n(c as u32, n as usize))
         .collect();
     const CHUNK: usize = 256;
-    for (chunk, labels) in labels.chunks(CHUNK).enumerate() {
-        let rows: Vec<TrainRow> = labels
-            .par_iter()
-            .enumerate()
-            .map(|(i, &label)| synthetic::row(&head, shape, (chunk * CHUNK + i) as u32, label))
-            .collect();
-        writer.append_train(&rows, rows.len() as u64)?;
-    }
-    let test: Vec<RowHead> =
-        (0..classes as u32).map(|c| synthetic::row(&head, shape, 1 << 24 | c, c).head).collect();
-    writer.append_pooled("test", &test)?;
-    synthetic::finish(writer, shape, &head, &counts)
+    let bank = synthetic::new_bank(shape, Layout::default(), &head, labels.len(), classes);
+    synthetic::write_bank(dir, bank, |shard, open| {
+        let training = shard.split == "train";
+        let row = |i: u64| match training {
+            true => synthetic::row(&head, shape, i as u32, labels[i as usize]),
+            false => synthetic::row(&head, shape, 1 << 24 | i as u32, i as u32),
+        };
+        let places: Vec<u64> = (shard.items[0]..shard.items[1]).collect();
+        places.chunks(CHUNK).try_for_each(|some| {
+            open.append(&some.par_iter().map(|&i| row(i)).collect::<Vec<TrainRow>>())
+        })
+    })
+    .map(drop)
 }
 
 /// Sizes that add up to about `rows`, each class with at least one row: an exponential tail, or

@@ -2,13 +2,16 @@
 
 use fsa_bank::augment;
 use fsa_bank::bank::{
-    BankError, BankWriter, ClassRow, DatasetCard, FORMAT_VERSION, Manifest, ModelRef, RowHead,
-    TrainRow, ViewSettings, Written,
+    DatasetCard, FORMAT_VERSION, Layout, Manifest, ModelRef, RowHead, TrainRow, ViewSettings,
 };
 use fsa_bank::config::Precision;
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::Weights;
+
+#[path = "../suite/write_bank.rs"]
+mod write_bank;
+pub use write_bank::{NewBank, write_bank};
 
 /// A classifier of random weights.
 pub fn head(shape: FeatureShape, classes: usize) -> LinearHead {
@@ -50,25 +53,22 @@ pub fn row(head: &LinearHead, shape: FeatureShape, sample_id: u32, label: u32) -
     }
 }
 
-/// Closes the bank: classes of `counts` images, and the manifest.
-pub fn finish(
-    writer: BankWriter,
+/// A bank of `train` rows and `test` ones that is to be written.
+pub fn new_bank(
     shape: FeatureShape,
+    layout: Layout,
     head: &LinearHead,
-    counts: &[u64],
-) -> Result<(), BankError> {
-    let dir = writer.dir().to_path_buf();
-    let class = |(name, &train_images): (String, &u64)| ClassRow { name, train_images };
-    let classes: Vec<ClassRow> =
-        class_names(counts.len()).into_iter().zip(counts).map(class).collect();
-    let Written { splits, files } = writer.finish(&classes, head, &Default::default())?;
+    train: usize,
+    test: usize,
+) -> NewBank<'_> {
+    let classes = head.classes();
     let manifest = Manifest {
         format: Manifest::format_name(),
         version: FORMAT_VERSION,
         needs: Manifest::needs(),
         writer: "benches".into(),
-        name: format!("synthetic {shape}, {} classes", counts.len()),
-        dataset: DatasetCard { fingerprint: "synthetic".into(), classes: counts.len() },
+        name: format!("synthetic {shape}, {} classes", classes),
+        dataset: DatasetCard { fingerprint: "synthetic".into(), classes: classes },
         model: ModelRef {
             arch: "synthetic".into(),
             image_size: 0,
@@ -80,11 +80,13 @@ pub fn finish(
         precision: Precision::F16,
         views: ViewSettings { count: 1, ..Default::default() },
         classifier_sha256: Weights::of_head(head).sha256(),
+        map_columns: vec![],
         fitted_head: None,
         maps: Default::default(),
-        files,
-        splits,
+        files: Default::default(),
+        splits: Default::default(),
         manifest_xxh3: Default::default(),
     };
-    Ok(manifest.save(&dir)?)
+    let rows = [("train", train), ("test", test)].map(|(split, n)| (split.to_string(), n as u64));
+    NewBank { manifest, layout, class_names: class_names(classes), head, rows: rows.into() }
 }

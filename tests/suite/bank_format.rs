@@ -139,10 +139,10 @@ fn the_entry_of_a_shard_follows_from_its_bytes() {
     for (split, entry) in &bank.manifest.splits {
         for written in &entry.shards {
             let file = File::open(dir.path().join(&written.file)).unwrap();
-            let shape = bank.manifest.feature_shape;
-            assert_eq!(ShardEntry::of(&written.file, &file, split, shape).unwrap(), *written);
+            let maps = bank.manifest.map_specs();
+            assert_eq!(ShardEntry::of(&written.file, &file, split, &maps).unwrap(), *written);
             let other = if split == "train" { "test" } else { "train" };
-            let error = ShardEntry::of(&written.file, &file, other, shape).unwrap_err();
+            let error = ShardEntry::of(&written.file, &file, other, &maps).unwrap_err();
             assert!(error.to_string().contains("its columns: "), "{error}");
         }
     }

@@ -64,7 +64,7 @@ fn prepared<T>(
         out,
         overwrite: false,
         partition: None,
-        elsewhere: None,
+        make_in_processes: None,
         measure_forward: false,
         free_bytes: &fsa_bank::disk::free_bytes,
     };

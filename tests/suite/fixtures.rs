@@ -1,17 +1,20 @@
 //! Small banks and image folders for the tests.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fsa_bank::augment;
 use fsa_bank::bank::{
-    Bank, BankWriter, ClassRow, DatasetCard, FORMAT_VERSION, Layout, Manifest, MapsKept, ModelRef,
-    RowHead, TrainRow, ViewSettings, Written,
+    Bank, DatasetCard, FORMAT_VERSION, Layout, Manifest, MapsKept, ModelRef, RowHead, TrainRow,
+    ViewSettings,
 };
 use fsa_bank::config::Precision;
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
 use fsa_bank::eval::{Classifier, Prediction};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::Weights;
+
+use crate::write_bank::{NewBank, write_bank};
 
 /// A bank of synthetic ReLU-like maps: each class has channels of its own that it raises.
 pub struct BankSpec {
@@ -110,33 +113,19 @@ impl BankSpec {
 
     /// Writes the bank and opens it.
     pub fn write(&self, dir: &Path) -> Bank {
-        let names: Vec<String> = (0..self.counts.len()).map(|c| format!("class {c}")).collect();
-        let mut writer = BankWriter::new(dir, self.shape, self.layout, names.clone()).unwrap();
-        let mut rows = self.rows();
+        let mut train = self.rows();
         if self.reversed {
-            rows.reverse();
+            train.reverse();
         }
-        let mut images = self.counts.iter().sum();
-        for rows in rows.chunks(self.append_rows) {
-            writer.append_train(rows, std::mem::take(&mut images)).unwrap();
-        }
-        let test: Vec<RowHead> = (0..self.counts.len() as u32 * 10)
-            .map(|i| self.row(100_000 + i, 0, i % self.counts.len() as u32).head)
-            .collect();
-        for rows in test.chunks(self.append_rows) {
-            writer.append_pooled("test", rows).unwrap();
-        }
+        let classes = self.counts.len() as u32;
+        let others = |from: u32, rows: u32| -> Vec<TrainRow> {
+            (0..rows).map(|i| self.row(from + i, 0, i % classes)).collect()
+        };
+        let mut splits =
+            BTreeMap::from([("train", train), ("test", others(100_000, 10 * classes))]);
         if self.val {
-            let val: Vec<RowHead> = (0..self.counts.len() as u32 * 4)
-                .map(|i| self.row(200_000 + i, 0, i % self.counts.len() as u32).head)
-                .collect();
-            writer.append_pooled("val", &val).unwrap();
+            splits.insert("val", others(200_000, 4 * classes));
         }
-        let class =
-            |(name, &train_images): (&String, &u64)| ClassRow { name: name.clone(), train_images };
-        let classes: Vec<ClassRow> = names.iter().zip(&self.counts).map(class).collect();
-        let Written { splits, files } =
-            writer.finish(&classes, &self.head(), &Default::default()).unwrap();
         let manifest = Manifest {
             format: Manifest::format_name(),
             version: FORMAT_VERSION,
@@ -161,13 +150,30 @@ impl BankSpec {
                 ..Default::default()
             },
             classifier_sha256: Weights::of_head(&self.head()).sha256(),
+            map_columns: vec![],
             fitted_head: None,
             maps: self.maps.clone(),
-            files,
-            splits,
+            files: Default::default(),
+            splits: Default::default(),
             manifest_xxh3: Default::default(),
         };
-        manifest.save(dir).unwrap();
+        let bank = NewBank {
+            manifest,
+            layout: self.layout,
+            class_names: (0..classes).map(|c| format!("class {c}")).collect(),
+            head: &self.head(),
+            rows: splits
+                .iter()
+                .map(|(split, rows)| (split.to_string(), rows.len() as u64))
+                .collect(),
+        };
+        write_bank(dir, bank, |shard, open| {
+            let [from, to] = shard.items.map(|at| at as usize);
+            splits[shard.split][from..to]
+                .chunks(self.append_rows)
+                .try_for_each(|rows| open.append(rows))
+        })
+        .unwrap();
         Bank::open(dir).unwrap()
     }
 }

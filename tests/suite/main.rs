@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bad_input;
+mod bank_files;
 mod bank_format;
 mod bit_depth;
 mod checkpoints;
@@ -64,3 +65,4 @@ mod tables;
 #[cfg(feature = "onnx")]
 mod tiny_onnx;
 mod verify;
+mod write_bank;

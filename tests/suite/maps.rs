@@ -167,7 +167,7 @@ fn repair(run: &Run, bank: &Path, damaged: &[String]) -> RepairOutcome {
         out: bank,
         overwrite: false,
         partition: None,
-        elsewhere: None,
+        make_in_processes: None,
         measure_forward: false,
         free_bytes: &fsa_bank::disk::free_bytes,
     };

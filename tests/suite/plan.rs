@@ -123,7 +123,7 @@ impl Case {
             out: &self.out,
             overwrite: self.overwrite,
             partition: self.partition,
-            elsewhere: None,
+            make_in_processes: None,
             measure_forward: false,
             free_bytes: &free_bytes,
         };

@@ -77,7 +77,7 @@ impl Run {
             out: &self.path().join("shards"),
             overwrite: false,
             partition: None,
-            elsewhere: None,
+            make_in_processes: None,
             measure_forward: false,
             free_bytes: &fsa_bank::disk::free_bytes,
         };

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fsa_bank::bank::{
-    BankWriter, CLASSES_FILE, CLASSIFIER_FILE, ClassRow, Layout, MANIFEST_FILE, Manifest, MapsKept,
-    TrainRow,
+    Build, BuildPlan, CLASSES_FILE, CLASSIFIER_FILE, FileEntry, Layout, MANIFEST_FILE, Manifest,
+    MapsKept, TrainRow,
 };
 use fsa_bank::classifier_file::ClassifierCard;
 use fsa_bank::config::{FinetuneConfig, GenericClasses, Precision};
@@ -363,24 +363,22 @@ fn replace_classes(
     head: &LinearHead,
     card: &[&str],
 ) {
-    let other = tempfile::tempdir().unwrap();
     let strings = |of: &[&str]| of.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-    let (spec, names) = (BankSpec::default(), strings(&names));
-    let writer = BankWriter::new(other.path(), spec.shape, spec.layout, names.clone()).unwrap();
-    let classes: Vec<ClassRow> = names
-        .into_iter()
-        .zip(images)
-        .map(|(name, train_images)| ClassRow { name, train_images })
-        .collect();
+    let (manifest, _) = Manifest::load(dir).unwrap();
+    let Layout { compression_level, shard_bytes, .. } = Layout::default();
+    let items = BTreeMap::new();
+    let plan = BuildPlan { manifest, batch_size: 1, compression_level, shard_bytes, items };
+    let build = Build::look(&dir.join("none"), plan, strings(&names), false).unwrap();
     let card = ClassifierCard { class_names: strings(card), ..Default::default() };
-    let classifier = writer.finish(&classes, &spec.head(), &card).unwrap().files;
-    fs::copy(other.path().join(CLASSIFIER_FILE), dir.join(CLASSIFIER_FILE)).unwrap();
-    let writer =
-        BankWriter::new(other.path(), spec.shape, spec.layout, strings(&["", "", "", ""])).unwrap();
-    let mut files = writer.finish(&classes, head, &card).unwrap().files;
-    fs::copy(other.path().join(CLASSES_FILE), dir.join(CLASSES_FILE)).unwrap();
-    files.insert(CLASSIFIER_FILE.into(), classifier[CLASSIFIER_FILE].clone());
-    edit_manifest(dir, |manifest| manifest.files = files);
+    let contents = [
+        (CLASSIFIER_FILE, card.weights(&BankSpec::default().head(), []).to_bytes()),
+        (CLASSES_FILE, build.classes_table(&images, head).unwrap()),
+    ];
+    for (name, content) in contents {
+        fs::write(dir.join(name), &content).unwrap();
+        let entry = FileEntry::of(&content);
+        edit_manifest(dir, |manifest| drop(manifest.files.insert(name.into(), entry)));
+    }
 }
 
 #[test]

@@ -217,7 +217,7 @@ fn request<'a>(
         out,
         overwrite: args.common.overwrite,
         partition: args.partition,
-        elsewhere: None,
+        make_in_processes: None,
         measure_forward: args.measure_forward,
         free_bytes: match args.worker {
             // The process that started this one has looked.
@@ -272,7 +272,7 @@ fn write_bank(
     }
     let out = behind_links(&run_folder(&args.common, loaded).join("shards"));
     let request = FeaturesRequest {
-        elsewhere: (processes.number > 1).then_some(&in_processes as _),
+        make_in_processes: (processes.number > 1).then_some(&in_processes as _),
         ..request(args, loaded, dataset, &out)
     };
     let outcome = features::run(&request, model, &context.screen, &context.interrupt)?;

@@ -39,7 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
             look_at(&victim.dir, verifying);
         } else {
             let file = File::open(&path).unwrap();
-            if let Ok(entry) = ShardEntry::of(name, &file, split, manifest.feature_shape) {
+            if let Ok(entry) = ShardEntry::of(name, &file, split, &manifest.map_specs()) {
                 let of_split = manifest.splits.get_mut(split).unwrap();
                 of_split.rows = of_split.rows + entry.rows - of_split.shards[place].rows;
                 of_split.images = of_split.images.min(of_split.rows);

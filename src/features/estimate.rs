@@ -5,18 +5,21 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use super::context::BuildContext;
+use super::disk_room::{bytes_without_maps, room};
+use super::error::FeaturesError;
+use super::existing::{describe, same, without_classifier};
 use super::forecast::{
-    DiskForecast, Forecast, MapsKnown, RawBytes, SampleFigures, SplitForecast, ToDo, images_of,
-    rows_of, rows_with_maps, views,
+    DiskForecast, Forecast, MapsKnown, RawBytes, SampleFigures, SplitForecast, ToDo,
 };
-use super::making::{Making, Network, Source};
-use super::needed::TailImages;
+use super::model::{FrozenModel, HeadSource};
+use super::needed::{TailImages, plan_in_force};
+use super::network_source::{LazyNetwork, MapSource};
+use super::request::{FeaturesRequest, unfitted_folder};
+use super::row_kind::{RowKind, most_bytes};
 use super::rows::RowMaker;
-use super::sample::{Kind, Measured, Sampler, most_bytes};
-use super::{
-    FeaturesError, FeaturesRequest, FrozenModel, HeadSource, describe, same, unfitted_folder,
-    without_classifier,
-};
+use super::sample::{RowCosts, Sampler};
+use super::settled_forecast::{self, images_of, rows_of, rows_with_maps, views};
 use crate::backbone::Backbone;
 use crate::bank::{BankError, Build, BuildPlan, Manifest, MapsKept, PlannedShard, ShardResult};
 use crate::config::KeepMaps;
@@ -43,7 +46,7 @@ pub fn plan(
     let FrozenModel { shape, head, reference, identity, device, start } = model;
     let manifest = describe(request, reference, &head, shape);
     if let Some(there) = same(request.out, request.overwrite, &manifest)? {
-        return Ok(Forecast::of_bank(request, &there));
+        return Ok(settled_forecast::of_bank(request, &there));
     }
     let unfitted = unfitted_folder(request.out);
     let (out, manifest, head) = match head {
@@ -51,7 +54,7 @@ pub fn plan(
         HeadSource::Fitted(_) => {
             let (bare, none) = without_classifier(&manifest);
             match same(&unfitted, false, &bare) {
-                Ok(Some(maps)) => return Ok(Forecast::from_maps(request, &maps)),
+                Ok(Some(maps)) => return Ok(settled_forecast::from_maps(request, &maps)),
                 Err(e) if !request.overwrite => return Err(e),
                 _ => (&*unfitted, bare, none),
             }
@@ -59,16 +62,16 @@ pub fn plan(
     };
     let partition = request.partition;
     let (identity, device) = (&*identity, &*device);
-    let making = Making { request, out, partition, identity, device, progress, interrupt };
-    let mut source = Source::Images(Network::new(start));
+    let context = BuildContext { request, out, partition, identity, device, progress, interrupt };
+    let mut source = MapSource::Network(LazyNetwork::new(start));
     let images = TailImages::ForSecs(TAIL_SECS);
-    let (plan, mut known) = making.plan_in_force(manifest, &head, &mut source, images)?;
+    let (plan, mut known) = plan_in_force(&context, manifest, &head, &mut source, images)?;
     if out != request.out && request.loaded.pipeline.features.maps != KeepMaps::All {
         known = MapsKnown::AtMost;
     }
-    let outlook = Outlook::new(request, out, plan, &head)?;
-    let Source::Images(mut network) = source else { unreachable!("it was made above") };
-    let forecast = outlook.forecast(&mut network, device, progress, interrupt)?;
+    let estimate = BuildEstimate::new(request, out, plan, &head)?;
+    let MapSource::Network(mut network) = source else { unreachable!("it was made above") };
+    let forecast = estimate.forecast(&mut network, device, progress, interrupt)?;
     Ok(Forecast { maps_known: known, ..forecast })
 }
 
@@ -76,19 +79,19 @@ pub fn plan(
 const TAIL_SECS: f64 = 10.0;
 
 /// A bank before it is made, or what is left of it.
-pub(super) struct Outlook<'a> {
+pub(super) struct BuildEstimate<'a> {
     request: &'a FeaturesRequest<'a>,
     head: Cow<'a, LinearHead>,
     /// Where it is made.
     out: &'a Path,
     build: Build,
     results: Vec<Option<ShardResult>>,
-    kinds: Vec<Kind>,
+    kinds: Vec<RowKind>,
     /// Whether it is made once more when its classifier is fitted, while the first is still there.
     twice: bool,
 }
 
-impl<'a> Outlook<'a> {
+impl<'a> BuildEstimate<'a> {
     /// What is left of the bank that `plan` describes; nothing is written. Where it is not made in the place
     /// that is asked for, its classifier is to be fitted.
     ///
@@ -102,7 +105,7 @@ impl<'a> Outlook<'a> {
     ) -> Result<Self, FeaturesError> {
         let names = request.dataset.class_names.clone();
         let build = Build::look(out, plan, names, request.overwrite)?;
-        let kinds = Kind::all(request, &build.plan);
+        let kinds = RowKind::all(request, &build.plan);
         let done = |shard: &PlannedShard| build.done(shard, request.overwrite);
         let results = build.shards().iter().map(done).collect::<Result<_, _>>()?;
         let fitted = out != request.out;
@@ -134,7 +137,7 @@ impl<'a> Outlook<'a> {
     /// Bytes that the missing shards take at most.
     fn most_bytes(&self) -> u64 {
         const A_SHARD: u64 = 1 << 15;
-        let of_kind = |kind: &Kind| {
+        let of_kind = |kind: &RowKind| {
             let rows: u64 = self.missing().map(|shard| kind.rows_in(shard)).sum();
             rows * most_bytes(kind, &self.build.plan.manifest, self.request)
         };
@@ -144,7 +147,7 @@ impl<'a> Outlook<'a> {
     }
 
     /// Bytes that the rest of the bank is expected to take.
-    fn needed_bytes(&self, measured: &Measured) -> u64 {
+    fn needed_bytes(&self, measured: &RowCosts) -> u64 {
         let with_checksums = |shards: &[&PlannedShard]| {
             let shards = || shards.iter().copied();
             measured.shard_bytes(&self.kinds, self.build.format(), shards())
@@ -158,7 +161,7 @@ impl<'a> Outlook<'a> {
                 KeepMaps::All => with_checksums(&all) as u64,
                 // At least: which maps are kept is known once there is a classifier.
                 KeepMaps::Needed | KeepMaps::None => {
-                    RawBytes::without_maps(self.request, &self.build.plan)
+                    bytes_without_maps(self.request, &self.build.plan)
                 }
             };
             let again = again + self.rest_bytes();
@@ -172,17 +175,16 @@ impl<'a> Outlook<'a> {
         backbone: &mut dyn Backbone,
         progress: &dyn Progress,
         interrupt: &Interrupt,
-    ) -> Result<Measured, FeaturesError> {
+    ) -> Result<RowCosts, FeaturesError> {
         /// Bytes of a sample at most.
         const MOST: u64 = 1 << 28;
         let manifest = &self.build.plan.manifest;
-        let Manifest { feature_shape: shape, precision, maps, .. } = manifest;
         let DiskForecast { place, free, .. } = self.disk(0);
         let sampler = Sampler {
             request: self.request,
             manifest,
             format: self.build.format(),
-            maker: RowMaker { shape: *shape, head: &self.head, precision: *precision, maps },
+            maker: RowMaker::new(manifest, &self.head),
             place: &place,
             room: free.map_or(MOST, |free| MOST.min(free / 2)),
             progress,
@@ -195,14 +197,14 @@ impl<'a> Outlook<'a> {
     }
 
     fn disk(&self, needed: u64) -> DiskForecast {
-        DiskForecast::of(self.request, &Build::folder(self.out), needed)
+        room(self.request, &Build::folder(self.out), needed)
     }
 
     /// Refuses what cannot fit. Where the missing shards would fit whatever their content, that costs
     /// nothing; else a sample is measured.
     pub(super) fn require_room(
         &self,
-        network: &mut Network,
+        network: &mut LazyNetwork,
         progress: &dyn Progress,
         interrupt: &Interrupt,
     ) -> Result<(), FeaturesError> {
@@ -217,7 +219,7 @@ impl<'a> Outlook<'a> {
     /// What it will be.
     pub(super) fn forecast(
         &self,
-        network: &mut Network,
+        network: &mut LazyNetwork,
         device: &str,
         progress: &dyn Progress,
         interrupt: &Interrupt,
@@ -281,7 +283,7 @@ impl<'a> Outlook<'a> {
             to_do,
             sample: measured.as_ref().map(|measured| self.figures(measured)),
             disk: self.disk(needed),
-            ..Forecast::of_settings(self.request, &self.build.plan.manifest)
+            ..settled_forecast::of_settings(self.request, &self.build.plan.manifest)
         })
     }
 
@@ -291,10 +293,10 @@ impl<'a> Outlook<'a> {
     }
 
     /// Expected seconds of what is left.
-    fn secs(&self, measured: &Measured) -> f64 {
+    fn secs(&self, measured: &RowCosts) -> f64 {
         let once = measured.secs(&self.kinds, self.missing());
         let main = measured.main(&self.kinds);
-        let rows: u64 = self.kinds.iter().map(Kind::rows).sum();
+        let rows: u64 = self.kinds.iter().map(RowKind::rows).sum();
         let again = if self.twice { main.stages.encode * rows as f64 } else { 0.0 };
         once + self.tail_images() as f64 * main.stages.decode.max(main.stages.forward) + again
     }
@@ -311,7 +313,7 @@ impl<'a> Outlook<'a> {
         split.tail.iter().map(|class| counts.0[class.index()]).sum()
     }
 
-    fn figures(&self, measured: &Measured) -> SampleFigures {
+    fn figures(&self, measured: &RowCosts) -> SampleFigures {
         let main = measured.main(&self.kinds);
         let rate = |secs: f64| 1.0 / secs.max(1e-9);
         SampleFigures {
