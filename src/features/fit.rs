@@ -7,7 +7,7 @@ use super::FeaturesError;
 use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, RowRequest, SplitName};
 use crate::config::RateSchedule;
 use crate::domain::{FitOptions, LinearHead};
-use crate::finetune::{Batch, Form, HeadTrainer, Objective, SgdOptions, TrainerOptions};
+use crate::head_training::{Batch, Form, HeadTrainer, Objective, SgdOptions, TrainerOptions};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 

@@ -10,8 +10,8 @@ use super::window::Assembled;
 use crate::atomic_file::{self, WriteError};
 use crate::augment::Mask;
 use crate::bank::{BankError, Column};
+use crate::classifier::length;
 use crate::config::FinetuneConfig;
-use crate::eval::length;
 use crate::sampler::{BatchPlan, Sample};
 
 /// Bins of γ.

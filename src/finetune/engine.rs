@@ -9,11 +9,11 @@ use super::FinetuneError;
 use super::diagnostics::BatchStatistics;
 use super::fuser::Fuser;
 use super::scoring::SplitVectors;
-use super::training::{Batch, HeadTrainer, TrainerOptions};
 use super::window::{Assembled, Fallbacks, Window};
+use crate::classifier::{Classifier, Input};
 use crate::config::{Batches, FinetuneConfig};
 use crate::domain::{ClassCounts, LinearHead};
-use crate::eval::{Classifier, Input};
+use crate::head_training::{Batch, HeadTrainer, TrainerOptions};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 

@@ -17,9 +17,9 @@ use super::window::Fallbacks;
 use super::{FinetuneError, TAU_GRID};
 use crate::augment::ConfusingClasses;
 use crate::bank::Bank;
+use crate::classifier::Classifier;
 use crate::config::{Batches, FinetuneConfig, Method};
 use crate::domain::HeadTail;
-use crate::eval::Classifier;
 use crate::progress::{Interrupt, Progress};
 use crate::sampler::{BatchSampler, Population};
 

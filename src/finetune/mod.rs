@@ -16,7 +16,6 @@ mod run_folder;
 mod scoring;
 mod source;
 mod tailcalib;
-mod training;
 mod window;
 
 use std::path::{Path, PathBuf};
@@ -26,9 +25,9 @@ use serde::{Deserialize, Serialize};
 use crate::atomic_file::WriteError;
 use crate::augment::ConfusingClasses;
 use crate::bank::{Bank, BankError, SplitName};
+use crate::classifier::Classifier;
 use crate::config::{Batches, FinetuneConfig, Method};
 use crate::domain::HeadTail;
-use crate::eval::Classifier;
 use crate::progress::{Interrupt, Progress};
 use crate::{memory_text, need_text};
 
@@ -41,7 +40,6 @@ pub(crate) use run_folder::shortened;
 pub use run_folder::{CONFIG_FILE, METRICS_FILE, PICTURE_FILE, RunFolder};
 pub use scoring::{Score, Selection, SplitVectors};
 pub use source::least_memory_bytes;
-pub use training::{Batch, Form, HeadTrainer, Objective, SgdOptions, Step, TrainerOptions};
 pub use window::Fallbacks;
 
 /// What can go wrong in Phase-II.

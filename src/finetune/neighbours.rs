@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use super::source::Source;
 use crate::bank::Rows;
+use crate::classifier::LogitChunks;
 use crate::domain::LinearHead;
-use crate::eval::LogitChunks;
 
 /// For each of `vectors` [n, K] its `count` nearest of `references` [m, K] by Euclidean distance,
 /// nearest first, equal ones in order; `skip(i, j)` leaves reference j out for vector i.

@@ -2,9 +2,9 @@
 
 use super::source::Source;
 use crate::bank::BankError;
+use crate::classifier::{Classifier, Input, length, normalise};
 use crate::config::Method;
 use crate::domain::{ClassCounts, LinearHead};
-use crate::eval::{Classifier, Input, length, normalise};
 
 /// The strengths among which a validation split chooses τ.
 pub const TAU_GRID: [f32; 21] = [

@@ -10,9 +10,9 @@ use super::diagnostics::{self, BatchStatistics, ClassMasks};
 use super::{FinetuneError, FinetuneRequest, Report, Selection};
 use crate::atomic_file;
 use crate::bank::Bank;
+use crate::classifier::{Classifier, Input};
 use crate::classifier_file::ClassifierCard;
 use crate::config::FinetuneConfig;
-use crate::eval::{Classifier, Input};
 use crate::report;
 use crate::weights::{NamedTensor, Weights};
 

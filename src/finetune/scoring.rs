@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::FinetuneError;
 use crate::bank::{Bank, BankError, RowIndex, RowReader, SplitName};
+use crate::classifier::{Classifier, Prediction};
 use crate::config::ShotRule;
 use crate::domain::HeadTail;
-use crate::eval::{Accuracy, Classifier, Groups, Prediction};
+use crate::eval::{Accuracy, Groups};
 
 /// Accuracy of one classifier on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

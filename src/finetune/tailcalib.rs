@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use super::neighbours::nearest;
 use crate::bank::Rows;
+use crate::classifier::{Input, normalise};
 use crate::config::FinetuneConfig;
-use crate::eval::{Input, normalise};
 use crate::rng::{KeyedRng, Stage};
 
 /// What is added to the diagonal of a covariance.

@@ -7,9 +7,9 @@ use fsa_bank::bank::{Bank, Column, Layout, Rows, SplitName};
 use fsa_bank::config::{FinetuneConfig, Method, Sampling};
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
 use fsa_bank::finetune::{
-    self, Batch, FinetuneError, FinetuneOutcome, FinetuneRequest, HeadTrainer, Selection,
-    TrainerOptions, least_memory_bytes,
+    self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
 };
+use fsa_bank::head_training::{Batch, HeadTrainer, TrainerOptions};
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::sampler::{BatchPlan, BatchSampler, Population, Sample};

@@ -8,9 +8,9 @@ use fsa_bank::bank::{Bank, Layout, SplitName};
 use fsa_bank::config::{Batches, FinetuneConfig, GenericClasses, Loss, MaskValues, Method};
 use fsa_bank::domain::{ClassCounts, LinearHead};
 use fsa_bank::finetune::{
-    self, Batch, FinetuneError, FinetuneOutcome, FinetuneRequest, Form, HeadTrainer, Selection,
-    TrainerOptions, least_memory_bytes,
+    self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
 };
+use fsa_bank::head_training::{Batch, Form, HeadTrainer, TrainerOptions};
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! SGD with momentum on the final layer, everything else frozen.
+//! Training of a linear classifier on pooled vectors: SGD with momentum, everything else frozen.
 
 mod class_part;
 mod objective;
@@ -7,9 +7,9 @@ mod simd;
 use faer::MatRef;
 use rayon::prelude::*;
 
+use crate::classifier::{in_pool, length};
 use crate::config::{FinetuneConfig, Method, RateSchedule};
 use crate::domain::{ClassCounts, LinearHead};
-use crate::eval::{in_pool, length};
 
 use class_part::{BatchRows, ClassPart, RowGradients};
 pub use objective::Objective;

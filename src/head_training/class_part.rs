@@ -7,7 +7,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use super::objective::Objective;
 use super::simd::{descend, exponentials};
 use super::{Form, SgdOptions};
-use crate::eval::{SHORTEST, length};
+use crate::classifier::{SHORTEST, length};
 
 /// What the rows of a batch have in common for all parts.
 #[derive(Clone, Copy)]
