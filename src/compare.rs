@@ -251,7 +251,7 @@ fn rows(
         .iter()
         .map(|config| Row {
             name: config.title(),
-            source: config.method.source().into(),
+            source: config.method.source.into(),
             config: config.clone(),
             runs: vec![],
             failed: None,

@@ -23,6 +23,7 @@ pub mod finetune;
 pub mod head_training;
 pub mod inspect;
 pub mod labels;
+pub mod methods;
 mod panics;
 pub mod pickle;
 #[cfg(feature = "onnx")]

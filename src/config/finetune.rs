@@ -142,8 +142,8 @@ pub struct FinetuneConfig {
 impl Default for FinetuneConfig {
     fn default() -> Self {
         Self {
-            method: Method::Fsa,
-            loss: Loss::CrossEntropy,
+            method: Method::default(),
+            loss: Loss::default(),
             tau_specific: 0.5,
             tau_generic: 0.5,
             head_ratio: 0.9,
@@ -189,21 +189,13 @@ impl FinetuneConfig {
         if self.loss == own {
             return self.method.name().into();
         }
-        format!("{}+{}", self.method.name(), word_of(&self.loss))
+        format!("{}+{}", self.method.name(), self.loss.name())
     }
 
     /// The settings a method starts from.
     pub fn for_method(method: Method) -> Self {
         let table = Table::from_iter([("method".into(), Value::String(method.name().into()))]);
         resolve(&Table::new(), &table).expect("presets are settings")
-    }
-}
-
-/// A unit enum's name in a pipeline.
-fn word_of(value: &impl Serialize) -> String {
-    match Value::try_from(value) {
-        Ok(Value::String(word)) => word,
-        other => format!("{other:?}"),
     }
 }
 
@@ -240,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_fsa() {
-        assert_eq!(FinetuneConfig::for_method(Method::Fsa), FinetuneConfig::default());
+        assert_eq!(FinetuneConfig::for_method(Method::named("fsa")), FinetuneConfig::default());
     }
 
     #[test]
@@ -256,7 +248,7 @@ mod tests {
         let file = table("learning_rate = 0.3\niterations = 50");
         let config = resolve(&file, &table("method = 'focal'")).unwrap();
         assert_eq!((config.learning_rate, config.iterations), (0.1, 50));
-        assert_eq!((config.loss, config.title()), (Loss::Focal, "focal".into()));
+        assert_eq!((config.loss, config.title()), (Loss::named("focal"), "focal".into()));
         let back = resolve(&table("method = 'crt'"), &table("method = 'fsa'\nloss = 'focal'"));
         let back = back.unwrap();
         assert_eq!((back.learning_rate, back.title()), (0.001, "fsa+focal".into()));

@@ -51,7 +51,7 @@ pub(super) fn head(
         &zero,
         TrainerOptions {
             form: Form::Linear,
-            objective: Objective::cross_entropy(),
+            objective: Objective::default(),
             sgd: SgdOptions {
                 learning_rate: LEARNING_RATE,
                 momentum: MOMENTUM,

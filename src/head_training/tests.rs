@@ -2,14 +2,14 @@
 
 use super::simd::{descend, exp};
 use super::*;
-use crate::config::Loss;
+use crate::config::{Loss, Method};
 
 const SGD: SgdOptions = SgdOptions { learning_rate: 0.5, momentum: 0.9, weight_decay: 0.0 };
 
 fn plain(sgd: SgdOptions) -> TrainerOptions {
     TrainerOptions {
         form: Form::Linear,
-        objective: Objective::cross_entropy(),
+        objective: Objective::default(),
         sgd,
         schedule: RateSchedule::Fixed,
         iterations: 1,
@@ -164,19 +164,11 @@ fn a_large_step_is_the_same_at_any_thread_count() {
 
 /// Every loss on the form it is used with.
 fn configs() -> Vec<FinetuneConfig> {
-    let losses = [
-        Loss::CrossEntropy,
-        Loss::BalancedSoftmax,
-        Loss::LogitAdjusted,
-        Loss::Focal,
-        Loss::ClassBalanced,
-        Loss::Ldam,
-        Loss::LdamDrw,
-        Loss::LabelAwareSmoothing,
-    ];
     let mut configs = vec![];
-    for loss in losses {
-        for method in [Method::Fsa, Method::Lws, Method::LabelAwareSmoothing] {
+    for loss in Loss::all() {
+        for method in
+            [Method::named("fsa"), Method::named("lws"), Method::named("label-aware-smoothing")]
+        {
             configs.push(FinetuneConfig {
                 method,
                 loss,

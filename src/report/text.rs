@@ -59,8 +59,8 @@ pub fn finetune_text(report: &Report, all_classes: bool) -> String {
 fn config_title(config: &FinetuneConfig) -> String {
     let title = config.title();
     match title.split_once('+') {
-        Some((_, loss)) => format!("{} + {loss}", config.method.title()),
-        None => config.method.title().into(),
+        Some((_, loss)) => format!("{} + {loss}", config.method.title),
+        None => config.method.title.into(),
     }
 }
 

@@ -1,0 +1,59 @@
+//! The registry: what there is, in the order of tables.
+
+mod balanced_softmax;
+mod class_balanced;
+mod class_balanced_focal;
+mod cross_entropy;
+mod crt;
+mod focal;
+mod fsa;
+mod label_aware_smoothing;
+mod ldam;
+mod ldam_drw;
+mod logit_adjusted_loss;
+mod logit_adjustment;
+mod lws;
+mod max_norm;
+mod mixup;
+mod ncm;
+mod no_aug;
+mod phase1;
+mod smote;
+mod tailcalib;
+mod tau_norm;
+
+use std::sync::LazyLock;
+
+use super::{Entry, Loss, Method, Named};
+
+static ENTRIES: &[&Entry] = &[
+    &cross_entropy::ENTRY,
+    &phase1::ENTRY,
+    &no_aug::ENTRY,
+    &fsa::ENTRY,
+    &crt::ENTRY,
+    &lws::ENTRY,
+    &tau_norm::ENTRY,
+    &ncm::ENTRY,
+    &logit_adjustment::ENTRY,
+    &balanced_softmax::ENTRY,
+    &logit_adjusted_loss::ENTRY,
+    &focal::ENTRY,
+    &class_balanced::ENTRY,
+    &class_balanced_focal::ENTRY,
+    &ldam::ENTRY,
+    &ldam_drw::ENTRY,
+    &label_aware_smoothing::ENTRY,
+    &max_norm::ENTRY,
+    &mixup::ENTRY,
+    &smote::ENTRY,
+    &tailcalib::ENTRY,
+];
+
+pub(super) static METHODS: LazyLock<Vec<Method>> = LazyLock::new(|| {
+    ENTRIES.iter().filter_map(|entry| entry.method.as_ref()).map(Named::of).collect()
+});
+
+pub(super) static LOSSES: LazyLock<Vec<Loss>> = LazyLock::new(|| {
+    ENTRIES.iter().filter_map(|entry| entry.loss.as_ref()).map(Named::of).collect()
+});
