@@ -37,7 +37,7 @@ pub use jobs::{Job, JobOptions, JobResult, Workbench};
 pub use kept_maps::{MapNeed, MissingMaps};
 pub use memory::least_memory_bytes;
 pub(crate) use run_folder::shortened;
-pub use run_folder::{CONFIG_FILE, METRICS_FILE, PICTURE_FILE, RunFolder};
+pub use run_folder::{CONFIG_FILE, METRICS_FILE, RunFolder};
 pub use scoring::{Score, Selection, SplitVectors};
 pub use window::Fallbacks;
 

@@ -43,6 +43,7 @@ fn a_comparison_has_a_row_for_every_method_and_agrees_with_finetune() {
         ..small(Method::named("fsa"))
     });
     let outcome = compare(&bank, configs.clone(), None).unwrap();
+    report::write_compare(&outcome).unwrap();
     let table = &outcome.comparison;
     assert_eq!((table.rows.len(), table.selection), (configs.len(), Selection::None));
     assert_eq!(table.rows.last().unwrap().name, "fsa+balanced-softmax");
@@ -136,8 +137,9 @@ fn a_sweep_names_the_best_by_validation_and_scores_it_on_test_once() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(dir.path(), true);
     let go = Interrupt::default();
-    let SweepOutcome { folder, sweep: found } =
-        sweep(&bank, &GRID, Selection::Val, &Silent, &go).unwrap();
+    let outcome = sweep(&bank, &GRID, Selection::Val, &Silent, &go).unwrap();
+    report::write_sweep(&outcome).unwrap();
+    let SweepOutcome { folder, sweep: found } = outcome;
     assert_eq!((found.lines.len(), found.reused), (4, 0));
     assert!(found.lines.iter().all(|line| line.runs == 2 && line.test.top1.is_none()));
     let best = found.best.as_ref().unwrap();
