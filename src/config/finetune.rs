@@ -253,4 +253,47 @@ mod tests {
         let back = back.unwrap();
         assert_eq!((back.learning_rate, back.title()), (0.001, "fsa+focal".into()));
     }
+
+    #[test]
+    fn methods_and_losses_read_keys_that_there_are() {
+        use crate::config::{TrainConfig, TrainLoss};
+        use crate::domain::ClassCounts;
+        use crate::methods::{Batches, Settings};
+
+        let counts = ClassCounts(vec![60, 9, 1]);
+        let settings = Settings::of(&FinetuneConfig::default());
+        for loss in Loss::all() {
+            let objective = (loss.objective)(&counts, &settings);
+            assert!(objective.focal_gamma == 0.0 || !objective.is_smoothed(), "{loss:?}");
+        }
+        let settings = Settings::of(&TrainConfig::default());
+        for loss in TrainLoss::all() {
+            let o = loss.objective(&counts, &settings);
+            let of_phase2_alone = (o.margins.len(), o.smoothing.len(), o.weights_from);
+            assert_eq!(of_phase2_alone, (0, 0, 0), "{loss:?}");
+        }
+        let known = Table::try_from(FinetuneConfig::default()).unwrap();
+        for method in Method::all() {
+            assert_eq!(FinetuneConfig::for_method(method).method, method);
+            let making = method.batches().and_then(Batches::making);
+            for key in making.map_or(&[][..], |making| making.keys) {
+                assert!(known.contains_key(*key), "{method:?}: {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_names_those_that_there_are() {
+        let error = |text: &str| resolve(&table(text), &Table::new()).unwrap_err().to_string();
+        let found = error("method = 'fsaa'");
+        assert!(
+            found.contains("unknown variant `fsaa`, expected one of `phase1`, `no-aug`"),
+            "{found}"
+        );
+        let found = error("loss = 'focl'");
+        assert!(
+            found.contains("unknown variant `focl`, expected one of `cross-entropy`"),
+            "{found}"
+        );
+    }
 }

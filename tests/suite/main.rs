@@ -55,6 +55,7 @@ mod project;
 mod proposal;
 #[cfg(feature = "onnx")]
 mod references;
+mod registry;
 mod remedies;
 mod stages;
 mod studies;

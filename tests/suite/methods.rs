@@ -167,6 +167,9 @@ fn all_settings(iterations: usize) -> Vec<FinetuneConfig> {
 
 #[test]
 fn no_method_depends_on_threads_memory_shards_or_row_order() {
+    let held: Vec<&str> =
+        Method::all().filter(|&method| holds_rows(method)).map(Method::name).collect();
+    assert_eq!(held, ["smote", "tailcalib"]);
     let dir = tempfile::tempdir().unwrap();
     let small = Layout {
         shard_bytes: 4000,

@@ -15,7 +15,7 @@ pub(super) static ENTRY: Entry = Entry {
     }),
     loss: Some(LossFacts {
         name: "ldam-drw",
-        formula: "the same, class-balanced weights after `drw_start` of the iterations",
+        formula: "`ldam`, with the weights of `class-balanced` after `drw_start` of the iterations",
         cosine: true,
         objective: |counts, settings| Objective {
             margins: margins(counts, settings),

@@ -10,7 +10,7 @@ pub(super) static ENTRY: Entry = Entry {
         name: "logit-adjustment",
         title: "Logit adj.",
         source: "Menon et al., ICLR 2021, Eq. 9",
-        classifier: "logits − τ ln π",
+        classifier: "logits − τ ln π; τ as set, or chosen in 0, 0.1 ... 2",
         preset: "",
         way: computed_with_tau(|given| {
             Classifier::plain(adjusted(given.head, given.counts, given.tau))

@@ -10,7 +10,7 @@ pub(super) static ENTRY: Entry = Entry {
         name: "tau-norm",
         title: "tau-norm",
         source: "Kang et al., ICLR 2020, Eq. 5",
-        classifier: "w_c / ‖w_c‖^τ, no bias",
+        classifier: "w_c / ‖w_c‖^τ, no bias; τ as set, or chosen in 0, 0.1 ... 2",
         preset: "",
         way: computed_with_tau(|given| Classifier::plain(tau_norm(given.head, given.tau))),
     }),
