@@ -267,3 +267,29 @@ fn weights_of_rows_are_repetitions() {
     let (a, b) = (weighted.head(), repeated.head());
     assert!(a.weight.iter().zip(&b.weight).all(|(a, b)| (a - b).abs() < 1e-6));
 }
+
+#[test]
+fn a_step_of_label_over_smoothing_by_hand() {
+    // Logits ln 1/2, ln 1/4, ln 1/8, ln 1/8; targets 0.02 + 0.98 / 4 = 0.265 and 0.245: softmax less target.
+    let logits: Vec<f32> = [2f32, 4.0, 8.0, 8.0].map(|p| -p.ln()).to_vec();
+    let head = LinearHead::new(logits.clone(), vec![0.0; 4]).unwrap();
+    let loss = Loss::named("label-over-smoothing");
+    let config = FinetuneConfig {
+        loss,
+        learning_rate: 1.0,
+        ..FinetuneConfig::for_method(Method::default())
+    };
+    let options = TrainerOptions::new(&config, &ClassCounts(vec![9, 5, 2, 1]));
+    let mut trainer = HeadTrainer::new(&head, options);
+    let found = trainer.step(batch(&[1.0], &[0])).loss;
+    assert!((found - 2.225 * 2f32.ln()).abs() < 1e-5, "{found}");
+    let after = trainer.head();
+    let wanted = [0.235, 0.005, -0.12, -0.12];
+    for class in 0..4 {
+        let gradients = [logits[class] - after.weight[class], -after.bias[class]];
+        assert!(
+            gradients.iter().all(|g| (g - wanted[class]).abs() < 1e-5),
+            "{class} {gradients:?}"
+        );
+    }
+}

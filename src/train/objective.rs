@@ -38,6 +38,9 @@ mod tests {
         assert_eq!(of("focal"), Objective { focal_gamma: 1.5, ..plain.clone() });
         let offsets = vec![2f32.ln(), 0.0];
         assert_eq!(of("balanced-softmax"), Objective { offsets, ..plain.clone() });
+        // It spreads the target by itself: 0.98, not the recipe's share.
+        let spread = Objective { label_smoothing: 0.98, ..Objective::default() };
+        assert_eq!(of("label-over-smoothing"), spread);
         let weights = of("class-balanced").weights;
         let focal = of("class-balanced-focal");
         assert_eq!((&focal.weights, focal.focal_gamma), (&weights, 1.5));

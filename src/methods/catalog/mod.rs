@@ -8,6 +8,7 @@ mod crt;
 mod focal;
 mod fsa;
 mod label_aware_smoothing;
+mod label_over_smoothing;
 mod ldam;
 mod ldam_drw;
 mod logit_adjusted_loss;
@@ -44,6 +45,7 @@ static ENTRIES: &[&Entry] = &[
     &ldam::ENTRY,
     &ldam_drw::ENTRY,
     &label_aware_smoothing::ENTRY,
+    &label_over_smoothing::ENTRY,
     &max_norm::ENTRY,
     &mixup::ENTRY,
     &smote::ENTRY,
