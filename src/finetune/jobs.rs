@@ -223,8 +223,9 @@ impl<'a> Workbench<'a> {
         interrupt: &Interrupt,
     ) -> Result<Vec<JobResult>, FinetuneError> {
         let Job { config, seed } = jobs[0];
-        if let Some(way) = config.method.computed() {
-            return jobs.iter().map(|job| self.computed(way, &job.config, options)).collect();
+        if !config.method.trains() {
+            let ways = jobs.iter().filter_map(|job| Some((job.config.method.computed()?, *job)));
+            return ways.map(|(way, job)| self.computed(way, &job.config, options)).collect();
         }
         let begin = Instant::now();
         let (source, bank) = (&self.source, self.source.bank);
