@@ -211,11 +211,11 @@ pub(super) fn resolve(file: &Table, flags: &Table) -> Result<FinetuneConfig, tom
     let method = method_of(flags)?.unwrap_or(of_file);
     let mut table = Table::new();
     if method == of_file {
-        table.extend(method.preset());
+        table.extend(method.settings());
         table.extend(file.clone());
     } else {
         table.extend(file.clone());
-        table.extend(method.preset());
+        table.extend(method.settings());
         table.insert("method".into(), Value::String(method.name().into()));
     }
     table.extend(flags.clone());

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::named::unknown;
-use super::{Named, Objective, Registered, Settings, catalog};
+use super::{Named, Objective, Settings};
 use crate::domain::ClassCounts;
 
 /// What is fixed about a loss.
@@ -36,16 +36,6 @@ impl LossFacts {
 
 /// What training minimises in Phase-II.
 pub type Loss = Named<LossFacts>;
-
-impl Registered for LossFacts {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn all() -> &'static [Loss] {
-        &catalog::LOSSES
-    }
-}
 
 impl Default for Loss {
     /// Softmax cross-entropy.

@@ -2,7 +2,7 @@
 
 use toml::Table;
 
-use super::{Making, Named, Registered, catalog};
+use super::{Making, Named};
 use crate::classifier::Classifier;
 use crate::domain::{ClassCounts, LinearHead};
 
@@ -144,16 +144,6 @@ impl Batches {
 /// What Phase-II does.
 pub type Method = Named<MethodFacts>;
 
-impl Registered for MethodFacts {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn all() -> &'static [Method] {
-        &catalog::METHODS
-    }
-}
-
 impl Default for Method {
     /// The paper's.
     fn default() -> Self {
@@ -206,13 +196,8 @@ impl Method {
         self.batches() == Some(Batches::Fused)
     }
 
-    /// Whether the strength `tau` decides it, without any training.
-    pub fn has_tau(self) -> bool {
-        self.computed().is_some_and(|computed| computed.has_tau)
-    }
-
     /// The settings it starts from.
-    pub fn preset(self) -> Table {
+    pub fn settings(self) -> Table {
         let parse = |text: &str| toml::from_str::<Table>(text).expect("presets are TOML");
         let mut preset = parse(RECIPE);
         preset.extend(parse(self.preset));

@@ -1,6 +1,6 @@
 //! Cross-entropy weighted by effective numbers of samples.
 
-use super::super::method::decoupling;
+use crate::methods::method::decoupling;
 use crate::methods::{Batches, Entry, LossFacts, MethodFacts, Objective, Trained};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -1,6 +1,6 @@
 //! Classifier re-training: a new classifier on class-balanced batches.
 
-use super::super::method::decoupling;
+use crate::methods::method::decoupling;
 use crate::methods::{Batches, Entry, Form, MethodFacts, Start, Trained, Way};
 
 pub(super) static ENTRY: Entry = Entry {

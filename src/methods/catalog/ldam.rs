@@ -1,7 +1,7 @@
 //! Label-distribution-aware margins on a cosine classifier.
 
-use super::super::method::decoupling;
 use crate::domain::ClassCounts;
+use crate::methods::method::decoupling;
 use crate::methods::{Batches, Entry, LossFacts, MethodFacts, Objective, Settings, Trained};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -1,7 +1,7 @@
 //! LDAM with class-balanced weights late in training.
 
-use super::super::method::decoupling;
 use super::ldam::margins;
+use crate::methods::method::decoupling;
 use crate::methods::{Batches, Entry, LossFacts, MethodFacts, Objective, Trained};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -1,6 +1,6 @@
 //! Logit adjustment as a loss.
 
-use super::super::method::decoupling;
+use crate::methods::method::decoupling;
 use crate::methods::{Batches, Entry, LossFacts, MethodFacts, Objective, Trained};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -1,9 +1,9 @@
 //! The logarithm of the class shares taken off the logits, after training.
 
-use super::super::method::{MethodFacts, computed_with_tau};
 use crate::classifier::Classifier;
 use crate::domain::{ClassCounts, LinearHead};
 use crate::methods::Entry;
+use crate::methods::method::{MethodFacts, computed_with_tau};
 
 pub(super) static ENTRY: Entry = Entry {
     method: Some(MethodFacts {

@@ -1,6 +1,6 @@
 //! Learnable weight scaling: one factor a class on frozen logits.
 
-use super::super::method::decoupling;
+use crate::methods::method::decoupling;
 use crate::methods::{Batches, Entry, Form, MethodFacts, Start, Trained, Way};
 
 pub(super) static ENTRY: Entry = Entry {

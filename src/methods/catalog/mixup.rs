@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::method::decoupling;
+use crate::methods::method::decoupling;
 use crate::methods::{Batches, Drawn, Entry, Made, Maker, Making, MethodFacts, Samples, Trained};
 use crate::rng::KeyedRng;
 

@@ -25,7 +25,7 @@ mod tau_norm;
 
 use std::sync::LazyLock;
 
-use super::{Entry, Loss, Method, Named};
+use super::{Entry, Loss, LossFacts, Method, MethodFacts, Named, Registered};
 
 static ENTRIES: &[&Entry] = &[
     &cross_entropy::ENTRY,
@@ -52,10 +52,30 @@ static ENTRIES: &[&Entry] = &[
     &tailcalib::ENTRY,
 ];
 
-pub(super) static METHODS: LazyLock<Vec<Method>> = LazyLock::new(|| {
+static METHODS: LazyLock<Vec<Method>> = LazyLock::new(|| {
     ENTRIES.iter().filter_map(|entry| entry.method.as_ref()).map(Named::of).collect()
 });
 
-pub(super) static LOSSES: LazyLock<Vec<Loss>> = LazyLock::new(|| {
+static LOSSES: LazyLock<Vec<Loss>> = LazyLock::new(|| {
     ENTRIES.iter().filter_map(|entry| entry.loss.as_ref()).map(Named::of).collect()
 });
+
+impl Registered for MethodFacts {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn all() -> &'static [Method] {
+        &METHODS
+    }
+}
+
+impl Registered for LossFacts {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn all() -> &'static [Loss] {
+        &LOSSES
+    }
+}

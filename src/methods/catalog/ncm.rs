@@ -1,8 +1,8 @@
 //! Nearest class mean.
 
-use super::super::method::{MethodFacts, computed};
 use crate::classifier::{Classifier, Input, normalise};
 use crate::domain::LinearHead;
+use crate::methods::method::{MethodFacts, computed};
 use crate::methods::{Entry, Given};
 
 pub(super) static ENTRY: Entry = Entry {

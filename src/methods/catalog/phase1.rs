@@ -1,8 +1,8 @@
 //! The bank's own classifier, for comparison.
 
-use super::super::method::{MethodFacts, computed};
 use crate::classifier::Classifier;
 use crate::methods::Entry;
+use crate::methods::method::{MethodFacts, computed};
 
 pub(super) static ENTRY: Entry = Entry {
     method: Some(MethodFacts {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::making::Filling;
-use super::super::method::decoupling;
 use crate::augment::nearest;
+use crate::methods::making::Filling;
+use crate::methods::method::decoupling;
 use crate::methods::{
     Batches, Drawn, Entry, Made, Maker, Making, MethodFacts, Samples, Trained, TrainingRows,
 };

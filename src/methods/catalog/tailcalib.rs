@@ -11,10 +11,10 @@ use faer::Mat;
 use faer::Side;
 use rayon::prelude::*;
 
-use super::super::making::Filling;
-use super::super::method::decoupling;
 use crate::augment::nearest;
 use crate::classifier::{Input, normalise};
+use crate::methods::making::Filling;
+use crate::methods::method::decoupling;
 use crate::methods::{
     Batches, Drawn, Entry, Made, Maker, Making, MethodFacts, Samples, Settings, Trained,
     TrainingRows,

@@ -1,9 +1,9 @@
 //! Weights divided by a power of their norm.
 
-use super::super::method::{MethodFacts, computed_with_tau};
 use crate::classifier::{Classifier, length};
 use crate::domain::LinearHead;
 use crate::methods::Entry;
+use crate::methods::method::{MethodFacts, computed_with_tau};
 
 pub(super) static ENTRY: Entry = Entry {
     method: Some(MethodFacts {
