@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::atomic_file;
 use crate::bank::{Bank, SplitName};
 use crate::config::{FinetuneConfig, Method, ShotRule};
-use crate::finetune::{FinetuneError, Job, JobOptions, Score, Selection, SplitVectors, Workbench};
+use crate::eval::Score;
+use crate::finetune::{FinetuneError, Job, JobOptions, Selection, SplitVectors, Workbench};
 use crate::progress::{Interrupt, Progress};
 
 /// A comparison to run.

@@ -12,7 +12,8 @@ use crate::atomic_file::{self, WriteError};
 use crate::bank::{Bank, SplitName};
 use crate::compare::{Figures, beside};
 use crate::config::{self, ConfigError, FinetuneConfig};
-use crate::finetune::{FinetuneError, Job, JobOptions, Score, Selection, SplitVectors, Workbench};
+use crate::eval::Score;
+use crate::finetune::{FinetuneError, Job, JobOptions, Selection, SplitVectors, Workbench};
 use crate::progress::{Interrupt, Progress};
 
 /// The rows of a sweep.

@@ -35,6 +35,15 @@ pub struct Accuracy {
     pub per_class: Vec<Option<f64>>,
 }
 
+/// Accuracy of one classifier on one split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Overall and by class.
+    pub accuracy: Accuracy,
+    /// By group of classes.
+    pub groups: Groups,
+}
+
 /// Bins of the expected calibration error.
 const ECE_BINS: usize = 15;
 

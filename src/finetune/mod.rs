@@ -27,6 +27,7 @@ use crate::bank::{Bank, BankError, SplitName};
 use crate::classifier::Classifier;
 use crate::config::{FinetuneConfig, Method};
 use crate::domain::HeadTail;
+use crate::eval::Score;
 use crate::progress::{Interrupt, Progress};
 use crate::{memory_text, need_text};
 
@@ -38,7 +39,7 @@ pub use kept_maps::{MapNeed, MissingMaps};
 pub use memory::least_memory_bytes;
 pub(crate) use run_folder::shortened;
 pub use run_folder::{CONFIG_FILE, METRICS_FILE, RunFolder};
-pub use scoring::{Score, Selection, SplitVectors};
+pub use scoring::{Selection, SplitVectors};
 pub use window::Fallbacks;
 
 /// What can go wrong in Phase-II.

@@ -11,13 +11,13 @@ pub trait Registered: Sized + 'static {
     fn name(&self) -> &'static str;
 
     /// Every one, in the order of tables.
-    fn all() -> &'static [Named<Self>];
+    fn all() -> &'static [Choice<Self>];
 }
 
 /// One of the registered facts: written and read as its name, and equal to those of the same name.
-pub struct Named<T: 'static>(&'static T);
+pub struct Choice<T: 'static>(&'static T);
 
-impl<T: Registered> Named<T> {
+impl<T: Registered> Choice<T> {
     /// The facts as a value.
     pub(super) const fn of(facts: &'static T) -> Self {
         Self(facts)
@@ -36,7 +36,7 @@ impl<T: Registered> Named<T> {
     /// The one with this name, which must be registered.
     ///
     /// # Panics
-    /// It is not; names that users give go through [`Named::find`].
+    /// It is not; names that users give go through [`Choice::find`].
     pub fn named(name: &str) -> Self {
         Self::find(name).unwrap_or_else(|| panic!("{name} is not registered"))
     }
@@ -67,7 +67,7 @@ pub(super) fn unknown<E: de::Error>(word: &str, known: impl Iterator<Item = &'st
     E::custom(format_args!("unknown variant `{word}`, expected one of {}", known.join(", ")))
 }
 
-impl<T> Deref for Named<T> {
+impl<T> Deref for Choice<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -75,35 +75,35 @@ impl<T> Deref for Named<T> {
     }
 }
 
-impl<T> Clone for Named<T> {
+impl<T> Clone for Choice<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Named<T> {}
+impl<T> Copy for Choice<T> {}
 
-impl<T: Registered> PartialEq for Named<T> {
+impl<T: Registered> PartialEq for Choice<T> {
     fn eq(&self, other: &Self) -> bool {
         self.0.name() == other.0.name()
     }
 }
 
-impl<T: Registered> Eq for Named<T> {}
+impl<T: Registered> Eq for Choice<T> {}
 
-impl<T: Registered> fmt::Debug for Named<T> {
+impl<T: Registered> fmt::Debug for Choice<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.name())
     }
 }
 
-impl<T: Registered> Serialize for Named<T> {
+impl<T: Registered> Serialize for Choice<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.name())
     }
 }
 
-impl<'de, T: Registered> Deserialize<'de> for Named<T> {
+impl<'de, T: Registered> Deserialize<'de> for Choice<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let word = String::deserialize(deserializer)?;
         Self::find(&word).ok_or_else(|| unknown(&word, Self::all().map(Self::name)))

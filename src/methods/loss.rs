@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::named::unknown;
-use super::{Named, Objective, Settings};
+use super::choice::unknown;
+use super::{Choice, Objective, Settings};
 use crate::domain::ClassCounts;
 
 /// What is fixed about a loss.
@@ -35,7 +35,7 @@ impl LossFacts {
 }
 
 /// What training minimises in Phase-II.
-pub type Loss = Named<LossFacts>;
+pub type Loss = Choice<LossFacts>;
 
 impl Default for Loss {
     /// Softmax cross-entropy.

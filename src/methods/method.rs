@@ -2,7 +2,7 @@
 
 use toml::Table;
 
-use super::{Making, Named};
+use super::{Choice, Making};
 use crate::classifier::Classifier;
 use crate::domain::{ClassCounts, LinearHead};
 
@@ -142,7 +142,7 @@ impl Batches {
 }
 
 /// What Phase-II does.
-pub type Method = Named<MethodFacts>;
+pub type Method = Choice<MethodFacts>;
 
 impl Default for Method {
     /// The paper's.

@@ -9,17 +9,17 @@
 //! in `--help`, `compare`'s default and the checks of the tables in `docs/method.md` follow from that.
 
 mod catalog;
+mod choice;
 mod loss;
 mod making;
 mod method;
-mod named;
 mod objective;
 mod settings;
 
+pub use choice::{Choice, Registered, one_of};
 pub use loss::{Loss, LossFacts, TrainLoss};
 pub use making::{Drawn, Made, Maker, Making, Samples, TrainingRows};
 pub use method::{Batches, Computed, Form, Given, Method, MethodFacts, Start, Trained, Visit, Way};
-pub use named::{Named, Registered, one_of};
 pub use objective::{Objective, RowTerms};
 pub use settings::Settings;
 

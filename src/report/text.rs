@@ -3,8 +3,8 @@
 use super::table::Table;
 use crate::bank::{Manifest, MapsKept};
 use crate::config::FinetuneConfig;
-use crate::eval::{Accuracy, GroupAccuracy, Groups};
-use crate::finetune::{Report, Score, Selection};
+use crate::eval::{Accuracy, GroupAccuracy, Groups, Score};
+use crate::finetune::{Report, Selection};
 use crate::inspect::Summary;
 
 /// Classes that are all listed; of more, only those that changed most.

@@ -9,9 +9,10 @@ use crate::methods::Settings;
 /// (docs/method.md). `label_smoothing` is of losses that do not spread the target by themselves.
 pub(super) fn objective(config: &TrainConfig, counts: &ClassCounts) -> Objective {
     let of_loss = config.loss.objective(counts, &Settings::of(config));
-    match of_loss.is_smoothed() {
-        true => of_loss,
-        false => Objective { label_smoothing: config.label_smoothing, ..of_loss },
+    if of_loss.is_smoothed() {
+        of_loss
+    } else {
+        Objective { label_smoothing: config.label_smoothing, ..of_loss }
     }
 }
 

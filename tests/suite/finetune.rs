@@ -246,7 +246,7 @@ fn fused_samples_raise_the_tail_beyond_balanced_batches_alone() {
     let tail = |method| {
         let outcome =
             try_run(bank.dir(), FinetuneConfig { method, ..config(300) }, 1 << 30).unwrap();
-        let score = |s: &finetune::Score| s.groups.tail.accuracy.unwrap();
+        let score = |s: &fsa_bank::eval::Score| s.groups.tail.accuracy.unwrap();
         (score(&outcome.report.before), score(&outcome.report.after))
     };
     let (before, fsa) = tail(Method::named("fsa"));

@@ -25,7 +25,7 @@ mod tau_norm;
 
 use std::sync::LazyLock;
 
-use super::{Entry, Loss, LossFacts, Method, MethodFacts, Named, Registered};
+use super::{Choice, Entry, Loss, LossFacts, Method, MethodFacts, Registered};
 
 static ENTRIES: &[&Entry] = &[
     &cross_entropy::ENTRY,
@@ -53,11 +53,11 @@ static ENTRIES: &[&Entry] = &[
 ];
 
 static METHODS: LazyLock<Vec<Method>> = LazyLock::new(|| {
-    ENTRIES.iter().filter_map(|entry| entry.method.as_ref()).map(Named::of).collect()
+    ENTRIES.iter().filter_map(|entry| entry.method.as_ref()).map(Choice::of).collect()
 });
 
 static LOSSES: LazyLock<Vec<Loss>> = LazyLock::new(|| {
-    ENTRIES.iter().filter_map(|entry| entry.loss.as_ref()).map(Named::of).collect()
+    ENTRIES.iter().filter_map(|entry| entry.loss.as_ref()).map(Choice::of).collect()
 });
 
 impl Registered for MethodFacts {
