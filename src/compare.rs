@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::atomic_file;
 use crate::bank::{Bank, SplitName};
 use crate::config::{FinetuneConfig, Method, ShotRule};
-use crate::finetune::{FinetuneError, Job, JobOptions, Score, Selection, SplitVectors, Workbench};
+use crate::eval::Score;
+use crate::finetune::{FinetuneError, Job, JobOptions, Selection, SplitVectors, Workbench};
 use crate::progress::{Interrupt, Progress};
-use crate::report;
 
 /// A comparison to run.
 pub struct CompareRequest<'a> {
@@ -149,7 +149,7 @@ impl Figures {
 
 /// What a comparison left behind.
 pub struct CompareOutcome {
-    /// Folder of `compare.json`, `compare.csv` and `compare.md`.
+    /// Folder of `compare.json`.
     pub folder: PathBuf,
     /// The table.
     pub comparison: Comparison,
@@ -221,17 +221,8 @@ pub fn run(
     };
     let folder = request.out.clone().unwrap_or_else(|| beside(&bank, "compare"));
     atomic_file::create_dir(&folder)?;
-    let files = [
-        ("compare.csv", report::compare_csv(&comparison)),
-        ("compare.md", report::compare_markdown(&comparison)),
-        (
-            "compare.json",
-            serde_json::to_string_pretty(&comparison).expect("a table is JSON") + "\n",
-        ),
-    ];
-    for (name, text) in files {
-        atomic_file::write(&folder.join(name), text.as_bytes())?;
-    }
+    let text = serde_json::to_string_pretty(&comparison).expect("a table is JSON") + "\n";
+    atomic_file::write(&folder.join("compare.json"), text.as_bytes())?;
     Ok(CompareOutcome { folder, comparison })
 }
 
@@ -251,7 +242,7 @@ fn rows(
         .iter()
         .map(|config| Row {
             name: config.title(),
-            source: config.method.source().into(),
+            source: config.method.source.into(),
             config: config.clone(),
             runs: vec![],
             failed: None,

@@ -94,13 +94,18 @@ impl ClassCounts {
         order
     }
 
+    /// The images of each class as numbers, 1 for a class without any.
+    pub fn at_least_one(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().map(|&n| n.max(1) as f64)
+    }
+
     /// Weight of a sample of each class, [C]: (1 − β) / (1 − β^n) for n images, scaled so that they
     /// sum to the number of classes. `beta` is in [0, 1).
     ///
     /// Source: Cui et al., CVPR 2019, Eq. 9.
     pub fn effective_weights(&self, beta: f64) -> Vec<f32> {
-        let images = self.0.iter().map(|&n| n.max(1) as f64);
-        let raw: Vec<f64> = images.map(|n| (1.0 - beta) / (1.0 - beta.powf(n))).collect();
+        let weight = |n: f64| (1.0 - beta) / (1.0 - beta.powf(n));
+        let raw: Vec<f64> = self.at_least_one().map(weight).collect();
         let scale = raw.len() as f64 / raw.iter().sum::<f64>();
         raw.into_iter().map(|weight| (weight * scale) as f32).collect()
     }

@@ -6,6 +6,7 @@ pub mod augment;
 pub mod backbone;
 pub mod bank;
 pub mod check;
+pub mod classifier;
 pub mod classifier_file;
 pub mod cli;
 pub mod compare;
@@ -19,8 +20,10 @@ pub mod features;
 pub mod fetch;
 mod file_lock;
 pub mod finetune;
+pub mod head_training;
 pub mod inspect;
 pub mod labels;
+pub mod methods;
 pub mod pickle;
 #[cfg(feature = "onnx")]
 pub mod predict;

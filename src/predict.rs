@@ -13,9 +13,9 @@ use crate::backbone::{Backbone, BackboneError};
 use crate::config::{DatasetConfig, FinetuneConfig};
 use crate::dataset::{self, Account, Dataset, DatasetError, Loader, Preprocessing, Transform};
 use crate::domain::{ClassId, FeatureShape};
+use crate::eval::Score;
 use crate::eval::{self, Accuracy, Classifier, Confusion, Groups, Reordering};
 use crate::export::{ExportError, Model};
-use crate::finetune::Score;
 use crate::progress::{Interrupt, Progress};
 
 /// Images a pass.

@@ -12,9 +12,9 @@ use crate::atomic_file::{self, WriteError};
 use crate::bank::{Bank, SplitName};
 use crate::compare::{Figures, beside};
 use crate::config::{self, ConfigError, FinetuneConfig};
-use crate::finetune::{FinetuneError, Job, JobOptions, Score, Selection, SplitVectors, Workbench};
+use crate::eval::Score;
+use crate::finetune::{FinetuneError, Job, JobOptions, Selection, SplitVectors, Workbench};
 use crate::progress::{Interrupt, Progress};
-use crate::report;
 
 /// The rows of a sweep.
 pub const ROWS_FILE: &str = "sweep.jsonl";
@@ -110,7 +110,7 @@ pub struct Best {
 
 /// What a sweep left behind.
 pub struct SweepOutcome {
-    /// Folder of [`ROWS_FILE`] and `sweep.csv`.
+    /// Folder of [`ROWS_FILE`].
     pub folder: PathBuf,
     /// The lines.
     pub sweep: Sweep,
@@ -241,7 +241,6 @@ pub fn run(
     let best = best(request, &bank, &lines, &test, &options, interrupt)?;
     let selection = request.selection;
     let sweep = Sweep { name: bank.manifest.name.clone(), selection, reused, lines, best };
-    atomic_file::write(&folder.join("sweep.csv"), report::sweep_csv(&sweep).as_bytes())?;
     Ok(SweepOutcome { folder, sweep })
 }
 

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::classifier::{LogitChunks, logits_into, softmax};
 use crate::domain::{ClassId, HeadTail, LinearHead};
-use crate::eval::{LogitChunks, logits_into, softmax};
 
 /// Pooled vectors that are gathered at a time.
 const VECTORS_BYTES: usize = 8 << 20;

@@ -12,6 +12,7 @@ use crate::config::{Arithmetic, Freeze, NetworkConfig};
 use crate::domain::FeatureShape;
 use crate::weights::{Weights, WeightsError};
 
+pub use crate::methods::Objective;
 pub use graph::{
     Activation, BATCH_NORM_EPS, Conv, IMAGES, Network, Node, Op, Parameter, ParameterKind, Value,
 };
@@ -119,21 +120,6 @@ pub struct HeldImage {
     pub left: usize,
     /// Whether it is mirrored.
     pub mirrored: bool,
-}
-
-/// What a training step minimises: for an image of class y with logits z and log p = log softmax(z +
-/// offsets), the mean over the batch, weighted by `weights`, of
-/// (1 − p_y)^γ · ((1 − s) · −log p_y + s · the mean over all classes of −log p).
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Objective {
-    /// [C], added to the logits; empty for none.
-    pub offsets: Vec<f32>,
-    /// [C], weight of an image of the class; empty for 1.
-    pub weights: Vec<f32>,
-    /// γ of the focal loss; 0 for none.
-    pub focal_gamma: f64,
-    /// s, the share of the target that is spread over all classes.
-    pub label_smoothing: f64,
 }
 
 /// What a training step saw.

@@ -8,7 +8,8 @@ use super::finetune::file_keys;
 use super::{Context, print_json, print_text};
 use crate::compare::{self, CompareRequest};
 use crate::config::{self, FinetuneConfig, Loss, Method};
-use crate::report::compare_text;
+use crate::finetune::FinetuneError;
+use crate::report::{compare_text, write_compare};
 
 pub(super) fn run(context: &Context, args: &CompareArgs) -> anyhow::Result<()> {
     let file = file_keys(args.config.as_deref())?;
@@ -35,6 +36,7 @@ pub(super) fn run(context: &Context, args: &CompareArgs) -> anyhow::Result<()> {
         memory_bytes: args.engine.memory_bytes(),
     };
     let outcome = compare::run(&request, &context.screen, &context.interrupt)?;
+    write_compare(&outcome).map_err(FinetuneError::from)?;
     if context.json {
         return print_json(&outcome.comparison);
     }

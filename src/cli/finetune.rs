@@ -7,8 +7,8 @@ use toml::Table;
 use super::args::FinetuneArgs;
 use super::{Context, print_json, print_text};
 use crate::config::{self, ConfigError};
-use crate::finetune::{self, FinetuneRequest};
-use crate::report::finetune_text;
+use crate::finetune::{self, FinetuneError, FinetuneRequest};
+use crate::report::{finetune_text, write_finetune};
 
 pub(super) fn run(context: &Context, args: &FinetuneArgs) -> anyhow::Result<()> {
     let file = file_keys(args.config.as_deref())?;
@@ -22,6 +22,7 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> anyhow::Result<()> 
         memory_bytes: args.engine.memory_bytes(),
     };
     let outcome = finetune::run(&request, &context.screen, &context.interrupt)?;
+    write_finetune(&outcome).map_err(FinetuneError::from)?;
     if context.json {
         return print_json(&outcome.report);
     }

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::config::{GenericClasses, Loss, MaskValues, Method, RateSchedule, Sampling, ShotRule};
+use crate::methods::one_of;
 
 /// A word of a setting, as it stands in a pipeline.
 pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
@@ -62,14 +63,26 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
 #[derive(Debug, Args, Default, Serialize)]
 #[command(next_help_heading = "Settings of Phase-II (symbols as in the paper; docs/method.md)")]
 pub struct SettingArgs {
-    /// phase1, no-aug, fsa, crt, lws, tau-norm, ncm, logit-adjustment, logit-adjusted-loss,
-    /// balanced-softmax, focal, class-balanced, ldam, ldam-drw, label-aware-smoothing, max-norm,
-    /// mixup, smote or tailcalib [default: fsa]
-    #[arg(long, value_name = "METHOD", value_parser = word::<Method>)]
+    #[arg(
+        long,
+        value_name = "METHOD",
+        value_parser = word::<Method>,
+        help = format!(
+            "{} [default: {}]",
+            one_of(Method::all().map(Method::name)),
+            Method::default().name()
+        )
+    )]
     method: Option<Method>,
-    /// What training minimises: cross-entropy, balanced-softmax, logit-adjusted, focal,
-    /// class-balanced, ldam, ldam-drw or label-aware-smoothing [default: the method's]
-    #[arg(long, value_name = "LOSS", value_parser = word::<Loss>)]
+    #[arg(
+        long,
+        value_name = "LOSS",
+        value_parser = word::<Loss>,
+        help = format!(
+            "What training minimises: {} [default: the method's]",
+            one_of(Loss::all().map(Loss::name))
+        )
+    )]
     loss: Option<Loss>,
     /// tau_s: class-specific where the normalised CAM is above it [default: 0.5]
     #[arg(long, value_name = "0..1")]

@@ -3,7 +3,8 @@
 use super::args::SweepArgs;
 use super::finetune::file_keys;
 use super::{Context, print_json, print_text};
-use crate::report::sweep_text;
+use crate::finetune::FinetuneError;
+use crate::report::{sweep_text, write_sweep};
 use crate::sweep::{self, SweepRequest};
 
 pub(super) fn run(context: &Context, args: &SweepArgs) -> anyhow::Result<()> {
@@ -18,6 +19,7 @@ pub(super) fn run(context: &Context, args: &SweepArgs) -> anyhow::Result<()> {
         memory_bytes: args.engine.memory_bytes(),
     };
     let outcome = sweep::run(&request, &context.screen, &context.interrupt)?;
+    write_sweep(&outcome).map_err(FinetuneError::from)?;
     if context.json {
         return print_json(&outcome.sweep);
     }

@@ -142,8 +142,8 @@ pub struct FinetuneConfig {
 impl Default for FinetuneConfig {
     fn default() -> Self {
         Self {
-            method: Method::Fsa,
-            loss: Loss::CrossEntropy,
+            method: Method::default(),
+            loss: Loss::default(),
             tau_specific: 0.5,
             tau_generic: 0.5,
             head_ratio: 0.9,
@@ -189,21 +189,13 @@ impl FinetuneConfig {
         if self.loss == own {
             return self.method.name().into();
         }
-        format!("{}+{}", self.method.name(), word_of(&self.loss))
+        format!("{}+{}", self.method.name(), self.loss.name())
     }
 
     /// The settings a method starts from.
     pub fn for_method(method: Method) -> Self {
         let table = Table::from_iter([("method".into(), Value::String(method.name().into()))]);
         resolve(&Table::new(), &table).expect("presets are settings")
-    }
-}
-
-/// A unit enum's name in a pipeline.
-fn word_of(value: &impl Serialize) -> String {
-    match Value::try_from(value) {
-        Ok(Value::String(word)) => word,
-        other => format!("{other:?}"),
     }
 }
 
@@ -219,11 +211,11 @@ pub(super) fn resolve(file: &Table, flags: &Table) -> Result<FinetuneConfig, tom
     let method = method_of(flags)?.unwrap_or(of_file);
     let mut table = Table::new();
     if method == of_file {
-        table.extend(method.preset());
+        table.extend(method.settings());
         table.extend(file.clone());
     } else {
         table.extend(file.clone());
-        table.extend(method.preset());
+        table.extend(method.settings());
         table.insert("method".into(), Value::String(method.name().into()));
     }
     table.extend(flags.clone());
@@ -240,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_fsa() {
-        assert_eq!(FinetuneConfig::for_method(Method::Fsa), FinetuneConfig::default());
+        assert_eq!(FinetuneConfig::for_method(Method::named("fsa")), FinetuneConfig::default());
     }
 
     #[test]
@@ -256,9 +248,52 @@ mod tests {
         let file = table("learning_rate = 0.3\niterations = 50");
         let config = resolve(&file, &table("method = 'focal'")).unwrap();
         assert_eq!((config.learning_rate, config.iterations), (0.1, 50));
-        assert_eq!((config.loss, config.title()), (Loss::Focal, "focal".into()));
+        assert_eq!((config.loss, config.title()), (Loss::named("focal"), "focal".into()));
         let back = resolve(&table("method = 'crt'"), &table("method = 'fsa'\nloss = 'focal'"));
         let back = back.unwrap();
         assert_eq!((back.learning_rate, back.title()), (0.001, "fsa+focal".into()));
+    }
+
+    #[test]
+    fn methods_and_losses_read_keys_that_there_are() {
+        use crate::config::{TrainConfig, TrainLoss};
+        use crate::domain::ClassCounts;
+        use crate::methods::{Batches, Settings};
+
+        let counts = ClassCounts(vec![60, 9, 1]);
+        let settings = Settings::of(&FinetuneConfig::default());
+        for loss in Loss::all() {
+            let objective = (loss.objective)(&counts, &settings);
+            assert!(objective.focal_gamma == 0.0 || !objective.is_smoothed(), "{loss:?}");
+        }
+        let settings = Settings::of(&TrainConfig::default());
+        for loss in TrainLoss::all() {
+            let o = loss.objective(&counts, &settings);
+            let of_phase2_alone = (o.margins.len(), o.smoothing.len(), o.weights_from);
+            assert_eq!(of_phase2_alone, (0, 0, 0), "{loss:?}");
+        }
+        let known = Table::try_from(FinetuneConfig::default()).unwrap();
+        for method in Method::all() {
+            assert_eq!(FinetuneConfig::for_method(method).method, method);
+            let making = method.batches().and_then(Batches::making);
+            for key in making.map_or(&[][..], |making| making.keys) {
+                assert!(known.contains_key(*key), "{method:?}: {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_names_those_that_there_are() {
+        let error = |text: &str| resolve(&table(text), &Table::new()).unwrap_err().to_string();
+        let found = error("method = 'fsaa'");
+        assert!(
+            found.contains("unknown variant `fsaa`, expected one of `phase1`, `no-aug`"),
+            "{found}"
+        );
+        let found = error("loss = 'focl'");
+        assert!(
+            found.contains("unknown variant `focl`, expected one of `cross-entropy`"),
+            "{found}"
+        );
     }
 }

@@ -7,7 +7,6 @@ mod check;
 mod finetune;
 mod input_spec;
 mod lists;
-mod method;
 mod network;
 mod ranges;
 mod timm;
@@ -21,10 +20,11 @@ use toml::Table;
 pub use check::{ConfigError, nearest};
 pub use finetune::{FinetuneConfig, GenericClasses, MaskValues, RateSchedule, Sampling, ShotRule};
 pub use input_spec::{ChannelOrder, CropMode, InputSpec, Source, Statement, settled};
-pub use method::{Batches, Loss, Method};
 pub use network::{Arch, Freeze, NetworkConfig, Stem};
 pub use timm::read as read_timm;
 pub use variants::of as variants_of;
+
+pub use crate::methods::{Loss, Method, TrainLoss};
 
 /// A whole pipeline: the data, the network and the settings of the three stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -202,22 +202,6 @@ impl Default for DatasetConfig {
     }
 }
 
-/// What Phase-I minimises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TrainLoss {
-    /// Softmax cross-entropy.
-    CrossEntropy,
-    /// (1 - p)^gamma times cross-entropy (Lin et al., ICCV 2017).
-    Focal,
-    /// Cross-entropy weighted by (1 - beta) / (1 - beta^n) (Cui et al., CVPR 2019).
-    ClassBalanced,
-    /// The focal loss with the same weights (their Eq. 12, with a softmax).
-    ClassBalancedFocal,
-    /// Cross-entropy of `logits + log n` (Ren et al., NeurIPS 2020).
-    BalancedSoftmax,
-}
-
 /// Which images make up an epoch of Phase-I.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -338,7 +322,7 @@ impl Default for TrainConfig {
             step_epochs: 150,
             milestones: vec![],
             step_factor: 0.1,
-            loss: TrainLoss::CrossEntropy,
+            loss: TrainLoss::default(),
             focal_gamma: 2.0,
             class_balance_beta: 0.9999,
             label_smoothing: 0.0,

@@ -1,20 +1,18 @@
 //! Accuracy of a classifier on pooled vectors: overall, by class, and by groups of classes.
 
-mod classifier;
 mod groups;
 mod reordering;
-mod scores;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ClassCounts;
 
-pub use classifier::{Classifier, Input, Prediction};
-pub(crate) use classifier::{SHORTEST, length, normalise};
+pub use crate::classifier::{
+    Classifier, Input, LogitChunks, Prediction, logits, logits_into, predict, softmax,
+};
+pub(crate) use crate::classifier::{argmax, reserve};
 pub use groups::{GroupAccuracy, Groups, ShotGroup, shot_group};
 pub use reordering::{Confusion, Reordering};
-pub use scores::{LogitChunks, logits, logits_into, predict, softmax};
-pub(crate) use scores::{argmax, in_pool, reserve};
 
 /// How often a classifier is right, and how sure it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +33,15 @@ pub struct Accuracy {
     pub ece: Option<f64>,
     /// Recall of each class, in percent; `None` for a class without images here.
     pub per_class: Vec<Option<f64>>,
+}
+
+/// Accuracy of one classifier on one split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Overall and by class.
+    pub accuracy: Accuracy,
+    /// By group of classes.
+    pub groups: Groups,
 }
 
 /// Bins of the expected calibration error.

@@ -7,7 +7,7 @@ use super::error::FeaturesError;
 use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, RowRequest, SplitName};
 use crate::config::RateSchedule;
 use crate::domain::{FitOptions, LinearHead};
-use crate::finetune::{Batch, Form, HeadTrainer, Objective, SgdOptions, TrainerOptions};
+use crate::head_training::{Batch, Form, HeadTrainer, Objective, SgdOptions, TrainerOptions};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 
@@ -51,7 +51,7 @@ pub(super) fn head(
         &zero,
         TrainerOptions {
             form: Form::Linear,
-            objective: Objective::cross_entropy(),
+            objective: Objective::default(),
             sgd: SgdOptions {
                 learning_rate: LEARNING_RATE,
                 momentum: MOMENTUM,

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Report;
 use super::source::Source;
-use super::window::Assembled;
 use crate::atomic_file::{self, WriteError};
 use crate::augment::Mask;
 use crate::bank::{BankError, Column};
+use crate::classifier::length;
 use crate::config::FinetuneConfig;
-use crate::eval::length;
-use crate::sampler::{BatchPlan, Sample};
+use crate::methods::Samples;
+use crate::sampler::BatchPlan;
 
 /// Bins of γ.
 const GAMMA_BINS: usize = 10;
@@ -47,7 +47,7 @@ impl BatchStatistics {
     pub(super) fn add(
         &mut self,
         plan: &BatchPlan,
-        batch: &Assembled,
+        batch: &Samples,
         channels: usize,
         is_tail: &[bool],
     ) {
@@ -56,13 +56,8 @@ impl BatchStatistics {
             let bin = (fused.gamma * GAMMA_BINS as f64) as usize;
             self.gamma[bin.min(GAMMA_BINS - 1)] += 1;
         }
-        let made = plan.samples.iter().flat_map(|sample| match sample {
-            Sample::Real(_) => vec![false],
-            Sample::Mixed { .. } => vec![true; 2],
-            _ => vec![true],
-        });
-        let rows = batch.vectors.chunks_exact(channels).zip(&batch.labels).zip(made);
-        for ((vector, &label), made) in rows {
+        let rows = batch.vectors.chunks_exact(channels).zip(&batch.labels).zip(&batch.made);
+        for ((vector, &label), &made) in rows {
             let kind = 2 * usize::from(made) + usize::from(is_tail[label as usize]);
             let length = f64::from(length(vector));
             let lengths = &mut self.lengths[kind];

@@ -9,11 +9,12 @@ use super::FinetuneError;
 use super::diagnostics::BatchStatistics;
 use super::fuser::Fuser;
 use super::scoring::SplitVectors;
-use super::training::{Batch, HeadTrainer, TrainerOptions};
-use super::window::{Assembled, Fallbacks, Window};
-use crate::config::{Batches, FinetuneConfig};
+use super::window::{Fallbacks, Window};
+use crate::classifier::{Classifier, Input};
+use crate::config::FinetuneConfig;
 use crate::domain::{ClassCounts, LinearHead};
-use crate::eval::{Classifier, Input};
+use crate::head_training::{Batch, HeadTrainer, TrainerOptions};
+use crate::methods::{Batches, Samples, Settings, Start};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 
@@ -92,7 +93,7 @@ impl Group<'_> {
         let mut fallbacks = Fallbacks::default();
         let mut statistics = BatchStatistics::default();
         let mut waiting_secs = 0.0;
-        let mut batches = [Assembled::default(), Assembled::default()];
+        let mut batches = [Samples::default(), Samples::default()];
         let mut consume = |window: &Window<'_>| -> Result<(), FinetuneError> {
             fallbacks.add(window.fallbacks);
             // As a task of the pool, so that the parts of a step are its other threads' to take.
@@ -187,16 +188,15 @@ impl Group<'_> {
     }
 
     fn trainee(&self, config: &FinetuneConfig) -> Trainee {
-        let input = match config.method.batches() {
-            Batches::Calibrated => Input::Tukey(config.tukey_power),
-            _ if config.loss.is_cosine() => Input::Direction,
-            _ => Input::Plain,
+        let making = config.method.batches().and_then(Batches::making);
+        let input = match making.and_then(|making| making.input) {
+            Some(input) => input(&Settings::of(config)),
+            None if config.loss.cosine => Input::Direction,
+            None => Input::Plain,
         };
         let options = TrainerOptions::new(config, self.counts);
-        let trainer = match config.method {
-            crate::config::Method::Crt => {
-                HeadTrainer::new(&new_head(self.head, self.seed), options)
-            }
+        let trainer = match config.method.trained().map(|trained| trained.start) {
+            Some(Start::New) => HeadTrainer::new(&new_head(self.head, self.seed), options),
             _ => HeadTrainer::new(self.head, options),
         };
         Trainee {
@@ -216,7 +216,7 @@ impl Group<'_> {
         &self,
         window: &Window<'_>,
         trainees: &mut [Trainee],
-        batches: &mut [Assembled; 2],
+        batches: &mut [Samples; 2],
         statistics: &mut BatchStatistics,
         progress: &dyn Progress,
         interrupt: &Interrupt,
@@ -308,7 +308,7 @@ impl Group<'_> {
 
 impl Trainee {
     /// A batch's vectors after the input transformation; empty where they are taken as they are.
-    fn seen(&self, batch: &Assembled, channels: usize) -> Vec<f32> {
+    fn seen(&self, batch: &Samples, channels: usize) -> Vec<f32> {
         match self.input {
             Input::Plain => vec![],
             _ => self.input.applied(&batch.vectors, channels).into_owned(),
@@ -317,7 +317,7 @@ impl Trainee {
 }
 
 /// A batch with its own vectors, or with `transformed` ones where there are some.
-fn as_batch<'a>(batch: &'a Assembled, transformed: &'a [f32]) -> Batch<'a> {
+fn as_batch<'a>(batch: &'a Samples, transformed: &'a [f32]) -> Batch<'a> {
     let vectors = if transformed.is_empty() { &batch.vectors } else { transformed };
     Batch { vectors, labels: &batch.labels, weights: &batch.weights }
 }

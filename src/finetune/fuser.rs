@@ -15,12 +15,12 @@ use rayon::prelude::*;
 
 use super::FinetuneError;
 use super::held_maps::{self, HeldMaps};
+use super::memory::{PLANNED_DRAW_BYTES, iteration_bytes};
 use super::source::{PooledRows, Source};
-use super::tailcalib::Calibrator;
 use super::window::{Fallbacks, NOT_DRAWN, Window};
 use crate::augment::{Mask, draw_locations, sum_locations};
 use crate::bank::{BankError, Column, RowRequest};
-use crate::config::{Batches, FinetuneConfig, MaskValues};
+use crate::config::{FinetuneConfig, MaskValues};
 use crate::rng::{KeyedRng, Stage};
 use crate::sampler::{BatchPlan, BatchSampler, Sample};
 
@@ -30,7 +30,6 @@ pub(super) struct Fuser<'a> {
     sampler: &'a BatchSampler,
     /// Maps of this run alone.
     held: Option<HeldMaps>,
-    calibrator: Option<Calibrator>,
     seed: u64,
     tau_specific: f32,
     tau_generic: f32,
@@ -56,17 +55,7 @@ struct Use {
     draws: u16,
 }
 
-/// Bytes that one iteration of a window takes where nothing is held.
-pub(super) fn iteration_bytes(channels: usize, config: &FinetuneConfig) -> usize {
-    let batch = config.batch_size();
-    let vectors = match config.method.batches() {
-        // A real row, or two parts of a fused one, each.
-        Batches::Fused => batch + config.tail_per_batch * config.num_augmented,
-        Batches::Mixup | Batches::Smote => 2 * batch,
-        _ => batch,
-    };
-    vectors * (4 * channels + std::mem::size_of::<(u32, Use)>() + 24)
-}
+const _: () = assert!(std::mem::size_of::<(u32, Use)>() == PLANNED_DRAW_BYTES);
 
 impl<'a> Fuser<'a> {
     /// Plans the run, and holds its maps if they take no more than half of `bytes`.
@@ -77,30 +66,23 @@ impl<'a> Fuser<'a> {
         seed: u64,
         bytes: usize,
     ) -> Result<Self, FinetuneError> {
-        let (mut held, mut drawable, mut calibrator) = (None, vec![], None);
-        let mut left = bytes;
-        match config.method.batches() {
-            Batches::Fused => {
-                drawable = source.drawable(config)?;
-                if source.maps.is_none() && source.held().is_some() {
-                    let wanted = needed_rows(sampler, config.iterations, source.index().len());
-                    let needed = held_maps::bytes(source.bank, wanted.len());
-                    if needed <= bytes.saturating_sub(2 * HELD_WINDOW_BYTES) {
-                        held = Some(HeldMaps::load(source, &wanted)?);
-                        left -= needed;
-                    }
+        let (mut held, mut drawable, mut left) = (None, vec![], bytes);
+        if config.method.fuses() {
+            drawable = source.drawable(config)?;
+            if source.maps.is_none() && source.held().is_some() {
+                let wanted = needed_rows(sampler, config.iterations, source.index().len());
+                let needed = held_maps::bytes(source.bank, wanted.len());
+                if needed <= bytes.saturating_sub(2 * HELD_WINDOW_BYTES) {
+                    let (bank, index) = (source.bank, source.index());
+                    held = Some(HeldMaps::load(bank, source.reader(), index, &wanted)?);
+                    left -= needed;
                 }
             }
-            Batches::Calibrated => {
-                calibrator = Some(make_calibrator(source, config, seed, bytes)?);
-            }
-            _ => {}
         }
         let mut fuser = Self {
             source,
             sampler,
             held,
-            calibrator,
             seed,
             tau_specific: config.tau_specific,
             tau_generic: config.tau_generic,
@@ -158,7 +140,7 @@ impl<'a> Fuser<'a> {
             locations: shape.locations(),
             channels: shape.channels,
             pooled,
-            calibrator: self.calibrator.as_ref(),
+            maker: self.sampler.maker(),
             fallbacks,
         })
     }
@@ -171,11 +153,8 @@ impl<'a> Fuser<'a> {
         let mut rows = vec![];
         for sample in plans.iter().flat_map(|plan| &plan.samples) {
             match *sample {
-                Sample::Real(row) | Sample::Calibrated(row) => rows.push(row as usize),
-                Sample::Mixed { row, other, .. } => rows.extend([row as usize, other as usize]),
-                Sample::Between { row, neighbour, .. } => {
-                    rows.extend([row as usize, neighbour as usize]);
-                }
+                Sample::Real(row) => rows.push(row as usize),
+                Sample::Made(made) => rows.extend(made.rows.map(|row| row as usize)),
                 // Where neither mask has a location the tail sample itself is used, which is in
                 // its batch anyway.
                 Sample::Fused(_) => {}
@@ -356,23 +335,6 @@ impl<'a> Fuser<'a> {
         if self.mask_values == MaskValues::Cam {
             weights.iter_mut().zip(cam).for_each(|(weight, m)| *weight *= m);
         }
-    }
-}
-
-/// The statistics that TailCalib draws from, if they fit.
-fn make_calibrator(
-    source: &Source<'_>,
-    config: &FinetuneConfig,
-    seed: u64,
-    bytes: usize,
-) -> Result<Calibrator, FinetuneError> {
-    let classes = source.bank.class_names.len();
-    let mut class_rows = vec![0; classes];
-    source.index().labels.iter().for_each(|&label| class_rows[label as usize] += 1);
-    let needed = Calibrator::bytes(&class_rows, source.channels());
-    match source.held() {
-        Some(rows) if needed <= bytes => Ok(Calibrator::new(rows, classes, config, seed)),
-        _ => Err(FinetuneError::NeedsRows { method: config.method }),
     }
 }
 

@@ -4,9 +4,8 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::source::Source;
 use crate::augment::sum_locations;
-use crate::bank::{Bank, BankError, Column, RowReader, RowRequest};
+use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, RowRequest};
 use crate::config::Precision;
 
 /// Maps of some rows; 2 bytes a value for f16 and bf16 banks, without loss.
@@ -32,11 +31,15 @@ pub(super) fn bytes(bank: &Bank, rows: usize) -> usize {
 
 impl HeldMaps {
     /// Reads the maps of `wanted` rows (ascending) in parallel.
-    pub(super) fn load(source: &Source<'_>, wanted: &[usize]) -> Result<Self, BankError> {
-        let (bank, reader) = (source.bank, source.reader());
+    pub(super) fn load(
+        bank: &Bank,
+        reader: &RowReader,
+        index: &RowIndex,
+        wanted: &[usize],
+    ) -> Result<Self, BankError> {
         let map_values = bank.manifest.feature_shape.values();
-        let requests = source.index().plan(wanted);
-        let mut places = vec![(u32::MAX, 0); source.index().len()];
+        let requests = index.plan(wanted);
+        let mut places = vec![(u32::MAX, 0); index.len()];
         for (block, request) in requests.iter().enumerate() {
             for (place, row) in request.rows().enumerate() {
                 places[row] = (block as u32, place as u32);

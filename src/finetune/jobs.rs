@@ -1,25 +1,26 @@
 //! Several Phase-II runs over one bank: read once, batches shared where they are the same, and as
 //! many runs at a time as there are threads.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use super::computed;
 use super::diagnostics::BatchStatistics;
 use super::engine::{CurvePoint, Group, Trained};
-use super::fuser::{Fuser, iteration_bytes};
+use super::fuser::Fuser;
 use super::kept_maps;
-use super::neighbours::within_classes;
-use super::post_hoc;
+use super::memory::{MemoryPlan, iteration_bytes};
 use super::scoring::SplitVectors;
-use super::source::{MemoryPlan, Source, generic_classes};
+use super::source::{Source, generic_classes};
 use super::window::Fallbacks;
 use super::{FinetuneError, TAU_GRID};
 use crate::augment::ConfusingClasses;
 use crate::bank::Bank;
-use crate::config::{Batches, FinetuneConfig, Method};
+use crate::classifier::Classifier;
+use crate::config::{FinetuneConfig, Method};
 use crate::domain::HeadTail;
-use crate::eval::Classifier;
+use crate::methods::{Batches, Computed, Maker, Settings, TrainingRows};
 use crate::progress::{Interrupt, Progress};
 use crate::sampler::{BatchSampler, Population};
 
@@ -97,8 +98,8 @@ fn batch_key(job: &Job) -> Job {
         drw_start: plain.drw_start,
         smoothing: plain.smoothing,
         shot_rule: plain.shot_rule,
-        num_neighbours: match batches {
-            Batches::Smote | Batches::Calibrated => c.num_neighbours,
+        num_neighbours: match batches.and_then(Batches::making) {
+            Some(making) if making.reads("num_neighbours") => c.num_neighbours,
             _ => plain.num_neighbours,
         },
         ..c.clone()
@@ -139,7 +140,7 @@ impl<'a> Workbench<'a> {
         let plan = MemoryPlan::new(bank, options.memory_bytes, trainers, iteration)?;
         let mut source = Source::open(bank, plan)?;
         let mut plan = plan;
-        let fusing = |group: &&Vec<usize>| jobs[group[0]].config.method.batches() == Batches::Fused;
+        let fusing = |group: &&Vec<usize>| jobs[group[0]].config.method.fuses();
         if groups.iter().filter(fusing).count() > 1 {
             // Several runs fuse: all maps are read once for all of them.
             source.hold_maps(plan.rest / 2)?;
@@ -223,39 +224,29 @@ impl<'a> Workbench<'a> {
     ) -> Result<Vec<JobResult>, FinetuneError> {
         let Job { config, seed } = jobs[0];
         if !config.method.trains() {
-            return jobs.iter().map(|job| self.computed(&job.config, options)).collect();
+            let ways = jobs.iter().filter_map(|job| Some((job.config.method.computed()?, *job)));
+            return ways.map(|(way, job)| self.computed(way, &job.config, options)).collect();
         }
         let begin = Instant::now();
         let (source, bank) = (&self.source, self.source.bank);
         let split = bank.class_counts.split(config.head_ratio);
-        let batches = config.method.batches();
         let classes = bank.class_names.len();
-        let divides = matches!(batches, Batches::Fused | Batches::HeadTail);
+        let divides = config.method.batches().is_some_and(Batches::divide_head_and_tail);
         if divides && split.tail.is_empty() {
             return Err(FinetuneError::NoTail { head_ratio: config.head_ratio, classes });
         }
-        let (confusing, generic) = match batches {
-            Batches::Fused => {
-                kept_maps::must_have_tail(bank, config, &split)?;
-                let (confusing, generic) = generic_classes(config, &split, source)?;
-                kept_maps::must_have_confusing(bank, config, &confusing)?;
-                (confusing, generic)
-            }
-            _ => (vec![], vec![]),
-        };
-        let neighbours = match (batches, source.held()) {
-            (Batches::Smote, Some(rows)) => within_classes(source, rows, config.num_neighbours),
-            (Batches::Smote, None) => {
-                return Err(FinetuneError::NeedsRows { method: config.method });
-            }
-            _ => vec![],
-        };
-        let labels = &source.index().labels[..];
-        let (generic, neighbours) = (&generic[..], &neighbours[..]);
+        let (mut confusing, mut generic) = (vec![], vec![]);
+        if config.method.fuses() {
+            kept_maps::must_have_tail(bank, config, &split)?;
+            (confusing, generic) = generic_classes(config, &split, source)?;
+            kept_maps::must_have_confusing(bank, config, &confusing)?;
+        }
+        let (labels, generic) = (&source.index().labels[..], &generic[..]);
         let (maps, views) = (&bank.manifest.maps, bank.manifest.views.count);
         let uneven = maps.least_views(views) < views;
         let images = uneven.then_some(&bank.class_counts.0[..]);
-        let population = Population { labels, images, split: &split, generic, neighbours };
+        let maker = self.maker(config, *seed, images)?;
+        let population = Population { labels, images, split: &split, generic, maker };
         let sampler = BatchSampler::new(config, *seed, &population);
         let fuser = Fuser::new(source, &sampler, config, *seed, self.plan.rest / self.workers)?;
         let group = Group {
@@ -285,18 +276,43 @@ impl<'a> Workbench<'a> {
         Ok(group.train(progress, interrupt)?.into_iter().map(result).collect())
     }
 
+    /// What makes samples for a method that does, if the rows it needs are held and its memory suffices.
+    fn maker(
+        &self,
+        config: &FinetuneConfig,
+        seed: u64,
+        images: Option<&[u64]>,
+    ) -> Result<Option<Arc<dyn Maker>>, FinetuneError> {
+        let Some(making) = config.method.batches().and_then(Batches::making) else {
+            return Ok(None);
+        };
+        let (labels, channels) = (&self.source.index().labels[..], self.source.channels());
+        let mut class_rows = vec![0; self.source.bank.class_names.len()];
+        labels.iter().for_each(|&label| class_rows[label as usize] += 1);
+        let bytes = self.plan.rest / self.workers;
+        let pooled = match (making.held, self.source.held()) {
+            (None, _) => &[][..],
+            (Some(needed), Some(rows)) if needed(&class_rows, channels) <= bytes => &rows.pooled,
+            _ => return Err(FinetuneError::NeedsRows { method: config.method }),
+        };
+        let own: Vec<u64> = class_rows.iter().map(|&rows| rows as u64).collect();
+        let rows = TrainingRows { labels, pooled, channels, class_sizes: images.unwrap_or(&own) };
+        Ok(Some((making.maker)(&rows, &Settings::of(config), seed)))
+    }
+
     /// The result of a method that has no training.
     fn computed(
         &self,
+        way: &Computed,
         config: &FinetuneConfig,
         options: &JobOptions<'_>,
     ) -> Result<JobResult, FinetuneError> {
         let begin = Instant::now();
         let mut tau = config.tau;
-        if let (Some(judge), true) = (options.judge, config.method.has_tau()) {
+        if let (Some(judge), true) = (options.judge, way.has_tau) {
             let mut best = f64::NEG_INFINITY;
             for candidate in TAU_GRID {
-                let classifier = self.post_hoc(config.method, candidate)?;
+                let classifier = computed::classifier(way, candidate, &self.source)?;
                 let accuracy = judge.accuracy(&[&classifier])?[0].acc_macro;
                 if accuracy > best {
                     (best, tau) = (accuracy, candidate);
@@ -304,9 +320,9 @@ impl<'a> Workbench<'a> {
             }
         }
         Ok(JobResult {
-            classifier: self.post_hoc(config.method, tau)?,
+            classifier: computed::classifier(way, tau, &self.source)?,
             iteration: 0,
-            tau: config.method.has_tau().then_some(tau),
+            tau: way.has_tau.then_some(tau),
             curve: vec![],
             fallbacks: Fallbacks::default(),
             statistics: BatchStatistics::default(),
@@ -315,11 +331,6 @@ impl<'a> Workbench<'a> {
             secs: begin.elapsed().as_secs_f64(),
             waiting_secs: 0.0,
         })
-    }
-
-    fn post_hoc(&self, method: Method, tau: f32) -> Result<Classifier, FinetuneError> {
-        let found = post_hoc::classifier(method, tau, &self.source)?;
-        Ok(found.unwrap_or_else(|| Classifier::plain(self.source.bank.head.clone())))
     }
 
     /// Bytes of the shards that were read.

@@ -4,19 +4,17 @@
 //! it begins (`sampler`), so batches come in windows (`fuser`), made by one thread while another
 //! trains on the window before.
 
+mod computed;
 mod diagnostics;
 mod engine;
 mod fuser;
 mod held_maps;
 mod jobs;
 mod kept_maps;
-mod neighbours;
-mod post_hoc;
+mod memory;
 mod run_folder;
 mod scoring;
 mod source;
-mod tailcalib;
-mod training;
 mod window;
 
 use std::path::{Path, PathBuf};
@@ -26,22 +24,22 @@ use serde::{Deserialize, Serialize};
 use crate::atomic_file::WriteError;
 use crate::augment::ConfusingClasses;
 use crate::bank::{Bank, BankError, SplitName};
-use crate::config::{Batches, FinetuneConfig, Method};
+use crate::classifier::Classifier;
+use crate::config::{FinetuneConfig, Method};
 use crate::domain::HeadTail;
-use crate::eval::Classifier;
+use crate::eval::Score;
 use crate::progress::{Interrupt, Progress};
 use crate::text::{memory_text, need_text};
 
+pub use computed::TAU_GRID;
 pub use diagnostics::{BatchStatistics, Lengths};
 pub use engine::CurvePoint;
 pub use jobs::{Job, JobOptions, JobResult, Workbench};
 pub use kept_maps::{MapNeed, MissingMaps};
-pub use post_hoc::TAU_GRID;
+pub use memory::least_memory_bytes;
 pub(crate) use run_folder::shortened;
-pub use run_folder::{CONFIG_FILE, METRICS_FILE, PICTURE_FILE, RunFolder};
-pub use scoring::{Score, Selection, SplitVectors};
-pub use source::least_memory_bytes;
-pub use training::{Batch, Form, HeadTrainer, Objective, SgdOptions, Step, TrainerOptions};
+pub use run_folder::{CONFIG_FILE, METRICS_FILE, RunFolder};
+pub use scoring::{Selection, SplitVectors};
 pub use window::Fallbacks;
 
 /// What can go wrong in Phase-II.
@@ -242,14 +240,14 @@ pub fn run(
     let job = Job { config: request.config.clone(), seed: request.seed };
     let config = &job.config;
     let classes = bank.class_names.len();
-    if config.method == Method::Fsa && config.num_confusing >= classes {
+    if config.method.fuses() && config.num_confusing >= classes {
         progress.line(&format!(
             "num_confusing is {}: all {} other classes are used",
             config.num_confusing,
             classes - 1
         ));
     }
-    if config.method.batches() == Batches::Fused {
+    if config.method.fuses() {
         kept_maps::must_have_tail(&bank, config, &bank.class_counts.split(config.head_ratio))?;
     }
     let bench = Workbench::open(&bank, std::slice::from_ref(&job), &options)?;

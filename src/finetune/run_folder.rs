@@ -1,5 +1,5 @@
-//! The folder of a Phase-II result: `classifier.safetensors`, `config.toml`, `accuracy.svg`,
-//! `diagnostics/`, and `metrics.json`, which is written last and makes it a result.
+//! The folder of a Phase-II result: `classifier.safetensors`, `config.toml`, `diagnostics/`,
+//! and `metrics.json`, which is written last and makes it a result.
 
 use std::path::PathBuf;
 
@@ -10,18 +10,15 @@ use super::diagnostics::{self, BatchStatistics, ClassMasks};
 use super::{FinetuneError, FinetuneRequest, Report, Selection};
 use crate::atomic_file;
 use crate::bank::Bank;
+use crate::classifier::{Classifier, Input};
 use crate::classifier_file::ClassifierCard;
 use crate::config::FinetuneConfig;
-use crate::eval::{Classifier, Input};
-use crate::report;
 use crate::weights::{NamedTensor, Weights};
 
 /// The result in numbers.
 pub const METRICS_FILE: &str = "metrics.json";
 /// The settings that made it.
 pub const CONFIG_FILE: &str = "config.toml";
-/// The result as a picture.
-pub const PICTURE_FILE: &str = "accuracy.svg";
 const CLASSIFIER_FILE: &str = "classifier.safetensors";
 
 /// Where a result is, or will be.
@@ -113,7 +110,6 @@ impl RunFolder {
         };
         let text = toml::to_string(&resolved).expect("settings are TOML");
         atomic_file::write(&self.path.join(CONFIG_FILE), text.as_bytes())?;
-        atomic_file::write(&self.path.join(PICTURE_FILE), report::accuracy_svg(report).as_bytes())?;
         diagnostics::write(&self.path, report, statistics, masks)?;
         let mut text = serde_json::to_string_pretty(report).expect("a report is JSON");
         text.push('\n');

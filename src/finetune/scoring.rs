@@ -4,18 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::FinetuneError;
 use crate::bank::{Bank, BankError, RowIndex, RowReader, SplitName};
+use crate::classifier::{Classifier, Prediction};
 use crate::config::ShotRule;
 use crate::domain::HeadTail;
-use crate::eval::{Accuracy, Classifier, Groups, Prediction};
-
-/// Accuracy of one classifier on one split.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Score {
-    /// Overall and by class.
-    pub accuracy: Accuracy,
-    /// By group of classes.
-    pub groups: Groups,
-}
+use crate::eval::{Accuracy, Groups, Score};
 
 /// Where choices (of the iteration, of τ, of a method) are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::source::PooledRows;
-use super::tailcalib::Calibrator;
+use crate::methods::{Drawn, Maker, Samples};
 use crate::sampler::{BatchPlan, Sample};
 
 /// A part of a fused sample that is not drawn.
@@ -23,7 +23,7 @@ pub(super) struct Window<'a> {
     pub(super) locations: usize,
     pub(super) channels: usize,
     pub(super) pooled: PooledRows<'a>,
-    pub(super) calibrator: Option<&'a Calibrator>,
+    pub(super) maker: Option<&'a dyn Maker>,
     /// Fused samples that could not be drawn as planned.
     pub(super) fallbacks: Fallbacks,
 }
@@ -51,30 +51,9 @@ impl Fallbacks {
     }
 }
 
-/// A batch as it is trained on; the memory is used again for the next.
-#[derive(Default)]
-pub(super) struct Assembled {
-    /// [n, K].
-    pub(super) vectors: Vec<f32>,
-    /// [n].
-    pub(super) labels: Vec<u32>,
-    /// [n], or empty for 1 each.
-    pub(super) weights: Vec<f32>,
-}
-
-impl Assembled {
-    fn clear(&mut self) {
-        self.vectors.clear();
-        self.labels.clear();
-        self.weights.clear();
-    }
-}
-
 impl Window<'_> {
-    /// Writes batch `index` of the window, in the order of its plan. A mixed sample is two rows of
-    /// the same vector, one for each label, weighted by their shares: any loss of the mixture is the
-    /// weighted sum of theirs.
-    pub(super) fn assemble(&self, index: usize, labels: &[u32], batch: &mut Assembled) {
+    /// Writes batch `index` of the window, in the order of its plan.
+    pub(super) fn assemble(&self, index: usize, labels: &[u32], batch: &mut Samples) {
         batch.clear();
         let label = |row: u32| labels[row as usize];
         let mut slot = 0;
@@ -89,40 +68,25 @@ impl Window<'_> {
                     batch.labels.push(label(fused.tail_row));
                     slot += 1;
                 }
-                Sample::Mixed { row, other, share } => {
-                    batch.weights.resize(batch.labels.len(), 1.0);
-                    for (row_of_label, weight) in [(row, share), (other, 1.0 - share)] {
-                        self.mix(row, other, 1.0 - share, batch);
-                        batch.labels.push(label(row_of_label));
-                        batch.weights.push(weight);
+                Sample::Made(made) => {
+                    let vectors = made.rows.map(|row| self.pooled.of(row));
+                    let key = ((self.iterations.start + index) as u64, place as u64);
+                    let drawn = Drawn { made, vectors, labels: made.rows.map(label), key };
+                    if let Some(maker) = self.maker {
+                        maker.make(&drawn, batch);
                     }
-                }
-                Sample::Between { row, neighbour, way } => {
-                    self.mix(row, neighbour, way, batch);
-                    batch.labels.push(label(row));
-                }
-                Sample::Calibrated(row) => {
-                    let key = (self.iterations.start + index, place);
-                    if let Some(calibrator) = self.calibrator {
-                        calibrator.draw(row, self.pooled.of(row), key, &mut batch.vectors);
-                    }
-                    batch.labels.push(label(row));
                 }
             }
+            let made = !matches!(sample, Sample::Real(_));
+            batch.made.resize(batch.labels.len(), made);
         }
         if !batch.weights.is_empty() {
             batch.weights.resize(batch.labels.len(), 1.0);
         }
     }
 
-    /// x + way (y − x).
-    fn mix(&self, row: u32, other: u32, way: f32, batch: &mut Assembled) {
-        let (x, y) = (self.pooled.of(row), self.pooled.of(other));
-        batch.vectors.extend(x.iter().zip(y).map(|(x, y)| x + way * (y - x)));
-    }
-
     /// Fused sample `at` of the window: the mean of its draws, or the real sample without any.
-    fn fused(&self, at: usize, tail_row: u32, batch: &mut Assembled) {
+    fn fused(&self, at: usize, tail_row: u32, batch: &mut Samples) {
         let draws = self.locations as f32;
         match self.parts[at].map(|part| self.sum(part)) {
             [Some(specific), Some(generic)] => {

@@ -4,6 +4,7 @@ mod account;
 mod class_sizes;
 mod comparison;
 mod dataset;
+mod files;
 mod forecast;
 mod picture;
 #[cfg(feature = "onnx")]
@@ -16,6 +17,7 @@ pub use account::{account_lines, account_text, left_out_text};
 pub use class_sizes::class_sizes_svg;
 pub use comparison::{compare_csv, compare_markdown, compare_text, sweep_csv, sweep_text};
 pub use dataset::{by_hand_text, check_text, fetched_text, statistics_text};
+pub use files::{PICTURE_FILE, write_compare, write_finetune, write_sweep};
 pub use forecast::forecast_text;
 pub use picture::accuracy_svg;
 #[cfg(feature = "onnx")]

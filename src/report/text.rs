@@ -3,8 +3,8 @@
 use super::table::Table;
 use crate::bank::{Manifest, MapsKept};
 use crate::config::FinetuneConfig;
-use crate::eval::{Accuracy, GroupAccuracy, Groups};
-use crate::finetune::{Report, Score, Selection};
+use crate::eval::{Accuracy, GroupAccuracy, Groups, Score};
+use crate::finetune::{Report, Selection};
 use crate::inspect::Summary;
 use crate::text::{bytes_text, plural};
 
@@ -60,8 +60,8 @@ pub fn finetune_text(report: &Report, all_classes: bool) -> String {
 fn config_title(config: &FinetuneConfig) -> String {
     let title = config.title();
     match title.split_once('+') {
-        Some((_, loss)) => format!("{} + {loss}", config.method.title()),
-        None => config.method.title().into(),
+        Some((_, loss)) => format!("{} + {loss}", config.method.title),
+        None => config.method.title.into(),
     }
 }
 

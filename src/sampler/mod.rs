@@ -4,8 +4,11 @@
 //! of (seed, iteration), so batches can be planned, sorted by where their maps lie, and fused in
 //! any order.
 
-use crate::config::{Batches, FinetuneConfig, GenericClasses, Sampling};
+use std::sync::Arc;
+
+use crate::config::{FinetuneConfig, GenericClasses, Sampling};
 use crate::domain::{ClassId, HeadTail};
+use crate::methods::{Batches, Made, Maker};
 use crate::rng::{KeyedRng, Stage};
 
 /// The rows of each class.
@@ -98,26 +101,8 @@ pub enum Sample {
     Real(u32),
     /// Vectors drawn from two maps.
     Fused(FusedPlan),
-    /// `share` of one pooled vector and the rest of another, with both labels in these shares.
-    Mixed {
-        /// The first row.
-        row: u32,
-        /// The second.
-        other: u32,
-        /// Share of the first.
-        share: f32,
-    },
-    /// The point that lies `way` of the way from a row to a neighbour of its class.
-    Between {
-        /// The row.
-        row: u32,
-        /// Its neighbour.
-        neighbour: u32,
-        /// 0 at the row, 1 at the neighbour.
-        way: f32,
-    },
-    /// A draw from the Gaussian calibrated at a row.
-    Calibrated(u32),
+    /// What the method makes of pooled vectors.
+    Made(Made),
 }
 
 /// The samples of one batch.
@@ -149,15 +134,15 @@ pub struct Population<'a> {
     /// The classes that give class-generic vectors to each class, the best first; empty for head
     /// classes. Not used where they are drawn at random.
     pub generic: &'a [Vec<ClassId>],
-    /// For SMOTE, the nearest rows of its own class to each row; empty otherwise.
-    pub neighbours: &'a [Vec<u32>],
+    /// What makes samples, for methods that do.
+    pub maker: Option<Arc<dyn Maker>>,
 }
 
 /// Plans the batches of a run.
-#[derive(Debug, Clone)]
 pub struct BatchSampler {
     seed: u64,
-    batches: Batches,
+    /// `None` for a method without batches.
+    batches: Option<Batches>,
     labels: Vec<u32>,
     /// The tail for batches of head and tail, all classes for others.
     tail: Pool,
@@ -165,14 +150,10 @@ pub struct BatchSampler {
     class_rows: ClassRows,
     /// See [`Population::generic`]; `None` where classes are drawn at random.
     generic: Option<Vec<Vec<ClassId>>>,
-    neighbours: Vec<Vec<u32>>,
-    /// Rows of each class; images, where classes have unequal numbers of rows an image.
-    class_sizes: Vec<u64>,
-    largest_class: u64,
+    maker: Option<Arc<dyn Maker>>,
     tail_per_batch: usize,
     num_augmented: usize,
     gamma_range: [f64; 2],
-    mixup_alpha: f64,
 }
 
 impl BatchSampler {
@@ -187,33 +168,26 @@ impl BatchSampler {
         let all: Vec<ClassId> = (0..classes as u32).map(ClassId).collect();
         let batches = config.method.batches();
         let (tail, tail_sampling, head) = match batches {
-            Batches::Fused | Batches::HeadTail => {
+            Some(Batches::Fused | Batches::HeadTail) => {
                 (&population.split.tail, config.tail_sampling, &population.split.head)
             }
-            Batches::Instance | Batches::None => (&all, Sampling::Instance, &all),
+            Some(Batches::Instance) | None => (&all, Sampling::Instance, &all),
             _ => (&all, Sampling::Class, &all),
         };
         let random = config.generic_classes == GenericClasses::Random;
         let images = population.images;
-        let class_sizes: Vec<u64> = match images {
-            Some(images) => images.to_vec(),
-            None => all.iter().map(|&class| class_rows.of(class).len() as u64).collect(),
-        };
         Self {
             seed,
             batches,
             tail: Pool::new(tail, &class_rows, images, tail_sampling),
             head: Pool::new(head, &class_rows, images, config.head_sampling),
-            largest_class: class_sizes.iter().copied().max().unwrap_or(0),
-            class_sizes,
             class_rows,
             generic: (!random).then(|| population.generic.to_vec()),
-            neighbours: population.neighbours.to_vec(),
+            maker: population.maker.clone(),
             labels: labels.to_vec(),
             tail_per_batch: config.tail_per_batch,
             num_augmented: config.num_augmented,
             gamma_range: config.gamma_range,
-            mixup_alpha: config.mixup_alpha,
         }
     }
 
@@ -225,9 +199,9 @@ impl BatchSampler {
         let mut rng = KeyedRng::new(self.seed, Stage::BatchRows, (iteration as u64, 0));
         let half = self.tail_per_batch * (1 + self.num_augmented);
         let samples = match self.batches {
-            Batches::None => vec![],
-            Batches::Fused => self.fused_batch(half, &mut rng),
-            Batches::HeadTail => {
+            None => vec![],
+            Some(Batches::Fused) => self.fused_batch(half, &mut rng),
+            Some(Batches::HeadTail) => {
                 let tail: Vec<u32> = (0..half).map(|_| self.tail.draw(&mut rng)).collect();
                 let head = (0..half).map(|_| self.head.draw(&mut rng));
                 tail.into_iter().chain(head).map(Sample::Real).collect()
@@ -235,6 +209,11 @@ impl BatchSampler {
             _ => (0..2 * half).map(|_| self.drawn(&mut rng)).collect(),
         };
         BatchPlan { samples }
+    }
+
+    /// What makes samples, for methods that do.
+    pub fn maker(&self) -> Option<&dyn Maker> {
+        self.maker.as_deref()
     }
 
     fn fused_batch(&self, half: usize, rng: &mut KeyedRng) -> Vec<Sample> {
@@ -278,29 +257,9 @@ impl BatchSampler {
     /// One sample of the methods that draw from all classes alike.
     fn drawn(&self, rng: &mut KeyedRng) -> Sample {
         let row = self.tail.draw(rng);
-        match self.batches {
-            Batches::Mixup => {
-                let other = self.tail.draw(rng);
-                Sample::Mixed { row, other, share: rng.beta(self.mixup_alpha) as f32 }
-            }
-            Batches::Smote if !self.is_real(row, rng) => {
-                let near = &self.neighbours[row as usize];
-                if near.is_empty() {
-                    return Sample::Real(row);
-                }
-                let neighbour = near[rng.below(near.len() as u32) as usize];
-                Sample::Between { row, neighbour, way: rng.unit() as f32 }
-            }
-            Batches::Calibrated if !self.is_real(row, rng) => Sample::Calibrated(row),
-            _ => Sample::Real(row),
-        }
-    }
-
-    /// Whether a draw of this row's class is one of its own samples: with them the class is filled up
-    /// to the size of the largest.
-    fn is_real(&self, row: u32, rng: &mut KeyedRng) -> bool {
-        let own = self.class_sizes[self.labels[row as usize] as usize];
-        u64::from(rng.below(self.largest_class as u32)) < own
+        let draw = |rng: &mut KeyedRng| self.tail.draw(rng);
+        let made = self.maker().and_then(|maker| maker.plan(row, &draw, rng));
+        made.map_or(Sample::Real(row), Sample::Made)
     }
 }
 
@@ -308,6 +267,7 @@ impl BatchSampler {
 mod tests {
     use super::*;
     use crate::config::Method;
+    use crate::methods::{Settings, TrainingRows};
 
     /// Rows 0..90 of class 0, 90..100 of class 1, 100..104 of class 2, 104 of class 3.
     fn sampler(config: FinetuneConfig) -> BatchSampler {
@@ -318,16 +278,33 @@ mod tests {
         let ids = |classes: &[u32]| classes.iter().copied().map(ClassId).collect::<Vec<_>>();
         let split = HeadTail { head: ids(&[0, 1]), tail: ids(&[2, 3]) };
         let generic = [vec![], vec![], ids(&[0, 3]), ids(&[2, 1])];
-        let near = |row: u32| if row < 104 { vec![row ^ 1] } else { vec![] };
-        let neighbours: Vec<Vec<u32>> = (0..105).map(near).collect();
-        let (generic, neighbours) = (&generic[..], &neighbours[..]);
+        // Rows 2 n and 2 n + 1 are near each other.
+        let pooled: Vec<f32> = (0..105).map(|row| (10 * (row / 2) + row % 2) as f32).collect();
+        let (channels, class_sizes) = (1, &[90, 10, 4, 1][..]);
+        let maker = maker(
+            &config,
+            &TrainingRows { labels: &labels, pooled: &pooled, channels, class_sizes },
+        );
+        let generic = &generic[..];
         let population =
-            Population { labels: &labels, images: None, split: &split, generic, neighbours };
+            Population { labels: &labels, images: None, split: &split, generic, maker };
         BatchSampler::new(&config, 7, &population)
     }
 
-    fn config(method: Method) -> FinetuneConfig {
-        FinetuneConfig { num_confusing: 2, num_augmented: 2, method, ..Default::default() }
+    fn maker(config: &FinetuneConfig, rows: &TrainingRows<'_>) -> Option<Arc<dyn Maker>> {
+        let making = config.method.batches().and_then(Batches::making)?;
+        Some((making.maker)(rows, &Settings::of(config), 7))
+    }
+
+    fn config(method: &str) -> FinetuneConfig {
+        let (method, num_neighbours) = (Method::named(method), 1);
+        FinetuneConfig {
+            num_confusing: 2,
+            num_augmented: 2,
+            method,
+            num_neighbours,
+            ..Default::default()
+        }
     }
 
     fn real(plan: &BatchPlan) -> Vec<u32> {
@@ -341,11 +318,11 @@ mod tests {
 
     #[test]
     fn a_batch_has_the_papers_composition() {
-        let plan = sampler(config(Method::Fsa)).batch(0);
+        let plan = sampler(config("fsa")).batch(0);
         let (real, fused) = (real(&plan), plan.fused().collect::<Vec<_>>());
         let (tail, head) = real.split_at(16);
         assert_eq!((head.len(), fused.len()), (48, 32));
-        assert_eq!(config(Method::Fsa).batch_size(), 96);
+        assert_eq!(config("fsa").batch_size(), 96);
         assert!(tail.iter().all(|&r| (100..105).contains(&r)));
         assert!(head.iter().all(|&r| r < 100));
         for (i, fused) in fused.iter().enumerate() {
@@ -364,8 +341,7 @@ mod tests {
 
     #[test]
     fn random_classes_are_any_but_the_tail_samples_own() {
-        let config =
-            FinetuneConfig { generic_classes: GenericClasses::Random, ..config(Method::Fsa) };
+        let config = FinetuneConfig { generic_classes: GenericClasses::Random, ..config("fsa") };
         let sampler = sampler(config);
         let plans: Vec<BatchPlan> = (0..50).map(|i| sampler.batch(i)).collect();
         let fused: Vec<&FusedPlan> = plans.iter().flat_map(BatchPlan::fused).collect();
@@ -379,7 +355,7 @@ mod tests {
 
     #[test]
     fn no_aug_has_real_tail_samples_only() {
-        let plan = sampler(config(Method::NoAug)).batch(0);
+        let plan = sampler(config("no-aug")).batch(0);
         let rows = real(&plan);
         assert_eq!(rows.len(), plan.samples.len());
         assert_eq!((count(&rows[..48], 100..105), count(&rows[48..], 0..100)), (48, 48));
@@ -391,7 +367,7 @@ mod tests {
             let sampler = sampler(config(method));
             (0..100).flat_map(|i| real(&sampler.batch(i))).collect::<Vec<_>>()
         };
-        let (by_class, by_instance) = (rows(Method::Crt), rows(Method::Focal));
+        let (by_class, by_instance) = (rows("crt"), rows("focal"));
         assert_eq!((by_class.len(), by_instance.len()), (9600, 9600));
         assert!((2200..2600).contains(&count(&by_class, 104..105)));
         assert!((60..130).contains(&count(&by_instance, 104..105)));
@@ -404,19 +380,21 @@ mod tests {
         let ids = |classes: &[u32]| classes.iter().copied().map(ClassId).collect::<Vec<_>>();
         let split = HeadTail { head: ids(&[0, 1]), tail: ids(&[2]) };
         let sampler = |method| {
-            let (generic, neighbours) = (&vec![ids(&[0]); 3][..], &vec![vec![]; 360][..]);
             let images = Some(&[120, 30, 10][..]);
-            let population =
-                Population { labels: &labels, images, split: &split, generic, neighbours };
             let head_sampling = Sampling::Instance;
             let config = FinetuneConfig { head_sampling, ..config(method) };
+            let pooled: Vec<f32> = (0..720).map(|v| v as f32).collect();
+            let class_sizes = &[120, 30, 10][..];
+            let rows = TrainingRows { labels: &labels, pooled: &pooled, channels: 2, class_sizes };
+            let (generic, maker) = (&vec![ids(&[0]); 3][..], maker(&config, &rows));
+            let population = Population { labels: &labels, images, split: &split, generic, maker };
             BatchSampler::new(&config, 7, &population)
         };
         let rows = |method| {
             let sampler = sampler(method);
             (0..100).flat_map(|i| real(&sampler.batch(i))).collect::<Vec<_>>()
         };
-        let drawn = rows(Method::Focal);
+        let drawn = rows("focal");
         let counts = [0, 120, 240].map(|begin| count(&drawn, begin..begin + 120));
         assert_eq!(drawn.len(), 9600);
         for (found, expected) in counts.into_iter().zip([7200, 1800, 600]) {
@@ -425,23 +403,26 @@ mod tests {
         // Within a class all rows alike.
         let first = count(&drawn, 0..60);
         assert!(first.abs_diff(counts[0] / 2) < 150, "{first} of {}", counts[0]);
-        let head: Vec<u32> = rows(Method::NoAug).into_iter().filter(|&row| row < 240).collect();
+        let head: Vec<u32> = rows("no-aug").into_iter().filter(|&row| row < 240).collect();
         assert!(count(&head, 120..240).abs_diff(head.len() / 5) < 150, "{}", head.len());
         // Filled up to the largest class: a quarter of the second one's samples are its own.
-        let smote = sampler(Method::Smote);
-        let own = (0..4000)
-            .filter(|&i| smote.is_real(130, &mut KeyedRng::new(1, Stage::BatchRows, (i, 0))));
+        let filled = sampler("tailcalib");
+        let made = |i| {
+            let mut rng = KeyedRng::new(1, Stage::BatchRows, (i, 0));
+            filled.maker().unwrap().plan(130, &|_| 0, &mut rng)
+        };
+        let own = (0..4000).filter(|&i| made(i).is_none());
         assert!(own.count().abs_diff(1000) < 120);
     }
 
     #[test]
     fn small_classes_are_filled_up_to_the_largest() {
-        for method in [Method::Smote, Method::Tailcalib] {
+        for method in ["smote", "tailcalib"] {
             let sampler = sampler(config(method));
             let samples: Vec<Sample> = (0..100).flat_map(|i| sampler.batch(i).samples).collect();
             // Class 1 has 10 of 90 rows: one draw in nine is one of its own.
             let row_of = |sample: &Sample| match *sample {
-                Sample::Real(row) | Sample::Calibrated(row) | Sample::Between { row, .. } => row,
+                Sample::Real(row) | Sample::Made(Made { rows: [row, _], .. }) => row,
                 _ => panic!("{sample:?}"),
             };
             let class = |s: &&Sample| (90..100).contains(&row_of(s));
@@ -452,8 +433,10 @@ mod tests {
             let largest = samples.iter().filter(|s| row_of(s) < 90);
             assert!(largest.into_iter().all(|s| matches!(s, Sample::Real(_))));
             for sample in samples {
-                if let Sample::Between { row, neighbour, way } = sample {
-                    assert!(neighbour == row ^ 1 && (0.0..1.0).contains(&way));
+                if let (Sample::Made(Made { rows: [row, neighbour], share }), "smote") =
+                    (sample, method)
+                {
+                    assert!(neighbour == row ^ 1 && (0.0..1.0).contains(&share));
                 }
             }
         }

@@ -111,7 +111,7 @@ mod tests {
             Objective { focal_gamma, ..plain.clone() },
             // Class weights and smoothing: PyTorch weights the spread part by the other classes.
             Objective { weights: weights.clone(), label_smoothing, ..plain },
-            Objective { offsets, weights, focal_gamma, label_smoothing },
+            Objective { offsets, weights, focal_gamma, label_smoothing, ..Objective::default() },
         ];
         let logits = Tensor::from_slice2(&LOGITS).to_kind(Kind::Float);
         for objective in cases {

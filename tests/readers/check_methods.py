@@ -82,6 +82,12 @@ def constants(case, iteration):
         head, tail = case["smoothing"]
         place = (counts - counts.min()) / (counts.max() - counts.min())
         smoothing = tail + (head - tail) * np.sin(place * math.pi / 2)
+    elif loss == "label-over-smoothing":
+        smoothing += 0.98
+    elif loss == "class-balanced-focal":
+        weights, gamma = class_weights(case), case["focal_gamma"]
+    elif loss != "cross-entropy":
+        sys.exit(f"{loss}: no formula here")
     return offsets, margins, weights, smoothing, gamma
 
 

@@ -169,7 +169,7 @@ const CASES: &[Case] = &[
     (
         "compare run/shards --methods fsa+ldamm",
         2,
-        &["label-aware-smoothing`; did you mean `ldam`?\n"],
+        &["label-over-smoothing`; did you mean `ldam`?\n"],
     ),
     ("finetune run/shards --method fsaa", 2, &["did you mean `fsa`?"]),
     ("compare run/shards --methods fsa+nothing", 2, &["--methods fsa+nothing", "`focal`"]),

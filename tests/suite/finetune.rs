@@ -7,9 +7,9 @@ use fsa_bank::bank::{Bank, Column, Layout, Rows, SplitName};
 use fsa_bank::config::{FinetuneConfig, Method, Sampling};
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
 use fsa_bank::finetune::{
-    self, Batch, FinetuneError, FinetuneOutcome, FinetuneRequest, HeadTrainer, Selection,
-    TrainerOptions, least_memory_bytes,
+    self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
 };
+use fsa_bank::head_training::{Batch, HeadTrainer, TrainerOptions};
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::sampler::{BatchPlan, BatchSampler, Population, Sample};
@@ -78,7 +78,7 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
         images: None,
         split: &split,
         generic: &confusing,
-        neighbours: &[],
+        maker: None,
     };
     let sampler = BatchSampler::new(config, seed, &population);
     let options = TrainerOptions::new(config, &bank.class_counts);
@@ -159,7 +159,7 @@ fn result(outcome: &FinetuneOutcome, classes: usize, channels: usize) -> LinearH
 fn windows_of_fused_vectors_equal_one_fused_map_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let bank = BankSpec::default().write(&dir.path().join("shards"));
-    for method in [Method::Fsa, Method::NoAug] {
+    for method in [Method::named("fsa"), Method::named("no-aug")] {
         let config = FinetuneConfig { method, ..config(25) };
         let outcome = try_run(bank.dir(), config.clone(), 1 << 30).unwrap();
         let plain = plain_phase2(&bank, &config, 5);
@@ -246,11 +246,11 @@ fn fused_samples_raise_the_tail_beyond_balanced_batches_alone() {
     let tail = |method| {
         let outcome =
             try_run(bank.dir(), FinetuneConfig { method, ..config(300) }, 1 << 30).unwrap();
-        let score = |s: &finetune::Score| s.groups.tail.accuracy.unwrap();
+        let score = |s: &fsa_bank::eval::Score| s.groups.tail.accuracy.unwrap();
         (score(&outcome.report.before), score(&outcome.report.after))
     };
-    let (before, fsa) = tail(Method::Fsa);
-    let (_, no_aug) = tail(Method::NoAug);
+    let (before, fsa) = tail(Method::named("fsa"));
+    let (_, no_aug) = tail(Method::named("no-aug"));
     assert!(before < 50.0 && fsa > before + 20.0 && no_aug > before, "{before} {no_aug} {fsa}");
 }
 

@@ -58,6 +58,7 @@ mod project;
 mod proposal;
 #[cfg(feature = "onnx")]
 mod references;
+mod registry;
 mod remedies;
 mod stages;
 mod studies;

@@ -241,7 +241,7 @@ fn classes_without_maps_may_have_fewer_views() {
             continue;
         }
         assert!(others_read(&place).contains("counts and pandas agree"));
-        for method in [Method::Fsa, Method::Focal, Method::Smote] {
+        for method in [Method::named("fsa"), Method::named("focal"), Method::named("smote")] {
             let config =
                 FinetuneConfig { iterations: 10, method, ..run.loaded.pipeline.finetune.clone() };
             assert!(try_finetune(&place, config).is_ok());
@@ -381,11 +381,11 @@ fn a_bank_without_maps_serves_the_methods_that_take_pooled_vectors() {
     assert_eq!((bank.map_rows(), maps(&bank).iter().flatten().count()), (0, 0));
     assert_holds(&none, 0);
     let config = |method| FinetuneConfig { iterations: 10, ..FinetuneConfig::for_method(method) };
-    for method in Method::all().filter(|&method| method != Method::Fsa) {
+    for method in Method::all().filter(|&method| method != Method::named("fsa")) {
         let made = [&all, &none].map(|bank| try_finetune(bank, config(method)).unwrap().1);
         assert!(made[0] == made[1], "{method:?}");
     }
-    let refused = try_finetune(&none, config(Method::Fsa)).unwrap_err();
+    let refused = try_finetune(&none, config(Method::named("fsa"))).unwrap_err();
     assert!(
         refused
             .to_string()
@@ -393,7 +393,7 @@ fn a_bank_without_maps_serves_the_methods_that_take_pooled_vectors() {
     );
     let request = CompareRequest {
         bank: &none,
-        configs: [Method::Fsa, Method::Crt].map(config).to_vec(),
+        configs: [Method::named("fsa"), Method::named("crt")].map(config).to_vec(),
         seeds: 2,
         selection: None,
         out: None,

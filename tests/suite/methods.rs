@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use fsa_bank::bank::{Bank, Layout, SplitName};
-use fsa_bank::config::{Batches, FinetuneConfig, GenericClasses, Loss, MaskValues, Method};
+use fsa_bank::config::{FinetuneConfig, GenericClasses, Loss, MaskValues, Method};
 use fsa_bank::domain::{ClassCounts, LinearHead};
 use fsa_bank::finetune::{
-    self, Batch, FinetuneError, FinetuneOutcome, FinetuneRequest, Form, HeadTrainer, Selection,
-    TrainerOptions, least_memory_bytes,
+    self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
 };
+use fsa_bank::head_training::{Batch, Form, HeadTrainer, TrainerOptions};
+use fsa_bank::methods::Batches;
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
 use proptest::prelude::*;
@@ -20,6 +21,12 @@ use crate::fixtures::{BankSpec, python};
 
 fn settings(method: Method, iterations: usize) -> FinetuneConfig {
     FinetuneConfig { iterations, tail_per_batch: 3, ..FinetuneConfig::for_method(method) }
+}
+
+/// Whether a method needs the vectors of all rows in memory.
+fn holds_rows(method: Method) -> bool {
+    let making = method.batches().and_then(Batches::making);
+    making.is_some_and(|making| making.held.is_some())
 }
 
 fn try_run(
@@ -69,7 +76,7 @@ fn training_case(config: &FinetuneConfig, counts: &[u64]) -> serde_json::Value {
             vector.iter_mut().for_each(|v| *v /= length);
         }
         let labels: Vec<u32> = (0..rows).map(|r| ((r * 7 + step) % classes) as u32).collect();
-        let mixed = config.method == Method::Mixup;
+        let mixed = config.method == Method::named("mixup");
         let weights: Vec<f32> =
             if mixed { (0..rows).map(|r| 0.25 + 0.5 * (r % 2) as f32).collect() } else { vec![] };
         trainer.step(Batch { vectors: &vectors, labels: &labels, weights: &weights });
@@ -88,19 +95,11 @@ fn training_case(config: &FinetuneConfig, counts: &[u64]) -> serde_json::Value {
 
 #[test]
 fn training_agrees_with_numpy_for_every_method_and_loss() {
-    let losses = [
-        Loss::CrossEntropy,
-        Loss::BalancedSoftmax,
-        Loss::LogitAdjusted,
-        Loss::Focal,
-        Loss::ClassBalanced,
-        Loss::Ldam,
-        Loss::LdamDrw,
-        Loss::LabelAwareSmoothing,
-    ];
     let trained = Method::all().filter(|method| method.trains());
     let mut configs: Vec<FinetuneConfig> = trained.map(|method| settings(method, 5)).collect();
-    configs.extend(losses.map(|loss| FinetuneConfig { loss, ..settings(Method::Fsa, 5) }));
+    configs.extend(
+        Loss::all().map(|loss| FinetuneConfig { loss, ..settings(Method::named("fsa"), 5) }),
+    );
     let cases: Vec<_> =
         configs.iter().map(|config| training_case(config, &[60, 25, 9, 2])).collect();
     let dir = tempfile::tempdir().unwrap();
@@ -119,11 +118,13 @@ fn computed_classifiers_agree_with_numpy() {
     let dir = tempfile::tempdir().unwrap();
     let bank = BankSpec { val: true, ..Default::default() }.write(&dir.path().join("shards"));
     let mut results = vec![];
-    for method in [Method::TauNorm, Method::LogitAdjustment, Method::Ncm] {
+    for method in
+        [Method::named("tau-norm"), Method::named("logit-adjustment"), Method::named("ncm")]
+    {
         for (selection, tau) in [(Selection::None, 0.7), (Selection::Val, 1.0)] {
             let config = FinetuneConfig { tau, ..settings(method, 1) };
             let outcome = try_run(bank.dir(), config, selection, 1 << 30).unwrap();
-            if selection == Selection::None && method != Method::Ncm {
+            if selection == Selection::None && method != Method::named("ncm") {
                 assert_eq!(outcome.report.chosen_tau, Some(0.7));
             }
             results.push(format!("{}={}", method.name(), outcome.folder.display()));
@@ -145,27 +146,30 @@ fn phase1_is_the_banks_classifier_and_tau_zero_changes_only_the_bias() {
         let weights = fsa_bank::weights::Weights::load(&path).unwrap();
         (weights.linear_head(4, 8, &path).unwrap(), outcome.report)
     };
-    let (head, report) = run(Method::Phase1, 1.0);
+    let (head, report) = run(Method::named("phase1"), 1.0);
     assert!(head == bank.head && report.before == report.after);
-    assert_eq!(run(Method::LogitAdjustment, 0.0).0, bank.head);
-    assert_eq!(run(Method::TauNorm, 0.0).0.weight, bank.head.weight);
+    assert_eq!(run(Method::named("logit-adjustment"), 0.0).0, bank.head);
+    assert_eq!(run(Method::named("tau-norm"), 0.0).0.weight, bank.head.weight);
 }
 
 /// FSA's ablations and its combination with losses, besides every method.
 fn all_settings(iterations: usize) -> Vec<FinetuneConfig> {
     let mut all: Vec<FinetuneConfig> =
         Method::all().map(|method| settings(method, iterations)).collect();
-    let fsa = settings(Method::Fsa, iterations);
+    let fsa = settings(Method::named("fsa"), iterations);
     all.push(FinetuneConfig { generic_classes: GenericClasses::Random, ..fsa.clone() });
     all.push(FinetuneConfig { generic_classes: GenericClasses::Head, ..fsa.clone() });
     all.push(FinetuneConfig { mask_values: MaskValues::Cam, ..fsa.clone() });
     all.push(FinetuneConfig { gamma_range: [0.5, 0.5], ..fsa.clone() });
-    all.push(FinetuneConfig { loss: Loss::LdamDrw, drw_start: 0.5, ..fsa });
+    all.push(FinetuneConfig { loss: Loss::named("ldam-drw"), drw_start: 0.5, ..fsa });
     all
 }
 
 #[test]
 fn no_method_depends_on_threads_memory_shards_or_row_order() {
+    let held: Vec<&str> =
+        Method::all().filter(|&method| holds_rows(method)).map(Method::name).collect();
+    assert_eq!(held, ["smote", "tailcalib"]);
     let dir = tempfile::tempdir().unwrap();
     let small = Layout {
         shard_bytes: 4000,
@@ -190,9 +194,7 @@ fn no_method_depends_on_threads_memory_shards_or_row_order() {
                 match of(&banks[1], memory_bytes, threads) {
                     Ok(found) => assert!(found == wanted, "{config:?} {memory_bytes} {threads}"),
                     Err(FinetuneError::NeedsRows { .. }) => {
-                        let batches = config.method.batches();
-                        assert!(memory_bytes == least);
-                        assert!(matches!(batches, Batches::Smote | Batches::Calibrated));
+                        assert!(memory_bytes == least && holds_rows(config.method));
                     }
                     Err(error) => panic!("{config:?}: {error}"),
                 }
@@ -206,10 +208,10 @@ fn too_little_memory_is_refused_with_what_is_needed() {
     let dir = tempfile::tempdir().unwrap();
     let bank = BankSpec::default().write(&dir.path().join("shards"));
     let message = |error: Option<FinetuneError>| error.unwrap().to_string();
-    let config = settings(Method::Fsa, 3);
+    let config = settings(Method::named("fsa"), 3);
     let found = message(try_run(bank.dir(), config, Selection::None, 1 << 20).err());
     assert!(found.contains("--memory 1MiB") && found.contains("at least"), "{found}");
-    let smote = settings(Method::Smote, 3);
+    let smote = settings(Method::named("smote"), 3);
     let least = least_memory_bytes(&bank, &smote);
     let found = message(try_run(bank.dir(), smote, Selection::None, least).err());
     assert!(found.starts_with("smote:") && found.contains("--memory"), "{found}");
@@ -219,7 +221,7 @@ fn too_little_memory_is_refused_with_what_is_needed() {
 fn a_choice_needs_images_that_phase1_never_saw_or_is_labelled() {
     let dir = tempfile::tempdir().unwrap();
     let without = BankSpec::default().write(&dir.path().join("a/shards"));
-    let config = || settings(Method::NoAug, 30);
+    let config = || settings(Method::named("no-aug"), 30);
     let refused = try_run(without.dir(), config(), Selection::Val, 1 << 30).err().unwrap();
     assert!(refused.to_string().contains("val_fraction"), "{refused}");
     let biased = try_run(without.dir(), config(), Selection::Train, 1 << 30).unwrap();
@@ -242,7 +244,7 @@ fn a_choice_needs_images_that_phase1_never_saw_or_is_labelled() {
 fn diagnostics_are_json_lines_that_agree_with_the_report() {
     let dir = tempfile::tempdir().unwrap();
     let bank = BankSpec::default().write(&dir.path().join("shards"));
-    let config = settings(Method::Fsa, 40);
+    let config = settings(Method::named("fsa"), 40);
     let outcome = try_run(bank.dir(), config, Selection::None, 1 << 30).unwrap();
     let lines = |name: &str| -> Vec<serde_json::Value> {
         let path = outcome.folder.join("diagnostics").join(name);
@@ -283,9 +285,9 @@ proptest! {
         for config in all_settings(4) {
             let config = FinetuneConfig { num_confusing, num_augmented, head_ratio, ..config };
             let batches = config.method.batches();
-            let divides = matches!(batches, Batches::Fused | Batches::HeadTail);
+            let divides = batches.is_some_and(Batches::divide_head_and_tail);
             let least = least_memory_bytes(&bank, &config);
-            let streams = matches!(batches, Batches::Smote | Batches::Calibrated);
+            let streams = holds_rows(config.method);
             match (try_run(&shards, config.clone(), Selection::None, 1 << 30), no_tail && divides) {
                 (Err(FinetuneError::NoTail { .. }), true) => {}
                 (Ok(outcome), false) => {

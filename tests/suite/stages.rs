@@ -160,6 +160,7 @@ fn images_become_a_model_a_bank_and_a_better_classifier() {
         memory_bytes: 1 << 30,
     };
     let tuned = finetune::run(&request, &Silent, &go).unwrap();
+    fsa_bank::report::write_finetune(&tuned).unwrap();
     let (before, after) = (&tuned.report.before.groups, &tuned.report.after.groups);
     assert!(after.tail.accuracy > before.tail.accuracy, "{before:?} {after:?}");
     assert_eq!(tuned.folder.parent().unwrap().file_name().unwrap(), "finetune");

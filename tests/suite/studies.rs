@@ -38,8 +38,12 @@ fn a_comparison_has_a_row_for_every_method_and_agrees_with_finetune() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(dir.path(), false);
     let mut configs: Vec<FinetuneConfig> = Method::all().map(small).collect();
-    configs.push(FinetuneConfig { loss: Loss::BalancedSoftmax, ..small(Method::Fsa) });
+    configs.push(FinetuneConfig {
+        loss: Loss::named("balanced-softmax"),
+        ..small(Method::named("fsa"))
+    });
     let outcome = compare(&bank, configs.clone(), None).unwrap();
+    report::write_compare(&outcome).unwrap();
     let table = &outcome.comparison;
     assert_eq!((table.rows.len(), table.selection), (configs.len(), Selection::None));
     assert_eq!(table.rows.last().unwrap().name, "fsa+balanced-softmax");
@@ -75,7 +79,7 @@ fn a_comparison_has_a_row_for_every_method_and_agrees_with_finetune() {
 fn a_comparison_chooses_on_validation_images_where_there_are_some() {
     let dir = tempfile::tempdir().unwrap();
     let with = bank(&dir.path().join("with"), true);
-    let configs = vec![small(Method::TauNorm), small(Method::Fsa)];
+    let configs = vec![small(Method::named("tau-norm")), small(Method::named("fsa"))];
     let table = compare(&with, configs.clone(), None).unwrap().comparison;
     assert_eq!((table.selection, table.selection_images), (Selection::Val, 16));
     assert!(table.rows[0].runs[0].tau.is_some() && table.rows[1].runs[0].iteration > 0);
@@ -93,14 +97,14 @@ fn a_method_that_fails_has_a_row_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let spec = BankSpec { counts: vec![6, 6], ..Default::default() };
     let bank = spec.write(&dir.path().join("shards"));
-    let wild = FinetuneConfig { learning_rate: 1e38, ..small(Method::Crt) };
-    let configs = vec![small(Method::Fsa), wild, small(Method::Lws)];
+    let wild = FinetuneConfig { learning_rate: 1e38, ..small(Method::named("crt")) };
+    let configs = vec![small(Method::named("fsa")), wild, small(Method::named("lws"))];
     let table = compare(&bank, configs, None).unwrap().comparison;
     let failed = |row: usize| table.rows[row].failed.clone().unwrap_or_default();
     assert!(failed(0).contains("no tail class") && failed(1).contains("diverged"));
     assert_eq!((failed(2).as_str(), table.rows[2].runs.len()), ("", 2));
     assert!(report::compare_text(&table).contains("fsa: no tail class"));
-    let alone = compare(&bank, vec![small(Method::Fsa)], None);
+    let alone = compare(&bank, vec![small(Method::named("fsa"))], None);
     assert!(matches!(alone, Err(FinetuneError::NoTail { .. })));
 }
 
@@ -133,8 +137,9 @@ fn a_sweep_names_the_best_by_validation_and_scores_it_on_test_once() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(dir.path(), true);
     let go = Interrupt::default();
-    let SweepOutcome { folder, sweep: found } =
-        sweep(&bank, &GRID, Selection::Val, &Silent, &go).unwrap();
+    let outcome = sweep(&bank, &GRID, Selection::Val, &Silent, &go).unwrap();
+    report::write_sweep(&outcome).unwrap();
+    let SweepOutcome { folder, sweep: found } = outcome;
     assert_eq!((found.lines.len(), found.reused), (4, 0));
     assert!(found.lines.iter().all(|line| line.runs == 2 && line.test.top1.is_none()));
     let best = found.best.as_ref().unwrap();

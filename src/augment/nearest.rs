@@ -1,17 +1,15 @@
-//! Nearest vectors: SMOTE's neighbours within a class, and the classes nearest to a vector.
+//! Nearest vectors: neighbours within a class, the classes nearest to a vector.
 
 use std::cmp::Ordering;
 
-use super::source::Source;
-use crate::bank::Rows;
+use crate::classifier::LogitChunks;
 use crate::domain::LinearHead;
-use crate::eval::LogitChunks;
 
 /// For each of `vectors` [n, K] its `count` nearest of `references` [m, K] by Euclidean distance,
 /// nearest first, equal ones in order; `skip(i, j)` leaves reference j out for vector i.
 ///
 /// ‖x − y‖² and ‖y‖² − 2 x · y rank alike, so distances are one matrix product.
-pub(super) fn nearest(
+pub fn nearest(
     vectors: &[f32],
     references: &[f32],
     channels: usize,
@@ -43,25 +41,6 @@ pub(super) fn nearest(
         near.into_iter().filter(|&j| !skip(i, j as usize)).take(count).collect()
     };
     found.into_iter().enumerate().map(without).collect()
-}
-
-/// For SMOTE: the `count` rows nearest to each row among those of its class; none for the rows of the
-/// largest class, which is not filled up, and of classes with one row.
-pub(super) fn within_classes(source: &Source<'_>, held: &Rows, count: usize) -> Vec<Vec<u32>> {
-    let labels = &source.index().labels;
-    let mut of_class: Vec<Vec<u32>> = vec![vec![]; source.bank.class_names.len()];
-    labels.iter().enumerate().for_each(|(row, &c)| of_class[c as usize].push(row as u32));
-    let largest = of_class.iter().map(Vec::len).max().unwrap_or(0);
-    let mut neighbours = vec![vec![]; labels.len()];
-    for rows in of_class.iter().filter(|rows| rows.len() < largest) {
-        let vectors: Vec<f32> =
-            rows.iter().flat_map(|&row| held.pooled_of(row as usize)).copied().collect();
-        let near = nearest(&vectors, &vectors, source.channels(), count, |i, j| i == j);
-        for (&row, near) in rows.iter().zip(near) {
-            neighbours[row as usize] = near.into_iter().map(|j| rows[j as usize]).collect();
-        }
-    }
-    neighbours
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use super::simd::{descend, exp};
 use super::*;
-use crate::config::Loss;
+use crate::config::{Loss, Method};
 
 const SGD: SgdOptions = SgdOptions { learning_rate: 0.5, momentum: 0.9, weight_decay: 0.0 };
 
 fn plain(sgd: SgdOptions) -> TrainerOptions {
     TrainerOptions {
         form: Form::Linear,
-        objective: Objective::cross_entropy(),
+        objective: Objective::default(),
         sgd,
         schedule: RateSchedule::Fixed,
         iterations: 1,
@@ -164,19 +164,11 @@ fn a_large_step_is_the_same_at_any_thread_count() {
 
 /// Every loss on the form it is used with.
 fn configs() -> Vec<FinetuneConfig> {
-    let losses = [
-        Loss::CrossEntropy,
-        Loss::BalancedSoftmax,
-        Loss::LogitAdjusted,
-        Loss::Focal,
-        Loss::ClassBalanced,
-        Loss::Ldam,
-        Loss::LdamDrw,
-        Loss::LabelAwareSmoothing,
-    ];
     let mut configs = vec![];
-    for loss in losses {
-        for method in [Method::Fsa, Method::Lws, Method::LabelAwareSmoothing] {
+    for loss in Loss::all() {
+        for method in
+            [Method::named("fsa"), Method::named("lws"), Method::named("label-aware-smoothing")]
+        {
             configs.push(FinetuneConfig {
                 method,
                 loss,
@@ -274,4 +266,30 @@ fn weights_of_rows_are_repetitions() {
     repeated.step(batch(&[x, x, y].concat(), &[0, 0, 1]));
     let (a, b) = (weighted.head(), repeated.head());
     assert!(a.weight.iter().zip(&b.weight).all(|(a, b)| (a - b).abs() < 1e-6));
+}
+
+#[test]
+fn a_step_of_label_over_smoothing_by_hand() {
+    // Logits ln 1/2, ln 1/4, ln 1/8, ln 1/8; targets 0.02 + 0.98 / 4 = 0.265 and 0.245: softmax less target.
+    let logits: Vec<f32> = [2f32, 4.0, 8.0, 8.0].map(|p| -p.ln()).to_vec();
+    let head = LinearHead::new(logits.clone(), vec![0.0; 4]).unwrap();
+    let loss = Loss::named("label-over-smoothing");
+    let config = FinetuneConfig {
+        loss,
+        learning_rate: 1.0,
+        ..FinetuneConfig::for_method(Method::default())
+    };
+    let options = TrainerOptions::new(&config, &ClassCounts(vec![9, 5, 2, 1]));
+    let mut trainer = HeadTrainer::new(&head, options);
+    let found = trainer.step(batch(&[1.0], &[0])).loss;
+    assert!((found - 2.225 * 2f32.ln()).abs() < 1e-5, "{found}");
+    let after = trainer.head();
+    let wanted = [0.235, 0.005, -0.12, -0.12];
+    for class in 0..4 {
+        let gradients = [logits[class] - after.weight[class], -after.bias[class]];
+        assert!(
+            gradients.iter().all(|g| (g - wanted[class]).abs() < 1e-5),
+            "{class} {gradients:?}"
+        );
+    }
 }

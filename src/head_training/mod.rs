@@ -1,18 +1,18 @@
-//! SGD with momentum on the final layer, everything else frozen.
+//! Training of a linear classifier on pooled vectors: SGD with momentum, everything else frozen.
 
 mod class_part;
-mod objective;
 mod simd;
 
 use faer::MatRef;
 use rayon::prelude::*;
 
-use crate::config::{FinetuneConfig, Method, RateSchedule};
+use crate::classifier::{in_pool, length};
+use crate::config::{FinetuneConfig, RateSchedule};
 use crate::domain::{ClassCounts, LinearHead};
-use crate::eval::{in_pool, length};
+use crate::methods::Settings;
 
+pub use crate::methods::{Form, Objective};
 use class_part::{BatchRows, ClassPart, RowGradients};
-pub use objective::Objective;
 
 /// Constants of SGD.
 #[derive(Debug, Clone, Copy)]
@@ -23,23 +23,6 @@ pub struct SgdOptions {
     pub momentum: f32,
     /// g ← g + decay · w, for weight and bias.
     pub weight_decay: f32,
-}
-
-/// How logits follow from a vector and the parameters.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Form {
-    /// w · x + b.
-    Linear,
-    /// `scale` times the cosine of x and w; the caller gives x at length 1.
-    Cosine {
-        /// What cosines are multiplied by.
-        scale: f32,
-    },
-    /// f (w · x + b), one factor f a class.
-    Scaled {
-        /// Whether w and b are learnt too, at half the factors' rate, or f alone.
-        learn_weight: bool,
-    },
 }
 
 /// Learning rate of weights beside learnt factors, relative to theirs (MiSLAS's `lr_factor`).
@@ -66,15 +49,14 @@ pub struct TrainerOptions {
 impl TrainerOptions {
     /// The options that settings stand for.
     pub fn new(config: &FinetuneConfig, counts: &ClassCounts) -> Self {
-        let form = match config.method {
-            _ if config.loss.is_cosine() => Form::Cosine { scale: config.cosine_scale },
-            Method::Lws => Form::Scaled { learn_weight: false },
-            Method::LabelAwareSmoothing => Form::Scaled { learn_weight: true },
-            _ => Form::Linear,
+        let form = match config.method.trained() {
+            _ if config.loss.cosine => Form::Cosine { scale: config.cosine_scale },
+            Some(trained) => trained.form,
+            None => Form::Linear,
         };
         Self {
             form,
-            objective: Objective::new(config, counts),
+            objective: (config.loss.objective)(counts, &Settings::of(config)),
             sgd: SgdOptions {
                 learning_rate: config.learning_rate,
                 momentum: config.momentum,

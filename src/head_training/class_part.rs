@@ -4,10 +4,9 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
-use super::objective::Objective;
 use super::simd::{descend, exponentials};
-use super::{Form, SgdOptions};
-use crate::eval::{SHORTEST, length};
+use super::{Form, Objective, SgdOptions};
+use crate::classifier::{SHORTEST, length};
 
 /// What the rows of a batch have in common for all parts.
 #[derive(Clone, Copy)]
@@ -146,7 +145,7 @@ impl ClassPart {
             if let (Some(class), Some(margin)) = (own, objective.margins.get(label as usize)) {
                 scores[class] -= margin;
             }
-            if !objective.smoothing.is_empty() {
+            if objective.is_smoothed() {
                 self.row_total[row] = scores.iter().sum();
             }
             self.label_logit[row] = own.map_or(0.0, |class| scores[class]);

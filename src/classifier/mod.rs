@@ -1,9 +1,13 @@
 //! A classifier on pooled vectors: what is done to a vector, then a linear layer.
 
+mod logits;
+
 use std::borrow::Cow;
 
-use super::LogitChunks;
 use crate::domain::LinearHead;
+
+pub use logits::{LogitChunks, logits, logits_into, predict, softmax};
+pub(crate) use logits::{argmax, in_pool, reserve};
 
 /// What is done to a pooled vector before the linear layer.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -94,7 +98,7 @@ impl Classifier {
     /// Predictions for vectors [n, K], in their order; each depends on its vector alone.
     pub fn predict(&self, pooled: &[f32]) -> Vec<Prediction> {
         self.input.applied(pooled, self.head.channels()).map_logits(&self.head, |row| {
-            let class = super::argmax(row);
+            let class = argmax(row);
             let max = row[class];
             let sum: f32 = row.iter().map(|logit| (logit - max).exp()).sum();
             Prediction { class: class as u32, confidence: 1.0 / sum }

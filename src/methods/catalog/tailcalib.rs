@@ -5,21 +5,50 @@
 //! (Σ means + x) / (k + 1) and the covariance Σ covariances / k + α + ε I (Eq. 7 and 8; α is added to
 //! every entry and ε is 1e-4, as the authors' code does).
 
+use std::sync::Arc;
+
 use faer::Mat;
 use faer::Side;
 use rayon::prelude::*;
 
-use super::neighbours::nearest;
-use crate::bank::Rows;
-use crate::config::FinetuneConfig;
-use crate::eval::{Input, normalise};
+use crate::augment::nearest;
+use crate::classifier::{Input, normalise};
+use crate::methods::making::Filling;
+use crate::methods::method::decoupling;
+use crate::methods::{
+    Batches, Drawn, Entry, Made, Maker, Making, MethodFacts, Samples, Settings, Trained,
+    TrainingRows,
+};
 use crate::rng::{KeyedRng, Stage};
+
+pub(super) static ENTRY: Entry = Entry {
+    method: Some(MethodFacts {
+        name: "tailcalib",
+        title: "TailCalib",
+        source: "Vigneswaran et al., ICVGIP 2021, Eq. 7 and 8",
+        classifier: "from Phase-I, on vectors that are scaled to length 1, raised to λ, scaled again",
+        preset: decoupling!("num_neighbours = 1\n"),
+        way: Trained::from_phase1(Batches::Made(&MAKING)),
+    }),
+    loss: None,
+};
+
+static MAKING: Making = Making {
+    name: "tailcalib",
+    batches: "class-balanced, classes filled up to the largest with draws from Gaussians",
+    keys: &["num_neighbours", "tukey_power", "calibration_spread"],
+    vectors: 1,
+    held: Some(Calibrator::bytes),
+    input: Some(|settings| Input::Tukey(settings.float("tukey_power"))),
+    maker: |rows, settings, seed| Arc::new(Calibrator::new(rows, settings, seed)),
+};
 
 /// What is added to the diagonal of a covariance.
 const EPSILON: f32 = 1e-4;
 
 /// The statistics of all classes.
-pub struct Calibrator {
+struct Calibrator {
+    filling: Filling,
     seed: u64,
     channels: usize,
     power: f32,
@@ -34,7 +63,7 @@ pub struct Calibrator {
 
 impl Calibrator {
     /// Bytes that it takes, for classes of these sizes (in rows).
-    pub(super) fn bytes(class_rows: &[usize], channels: usize) -> usize {
+    fn bytes(class_rows: &[usize], channels: usize) -> usize {
         let factors: usize = class_rows.iter().map(|&rows| rows.min(channels) * channels).sum();
         // Normalised and transformed copies of all vectors while it is made.
         let vectors: usize = class_rows.iter().sum::<usize>() * channels;
@@ -42,11 +71,11 @@ impl Calibrator {
     }
 
     /// Statistics of the rows of each class; a class of one row has no spread of its own.
-    pub(super) fn new(rows: &Rows, classes: usize, config: &FinetuneConfig, seed: u64) -> Self {
-        let channels = rows.pooled.len() / rows.len().max(1);
-        let directions = Input::Direction.applied(&rows.pooled, channels).into_owned();
-        let mut of_class = vec![vec![]; classes];
-        let labels = rows.index.labels.iter();
+    fn new(rows: &TrainingRows<'_>, settings: &Settings, seed: u64) -> Self {
+        let (channels, power) = (rows.channels, settings.float("tukey_power"));
+        let directions = Input::Direction.applied(rows.pooled, channels).into_owned();
+        let mut of_class = vec![vec![]; rows.class_sizes.len()];
+        let labels = rows.labels.iter();
         labels.enumerate().for_each(|(row, &class)| of_class[class as usize].push(row));
         let statistics: Vec<(Vec<f32>, Vec<f32>)> = of_class
             .par_iter()
@@ -55,29 +84,17 @@ impl Calibrator {
         let (means, factors): (Vec<Vec<f32>>, Vec<Vec<f32>>) = statistics.into_iter().unzip();
         let means = means.concat();
         let mut transformed = directions;
-        transformed.iter_mut().for_each(|v| *v = v.signum() * v.abs().powf(config.tukey_power));
-        let near = nearest(&transformed, &means, channels, config.num_neighbours, |_, _| false);
-        Self {
-            seed,
-            channels,
-            power: config.tukey_power,
-            spread: config.calibration_spread,
-            means,
-            factors,
-            near,
-        }
+        transformed.iter_mut().for_each(|v| *v = v.signum() * v.abs().powf(power));
+        let count = settings.count("num_neighbours");
+        let near = nearest(&transformed, &means, channels, count, |_, _| false);
+        let spread = settings.float("calibration_spread");
+        let filling = Filling::new(rows);
+        Self { filling, seed, channels, power, spread, means, factors, near }
     }
 
-    /// Appends a vector drawn at `row`, whose pooled vector is given; (iteration, place) is the key of
-    /// the draw. Tukey's transformation is taken back, so that it is a vector like the pooled ones.
-    pub(super) fn draw(
-        &self,
-        row: u32,
-        pooled: &[f32],
-        (iteration, place): (usize, usize),
-        into: &mut Vec<f32>,
-    ) {
-        let key = (iteration as u64, place as u64);
+    /// Appends a vector drawn at `row`, whose pooled vector is given; `key` is (iteration, place in the
+    /// batch). Tukey's transformation is taken back, so that it is a vector like the pooled ones.
+    fn draw(&self, row: u32, pooled: &[f32], key: (u64, u64), into: &mut Vec<f32>) {
         let mut rng = KeyedRng::new(self.seed, Stage::CalibratedNoise, key);
         let mut x = pooled.to_vec();
         normalise(&mut x);
@@ -100,6 +117,18 @@ impl Calibrator {
         let common = self.spread.sqrt() * rng.normal() as f32;
         x.iter_mut().for_each(|x| *x += EPSILON.sqrt() * rng.normal() as f32 + common);
         into.extend(x.iter().map(|x| x.signum() * x.abs().powf(1.0 / self.power)));
+    }
+}
+
+impl Maker for Calibrator {
+    fn plan(&self, row: u32, _: &dyn Fn(&mut KeyedRng) -> u32, rng: &mut KeyedRng) -> Option<Made> {
+        let real = self.filling.is_real(row, rng);
+        (!real).then_some(Made { rows: [row, row], share: 0.0 })
+    }
+
+    fn make(&self, drawn: &Drawn<'_>, into: &mut Samples) {
+        self.draw(drawn.made.rows[0], drawn.vectors[0], drawn.key, &mut into.vectors);
+        into.labels.push(drawn.labels[0]);
     }
 }
 
@@ -181,21 +210,17 @@ mod tests {
         // Class 0: (1, 0) and (0, 1), of mean (1/2, 1/2) and covariance (1/2, -1/2; -1/2, 1/2).
         // Class 1: one vector, (0.6, -0.8) after scaling, nearest to the mean of class 1 itself.
         let pooled = vec![2.0, 0.0, 0.0, 3.0, 3.0, -4.0];
-        let mut rows = Rows { pooled, ..Default::default() };
-        rows.index.labels = vec![0, 0, 1];
-        let config = FinetuneConfig {
-            num_neighbours: 2,
-            tukey_power: 1.0,
-            calibration_spread: 0.09,
-            ..Default::default()
-        };
-        let calibrator = Calibrator::new(&rows, 2, &config, 3);
+        let rows =
+            TrainingRows { labels: &[0, 0, 1], pooled: &pooled, channels: 2, class_sizes: &[2, 1] };
+        let settings =
+            Settings::from_text("num_neighbours = 2\ntukey_power = 1.0\ncalibration_spread = 0.09");
+        let calibrator = Calibrator::new(&rows, &settings, 3);
         let draws = 100_000;
         let (mut sums, mut products) = ([0.0f64; 2], [0.0f64; 3]);
         let mut drawn = vec![];
         for i in 0..draws {
             drawn.clear();
-            calibrator.draw(2, &[3.0, -4.0], (i, 0), &mut drawn);
+            calibrator.draw(2, &[3.0, -4.0], (i as u64, 0), &mut drawn);
             let [a, b] = [f64::from(drawn[0]), f64::from(drawn[1])];
             sums[0] += a;
             sums[1] += b;
