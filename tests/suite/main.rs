@@ -13,6 +13,8 @@ mod class_order;
 mod command_line;
 mod dataset_tools;
 mod datasets;
+#[cfg(feature = "onnx")]
+mod documents;
 #[cfg(feature = "torch")]
 mod engine;
 mod evolution;
