@@ -328,3 +328,28 @@ fn the_readme_is_short_and_every_command_is_in_some_guide() {
         assert!(told, "no document has `fsa-bank {name}`");
     }
 }
+
+/// Every file of the program, in one text.
+fn program_text(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|p| if p.is_dir() { program_text(&p) } else { fs::read_to_string(p).unwrap() })
+        .collect()
+}
+
+#[test]
+fn messages_that_are_explained_are_messages_of_the_program() {
+    let text = read("docs/troubleshooting.md");
+    let part = text.split("\n## ").find(|part| part.starts_with("Messages")).unwrap();
+    let program = program_text(&root().join("src"));
+    let mut checked = 0;
+    for row in part.lines().filter(|line| line.starts_with('|')).skip(2) {
+        let cell = row.split('|').nth(1).unwrap();
+        for message in cell.split('`').skip(1).step_by(2).flat_map(|span| span.split("...")) {
+            let there = program.contains(message.trim());
+            assert!(there, "docs/troubleshooting.md: nothing in src says `{message}`");
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "{checked}");
+}
