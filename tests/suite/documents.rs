@@ -197,6 +197,13 @@ fn help_of(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
+/// The targets that a call of make names are in the Makefile.
+fn check_targets(makefile: &str, place: &str, command: &str) {
+    for target in command.split_whitespace().skip(1).filter(|word| !word.contains('=')) {
+        assert!(makefile.contains(&format!("\n{target}:")), "{place}: {command}: no such target");
+    }
+}
+
 #[test]
 fn commands_that_are_not_run_exist() {
     let makefile = read("Makefile");
@@ -218,18 +225,20 @@ fn commands_that_are_not_run_exist() {
                         assert!(known, "{}: {command}: no {flag}", block.place);
                     }
                 }
-                "make" => {
-                    for target in words[1..].iter().filter(|w| !w.contains('=')) {
-                        let rule = format!("\n{target}:");
-                        assert!(makefile.contains(&rule), "{}: make {target}", block.place);
-                    }
-                }
+                "make" => check_targets(&makefile, &block.place, &command),
                 _ => continue,
             }
             checked += 1;
         }
     }
     assert!(checked > 10, "{checked}");
+    for document in documents() {
+        for span in prose(&document).split('`').skip(1).step_by(2) {
+            if span.starts_with("make ") {
+                check_targets(&makefile, &document, span);
+            }
+        }
+    }
 }
 
 #[test]
