@@ -15,6 +15,8 @@ mod command_line;
 mod dataset_tools;
 mod datasets;
 mod dependencies;
+#[cfg(feature = "onnx")]
+mod documents;
 #[cfg(feature = "torch")]
 mod engine;
 mod evolution;

@@ -175,19 +175,3 @@ fn every_setting_is_documented_with_its_default() {
     }
     assert!(seen > 40, "{seen}");
 }
-
-#[test]
-fn linked_files_of_the_documents_exist() {
-    let mut documents = files_below(&root().join("docs"), "md");
-    documents.push(root().join("README.md"));
-    for document in documents {
-        let text = fs::read_to_string(&document).unwrap();
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let target = target.split('#').next().unwrap();
-            if !target.is_empty() && !target.contains("://") {
-                let path = document.parent().unwrap().join(target);
-                assert!(path.exists(), "{}: {target} is not there", document.display());
-            }
-        }
-    }
-}

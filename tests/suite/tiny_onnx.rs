@@ -1,8 +1,8 @@
 //! ONNX files of a convolution, global average pooling and one FC layer, written byte by byte.
 
-/// A 1 x 1 convolution.
+/// A convolution of squares that do not overlap; of 1 x 1 pixels, or as many as the weights have.
 pub struct Conv {
-    /// [outputs, inputs]
+    /// [outputs, inputs, side, side]
     pub weight: Vec<f32>,
     pub bias: Vec<f32>,
     pub inputs: usize,
@@ -64,6 +64,7 @@ pub fn network(
     const INTS: u64 = 7;
     const INT: u64 = 2;
     let (outputs, classes) = (conv.bias.len(), fc_bias.len());
+    let kernel = (conv.weight.len() / outputs / conv.inputs).isqrt();
     let mut nodes = vec![];
     let (shape, planes) = match channels_last {
         true => ([0, side, side, conv.inputs], "planes"),
@@ -74,16 +75,18 @@ pub fn network(
         let order = [part(1, "perm"), order, number(20, INTS)].concat();
         nodes.push(node("Transpose", &["images"], planes, Some(order)));
     }
+    let strides: Vec<u8> = [kernel; 2].into_iter().flat_map(|s| number(8, s as u64)).collect();
+    let strides = [part(1, "strides"), strides, number(20, INTS)].concat();
     let transposed = [part(1, "transB"), number(3, 1), number(20, INT)].concat();
     nodes.extend([
-        node("Conv", &[planes, "conv.weight", "conv.bias"], "conv", None),
+        node("Conv", &[planes, "conv.weight", "conv.bias"], "conv", Some(strides)),
         node("Relu", &["conv"], "map", None),
         node("GlobalAveragePool", &["map"], "pooled", None),
         node("Flatten", &["pooled"], "vector", None),
         node("Gemm", &["vector", "fc.weight", "fc.bias"], "logits", Some(transposed)),
     ]);
     let weights = [
-        tensor("conv.weight", &[outputs, conv.inputs, 1, 1], &conv.weight),
+        tensor("conv.weight", &[outputs, conv.inputs, kernel, kernel], &conv.weight),
         tensor("conv.bias", &[outputs], &conv.bias),
         tensor("fc.weight", &[classes, outputs], fc_weight),
         tensor("fc.bias", &[classes], fc_bias),

@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::cli::screen::Screen;
 use crate::features::FeaturesError;
 use crate::progress::{Interrupt, Progress};
@@ -80,11 +82,22 @@ pub(super) fn run(jobs: &Jobs, rows: u64) -> Result<(), FeaturesError> {
 
 /// In one of the processes: asks to stop once the one that has started it stops, or is no more.
 pub(super) fn stop_with_parent(interrupt: &Interrupt) {
+    // A thread may begin to wait only when all the work is done.
+    if parent_is_gone() {
+        interrupt.request();
+    }
     let interrupt = interrupt.clone();
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         interrupt.request();
     });
+}
+
+/// Whether the other end of standard input is closed: nothing is ever written there.
+fn parent_is_gone() -> bool {
+    let stdin = std::io::stdin();
+    let mut ends = [PollFd::new(&stdin, PollFlags::IN)];
+    poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 fn told((job, fault): (usize, String)) -> String {
