@@ -141,38 +141,52 @@ impl<K: Keys> FromArgMatches for Flags<K> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, Parser};
+    use clap::Parser;
+    use toml::Table;
 
     use super::super::args::{Cli, Command};
     use super::{parse_bytes, parse_share};
-    use crate::config::{self, FinetuneConfig};
-    use toml::Table;
+    use crate::config::{self, FinetuneConfig, Section};
+
+    /// The settings of Phase-II that a command line asks for, as TOML.
+    fn asked(flag: &str, values: &str) -> Option<Table> {
+        let given = ["fsa-bank", "finetune", "b", flag].into_iter().chain(values.split(' '));
+        let Command::Finetune(args) = Cli::try_parse_from(given).ok()?.command else {
+            panic!("finetune");
+        };
+        let config = config::resolve_finetune(&Table::new(), &args.settings.keys()).ok()?;
+        Some(Table::try_from(config).unwrap())
+    }
 
     #[test]
     fn every_finetune_key_has_its_flag_and_the_flags_reach_it() {
-        let keys = Table::try_from(FinetuneConfig::default()).unwrap();
-        let command = Cli::command();
-        let finetune = command.find_subcommand("finetune").unwrap();
-        for key in keys.keys() {
-            let flag = key.replace('_', "-");
-            assert!(finetune.get_arguments().any(|a| a.get_long() == Some(&flag)), "--{flag}");
+        let plain = Table::try_from(FinetuneConfig::default()).unwrap();
+        assert_eq!(plain.len(), FinetuneConfig::SETTINGS.len());
+        for setting in FinetuneConfig::SETTINGS {
+            let flag = format!("--{}", setting.flag_name());
+            let expected = setting.expected_text();
+            let words = expected.split('`').skip(1).step_by(2);
+            let values = ["0.25", "2", "0.1 0.2"].into_iter().chain(words);
+            let mut reached = values.filter_map(|values| asked(&flag, values));
+            let differs = reached.any(|config| config[setting.key] != plain[setting.key]);
+            assert!(differs, "{flag} has no effect");
         }
-        let given = "fsa-bank finetune b --method no-aug --loss focal --tau-specific 0.1 \
-            --tau-generic 0.2 --head-ratio 0.3 --num-confusing 4 --num-augmented 5 \
-            --tail-per-batch 6 --gamma-range 0.7 0.8 --tail-sampling instance \
-            --head-sampling instance --generic-classes head --mask-values cam --iterations 9 \
-            --learning-rate 0.01 --schedule cosine --momentum 0.11 --weight-decay 0.12 \
-            --max-norm 0.13 --tau 1.4 --focal-gamma 1.5 --class-balance-beta 0.16 \
-            --ldam-margin 0.17 --cosine-scale 18 --drw-start 0.19 --smoothing 0.2 0.1 \
-            --mixup-alpha 0.21 --num-neighbours 22 --tukey-power 0.23 \
-            --calibration-spread 0.24 --shot-rule paper";
-        let Command::Finetune(args) = Cli::parse_from(given.split_whitespace()).command else {
-            panic!("finetune");
-        };
-        let config = config::resolve_finetune(&Table::new(), &args.settings.keys()).unwrap();
-        let config = Table::try_from(config).unwrap();
-        for (key, default) in &keys {
-            assert_ne!(&config[key], default, "--{} has no effect", key.replace('_', "-"));
+    }
+
+    #[test]
+    fn flags_take_values_of_their_type_within_their_range() {
+        let config = asked("--gamma-range", "0.7 0.8").unwrap();
+        assert_eq!(config["gamma_range"].to_string(), "[0.7, 0.8]");
+        assert_eq!(asked("--num-confusing", "4").unwrap()["num_confusing"].as_integer(), Some(4));
+        for (flag, wrong) in [
+            ("--num-confusing", "0.5"),
+            ("--num-confusing", "0"),
+            ("--tau-specific", "1"),
+            ("--gamma-range", "0.8 0.7"),
+            ("--gamma-range", "0.7"),
+            ("--mask-values", "0.5"),
+        ] {
+            assert!(asked(flag, wrong).is_none(), "{flag} {wrong}");
         }
     }
 

@@ -89,7 +89,7 @@ DatasetConfig = "dataset" {
     /// How images are found.
     kind: DatasetKind = DatasetKind::Folder, note("; see below");
     /// File or folder, relative to the folder of the pipeline.
-    path: PathBuf = PathBuf::new(), absent(""), note("; `--data` takes its place"),
+    path: PathBuf = PathBuf::new(), absent("none; required"), note("; `--data` takes its place"),
         rule(|d| is_given(&d.path), "a file or directory");
     /// List of the images to train on: relative to the folder of the pipeline or, where nothing is there,
     /// inside `path`, which is the folder of the listed images.
@@ -155,7 +155,8 @@ DatasetConfig = "dataset" {
         valid(|d| is_triple(&d.mean, |v| v.is_finite()), "three numbers (R, G, B)"),
         rule(|d| d.is_to_scale(&d.mean), SCALE),
         note(". With `value_range` 1, numbers beyond ±2 are refused: a mean of values from 0 to 1 is one of \
-            them, and those that bring values to another range (mean 0.5, std 0.5) are small too; 123.675 \
+            them, and those that bring values to another range (mean 0.5, std 0.5; \
+            mean 0, std 1/255) are small too; 123.675 \
             is of bytes and needs `value_range = 255`");
     /// Standard deviation of R, G, B to divide by; empty: that of the kind, or 1 where `value_range` is 255.
     std: Vec<f32> = vec![], absent("that of the kind"),

@@ -95,7 +95,7 @@ FinetuneConfig = "finetune" {
     /// Real tail samples a batch; a batch has 2 N_t (1 + N_a) samples, with any method.
     tail_per_batch: usize = 16, range(closed(1.0, 65_536.0)), flag("N"), symbol("N_t"),
         note(" (Sec. 4.3)");
-    /// Range of the share of class-specific vectors in a fused sample, uniform in it.
+    /// Share of class-specific vectors in a fused sample, uniform in this range.
     gamma_range: [f64; 2] = [0.0, 1.0], flag("LOW HIGH"), symbol("γ"),
         valid(|c| is_share_range(c.gamma_range), "[low, high] with 0 <= low <= high <= 1"),
         note(" (line 14); a fixed γ is a range of one value");
@@ -115,7 +115,7 @@ FinetuneConfig = "finetune" {
     /// Learning rate at the start.
     learning_rate: f32 = 0.001, range(POSITIVE), flag("RATE"), by_method(), same_batches(),
         note(" (Sec. 5.1: 0.001)");
-    /// How the learning rate runs; a cosine falls to 0.
+    /// How the learning rate runs: it stays, or falls to 0 as half a cosine.
     schedule: RateSchedule = RateSchedule::Fixed, flag("HOW"), by_method(), same_batches();
     /// Momentum of SGD.
     momentum: f32 = 0.9, range(below(0.0, 1.0)), flag("0..1"), same_batches();
@@ -130,7 +130,7 @@ FinetuneConfig = "finetune" {
         symbol("τ"), same_batches();
     /// Exponent of the focal loss.
     focal_gamma: f32 = 2.0, range(closed(0.0, 100.0)), flag("GAMMA"), symbol("γ"), same_batches();
-    /// Of class-balanced weights.
+    /// Parameter of class-balanced weights, (1 - β) / (1 - β^n).
     class_balance_beta: f64 = 0.9999, range(below(0.0, 1.0)), flag("0..1"), symbol("β"), same_batches();
     /// Largest margin of LDAM.
     ldam_margin: f32 = 0.5, range(closed(0.0, 2.0)), expected("0 to 2, a difference of cosines"),
@@ -147,7 +147,7 @@ FinetuneConfig = "finetune" {
     mixup_alpha: f64 = 1.0, range(POSITIVE), flag("ALPHA"), symbol("α");
     /// Neighbours: samples for SMOTE, classes for TailCalib.
     num_neighbours: usize = 5, range(closed(1.0, 1024.0)), flag("N"), symbol("k"), by_method(),
-        note(" (TailCalib: 1)");
+        note("; TailCalib begins with 1");
     /// Exponent of TailCalib's Tukey transformation.
     tukey_power: f32 = 0.9, range(above(0.0, 2.0)), flag("POWER"), symbol("λ");
     /// What TailCalib adds to every entry of a calibrated covariance.
@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn batches_depend_on_draws_alone() {
-        let given = "loss = 'focal'\nlearning_rate = 0.5\nmomentum = 0.1\nshot_rule = 'paper'\nsmoothing = [0.1, 0.1]";
+        let given =
+            "loss = 'focal'\nlearning_rate = 0.5\nshot_rule = 'paper'\nsmoothing = [0.1, 0.1]";
         let config = resolve(&table(given), &Table::new()).unwrap();
         assert_eq!(config.of_batches(), FinetuneConfig::default());
         let config = resolve(&table("num_confusing = 2\nmomentum = 0.1"), &Table::new()).unwrap();

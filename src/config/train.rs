@@ -115,7 +115,7 @@ TrainConfig = "train" {
     /// (torchvision's RandomResizedCrop).
     crop: RandomCrop = RandomCrop::Padded;
     /// Pixels of black around the middle square before `padded` crops; 0 does not crop.
-    crop_padding: usize = 4, note(", at most `image_size`");
+    crop_padding: usize = 4, note("; at most `image_size`");
     /// Smallest and largest area of a `resized` crop, as shares of the image's.
     crop_scale: [f64; 2] = [0.08, 1.0],
         valid(|t| is_rising_share(t.crop_scale), "[least, most] with 0 < least <= most <= 1");
