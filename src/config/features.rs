@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Arithmetic;
 use super::range::{at_least, at_most, closed};
-use super::settings::{settings, words};
+use super::settings::{settings, words, words_of};
 
 /// What the values of a stored map are rounded to; the Parquet column stays FLOAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,11 +21,7 @@ pub enum Precision {
 impl Precision {
     /// The name in a pipeline.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::F32 => "f32",
-        }
+        words_of::<Self>()[self as usize]
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{settings, words};
+use super::settings::{settings, words, words_of};
 
 /// Networks that Phase-I trains: those of the paper, and the narrow ResNets of the CIFAR literature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -59,21 +59,7 @@ impl Arch {
 
     /// The name in a pipeline.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Resnet10 => "resnet10",
-            Self::Resnet18 => "resnet18",
-            Self::Resnet34 => "resnet34",
-            Self::Resnet50 => "resnet50",
-            Self::Resnet101 => "resnet101",
-            Self::Resnet152 => "resnet152",
-            Self::Resnet20 => "resnet20",
-            Self::Resnet32 => "resnet32",
-            Self::Resnet44 => "resnet44",
-            Self::Resnet56 => "resnet56",
-            Self::Densenet121 => "densenet121",
-            Self::MobilenetV2 => "mobilenet_v2",
-            Self::EfficientnetB0 => "efficientnet_b0",
-        }
+        words_of::<Self>()[self as usize]
     }
 
     /// Whether it has the three stages of the CIFAR literature.

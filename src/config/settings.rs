@@ -394,7 +394,7 @@ pub fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     })
 }
 
-/// All words of an enum, as serde names them; none of another type.
+/// All words of an enum in the order of its variants, as serde names them; none of another type.
 pub(super) fn words_of<T: DeserializeOwned>() -> &'static [&'static str] {
     struct Names<'a>(&'a mut &'static [&'static str]);
 
