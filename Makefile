@@ -24,7 +24,7 @@ DATA_FLAG := $(if $(DATA),--data $(DATA))
 BANK_ONLY := --no-default-features
 LIGHT := --no-default-features --features onnx
 
-.PHONY: help setup build demo fetch train plan features finetune compare test test-networks lint package bench bench-io bench-bank bench-decode bench-features bench-train bench-large fuzz clean
+.PHONY: help setup build docs demo fetch train plan features finetune compare test test-networks lint package bench bench-io bench-bank bench-decode bench-features bench-train bench-large fuzz clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -33,6 +33,9 @@ setup: $(READERS) $(LIBTORCH_STAMP) ## install libtorch and the readers of the t
 
 build: setup ## build fsa-bank and its libtorch engine
 	cargo build --release --locked
+
+docs: ## write the tables of the settings into the documents
+	FSA_BANK_WRITE_DOCS=1 cargo test --locked $(BANK_ONLY) --test suite the_documents_have
 
 demo: build ## the main job on a small set of real images: train, features, finetune
 	$(BIN) train --resume pipelines/demo.toml

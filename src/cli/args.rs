@@ -3,10 +3,10 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use super::settings::{SettingArgs, parse_bytes};
+use super::settings::{InspectSettings, SettingArgs, parse_bytes};
 use super::skipping::SkippingArgs;
 use crate::bank::Partition;
-use crate::config::{FinetuneConfig, KeepMaps};
+use crate::config::KeepMaps;
 use crate::dataset::known::{self, Known};
 use crate::finetune::Selection;
 use crate::verify::Sample;
@@ -529,30 +529,6 @@ pub struct VerifyArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
-}
-
-/// The settings of Phase-II that decide what `inspect` counts.
-#[derive(Debug, Args, serde::Serialize)]
-pub struct InspectSettings {
-    /// tau_s: class-specific where the normalised CAM is above it
-    #[arg(long, value_name = "0..1", default_value_t = FinetuneConfig::default().tau_specific)]
-    tau_specific: f32,
-    /// tau_g: class-generic where the normalised CAM is below it
-    #[arg(long, value_name = "0..1", default_value_t = FinetuneConfig::default().tau_generic)]
-    tau_generic: f32,
-    /// h_r: the head is the fewest largest classes with this share of the images
-    #[arg(long, value_name = "0..1", default_value_t = FinetuneConfig::default().head_ratio)]
-    head_ratio: f64,
-    /// N_f: confusing classes of each tail class
-    #[arg(long, value_name = "N", default_value_t = FinetuneConfig::default().num_confusing)]
-    num_confusing: usize,
-}
-
-impl InspectSettings {
-    /// As keys of `[finetune]`.
-    pub fn keys(&self) -> toml::Table {
-        toml::Table::try_from(self).expect("flags are settings")
-    }
 }
 
 #[cfg(test)]

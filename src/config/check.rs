@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::ranges::{finetune_ranges, ranges};
+use super::settings::check;
 use super::{FinetuneConfig, Pipeline};
 
 /// What can be wrong with a pipeline.
@@ -50,7 +50,7 @@ pub enum ConfigError {
         /// The value.
         found: String,
         /// What it may be.
-        expected: &'static str,
+        expected: String,
     },
     /// Two sources that say otherwise of a network's inputs.
     #[error("{place}: `dataset.{key}` is {found}; {said}\n  {remedy}")]
@@ -161,6 +161,24 @@ pub(super) fn parse(
     Ok(Parsed { pipeline, finetune_keys: keys, dataset_keys: dataset_keys(&table) })
 }
 
+/// Checks every section.
+fn ranges(file: &Path, p: &Pipeline) -> Result<(), ConfigError> {
+    check(file, &p.dataset)?;
+    check(file, &p.network)?;
+    check(file, &p.train)?;
+    let (padding, side) = (p.train.crop_padding, p.dataset.image_size);
+    if padding > side {
+        return Err(ConfigError::OutOfRange {
+            file: file.into(),
+            key: "train.crop_padding",
+            found: padding.to_string(),
+            expected: "at most dataset.image_size".into(),
+        });
+    }
+    check(file, &p.features)?;
+    check(file, &p.finetune)
+}
+
 /// The settings of Phase-II from two tables of keys, checked.
 pub(super) fn finetune(
     place: &Path,
@@ -173,7 +191,7 @@ pub(super) fn finetune(
         file: place.into(),
         message: e.to_string().trim_end().into(),
     })?;
-    finetune_ranges(place, &config)?;
+    check(place, &config)?;
     Ok(config)
 }
 

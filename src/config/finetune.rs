@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::range::{POSITIVE, above, at_least, at_most, below, closed, open};
+use super::settings::{keep_what_decides_batches, settings, words};
 use super::{Loss, Method};
 
 /// How an image is drawn from a set of classes.
@@ -70,111 +72,93 @@ impl ShotRule {
     }
 }
 
+words!(Sampling GenericClasses MaskValues RateSchedule ShotRule);
+
+settings! {
 /// `[finetune]`: Phase-II. Symbols and sources are in `docs/method.md`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FinetuneConfig {
+FinetuneConfig = "finetune" {
     /// What is done; it brings settings of its own, which keys and flags go over.
-    pub method: Method,
+    method: Method = Method::default(), flag("METHOD"), note(": see [Methods](#methods)");
     /// What training minimises.
-    pub loss: Loss,
-    /// tau_s: a location is class-specific where the normalised CAM is above it.
-    pub tau_specific: f32,
-    /// tau_g: a location is class-generic where the normalised CAM is below it.
-    pub tau_generic: f32,
-    /// h_r: the head is the fewest largest classes that hold this share of the images.
-    pub head_ratio: f64,
-    /// N_f: confusing classes kept for each tail class.
-    pub num_confusing: usize,
-    /// N_a: fused samples for each real tail sample.
-    pub num_augmented: usize,
-    /// N_t: real tail samples a batch; a batch has 2 N_t (1 + N_a) samples.
-    pub tail_per_batch: usize,
-    /// Range of gamma, the share of class-specific vectors in a fused sample.
-    pub gamma_range: [f64; 2],
-    /// How tail samples are drawn.
-    pub tail_sampling: Sampling,
+    loss: Loss = Loss::default(), flag("LOSS"), by_method(), same_batches(),
+        note(": see [Losses](#losses)");
+    /// A location is class-specific where the normalised CAM is above it.
+    tau_specific: f32 = 0.5, range(open(0.0, 1.0)), flag("0..1"), symbol("τ_s"), note(" (Alg. 1, line 7)");
+    /// A location is class-generic where the normalised CAM is below it.
+    tau_generic: f32 = 0.5, range(open(0.0, 1.0)), flag("0..1"), symbol("τ_g"), note(" (line 12)");
+    /// The head is the fewest largest classes that hold this share of the images.
+    head_ratio: f64 = 0.9, range(open(0.0, 1.0)), flag("0..1"), symbol("h_r"), note(" (Sec. 5.4)");
+    /// Confusing classes of each tail class.
+    num_confusing: usize = 3, range(at_least(1.0)), flag("N"), symbol("N_f"), note(" (Sec. 4.2)");
+    /// Fused samples for each real tail sample.
+    num_augmented: usize = 3, range(at_most(1024.0)), flag("N"), symbol("N_a"), note(" (Sec. 4.2)");
+    /// Real tail samples a batch; a batch has 2 N_t (1 + N_a) samples, with any method.
+    tail_per_batch: usize = 16, range(closed(1.0, 65_536.0)), flag("N"), symbol("N_t"),
+        note(" (Sec. 4.3)");
+    /// Share of class-specific vectors in a fused sample, uniform in this range.
+    gamma_range: [f64; 2] = [0.0, 1.0], flag("LOW HIGH"), symbol("γ"),
+        valid(|c| is_share_range(c.gamma_range), "[low, high] with 0 <= low <= high <= 1"),
+        note(" (line 14); a fixed γ is a range of one value");
+    /// How tail samples are drawn: a class, then an image of it, or an image.
+    tail_sampling: Sampling = Sampling::Class, flag("HOW");
     /// How head samples are drawn; `instance` is the paper's.
-    pub head_sampling: Sampling,
-    /// Which classes give class-generic vectors.
-    pub generic_classes: GenericClasses,
-    /// What drawn vectors are multiplied by.
-    pub mask_values: MaskValues,
+    head_sampling: Sampling = Sampling::Class, flag("HOW");
+    /// Classes of class-generic vectors: those confused most, the head classes among them, or random ones.
+    generic_classes: GenericClasses = GenericClasses::Confusing, flag("WHICH"),
+        note(", drawn for each fused sample: the paper's naive control");
+    /// What drawn vectors are multiplied by: 1, or the CAM there.
+    mask_values: MaskValues = MaskValues::Binary, flag("HOW"), symbol("M"),
+        note(" (Alg. 1 has `binary`, Eq. 2 and 3 as printed `cam`)");
     /// Steps of SGD.
-    pub iterations: usize,
+    iterations: usize = 6400, range(closed(1.0, 10_000_000.0)), flag("N"),
+        note(" (Sec. 5: 6,400 for CIFAR, 200 for iNaturalist)");
     /// Learning rate at the start.
-    pub learning_rate: f32,
-    /// How the learning rate runs.
-    pub schedule: RateSchedule,
+    learning_rate: f32 = 0.001, range(POSITIVE), flag("RATE"), by_method(), same_batches(),
+        note(" (Sec. 5.1: 0.001)");
+    /// How the learning rate runs: it stays, or falls to 0 as half a cosine.
+    schedule: RateSchedule = RateSchedule::Fixed, flag("HOW"), by_method(), same_batches();
     /// Momentum of SGD.
-    pub momentum: f32,
-    /// L2 penalty on the classifier's weight and bias.
-    pub weight_decay: f32,
-    /// Bound of each class's weight norm, as the place between the smallest (0) and the largest (1)
-    /// norm of Phase-I; 0 for none.
-    pub max_norm: f32,
-    /// tau: strength of tau-norm and of logit adjustment.
-    pub tau: f32,
-    /// gamma of the focal loss.
-    pub focal_gamma: f32,
-    /// beta of class-balanced weights.
-    pub class_balance_beta: f64,
+    momentum: f32 = 0.9, range(below(0.0, 1.0)), flag("0..1"), same_batches();
+    /// L2 penalty on the classifier.
+    weight_decay: f32 = 0.0, range(at_least(0.0)), flag("DECAY"), by_method(), same_batches();
+    /// Bound of each class's weight norm, as a position between the smallest (0) and the largest (1) norm
+    /// of Phase-I; 0 for none.
+    max_norm: f32 = 0.0, range(closed(0.0, 1.0)), expected("0 (none) to 1"), flag("0..1"), by_method(),
+        same_batches();
+    /// Strength of tau-norm and of logit adjustment.
+    tau: f32 = 1.0, range(closed(0.0, 100.0)), expected("0 to 100; 0 to 2 is usual"), flag("TAU"),
+        symbol("τ"), same_batches();
+    /// Exponent of the focal loss.
+    focal_gamma: f32 = 2.0, range(closed(0.0, 100.0)), flag("GAMMA"), symbol("γ"), same_batches();
+    /// Parameter of class-balanced weights, (1 - β) / (1 - β^n).
+    class_balance_beta: f64 = 0.9999, range(below(0.0, 1.0)), flag("0..1"), symbol("β"), same_batches();
     /// Largest margin of LDAM.
-    pub ldam_margin: f32,
-    /// What cosines are multiplied by.
-    pub cosine_scale: f32,
+    ldam_margin: f32 = 0.5, range(closed(0.0, 2.0)), expected("0 to 2, a difference of cosines"),
+        flag("MARGIN"), same_batches();
+    /// What cosines are multiplied by in LDAM.
+    cosine_scale: f32 = 30.0, range(POSITIVE), flag("SCALE"), symbol("s"), same_batches();
     /// Share of the iterations after which LDAM-DRW weights classes.
-    pub drw_start: f64,
+    drw_start: f64 = 0.8, range(closed(0.0, 1.0)), flag("0..1"), same_batches();
     /// Label-aware smoothing of the largest and of the smallest class.
-    pub smoothing: [f32; 2],
-    /// alpha of mixup: shares are drawn from Beta(alpha, alpha).
-    pub mixup_alpha: f64,
+    smoothing: [f32; 2] = [0.3, 0.0], flag("HEAD TAIL"), symbol("ε"), same_batches(),
+        valid(|c| c.smoothing.iter().all(|s| (0.0..1.0).contains(s)),
+            "[head, tail], each 0 up to, not including, 1");
+    /// Mixup's shares are drawn from Beta(α, α).
+    mixup_alpha: f64 = 1.0, range(POSITIVE), flag("ALPHA"), symbol("α");
     /// Neighbours: samples for SMOTE, classes for TailCalib.
-    pub num_neighbours: usize,
+    num_neighbours: usize = 5, range(closed(1.0, 1024.0)), flag("N"), symbol("k"), by_method(),
+        note("; TailCalib begins with 1");
     /// Exponent of TailCalib's Tukey transformation.
-    pub tukey_power: f32,
+    tukey_power: f32 = 0.9, range(above(0.0, 2.0)), flag("POWER"), symbol("λ");
     /// What TailCalib adds to every entry of a calibrated covariance.
-    pub calibration_spread: f32,
-    /// Rule of the many, medium and few groups in the report.
-    pub shot_rule: ShotRule,
+    calibration_spread: f32 = 0.0, range(closed(0.0, 1e6)), flag("ALPHA"), symbol("α");
+    /// Rule of many, medium and few in reports.
+    shot_rule: ShotRule = ShotRule::Standard, flag("RULE"), same_batches();
+}
 }
 
-impl Default for FinetuneConfig {
-    fn default() -> Self {
-        Self {
-            method: Method::default(),
-            loss: Loss::default(),
-            tau_specific: 0.5,
-            tau_generic: 0.5,
-            head_ratio: 0.9,
-            num_confusing: 3,
-            num_augmented: 3,
-            tail_per_batch: 16,
-            gamma_range: [0.0, 1.0],
-            tail_sampling: Sampling::Class,
-            head_sampling: Sampling::Class,
-            generic_classes: GenericClasses::Confusing,
-            mask_values: MaskValues::Binary,
-            iterations: 6400,
-            learning_rate: 0.001,
-            schedule: RateSchedule::Fixed,
-            momentum: 0.9,
-            weight_decay: 0.0,
-            max_norm: 0.0,
-            tau: 1.0,
-            focal_gamma: 2.0,
-            class_balance_beta: 0.9999,
-            ldam_margin: 0.5,
-            cosine_scale: 30.0,
-            drw_start: 0.8,
-            smoothing: [0.3, 0.0],
-            mixup_alpha: 1.0,
-            num_neighbours: 5,
-            tukey_power: 0.9,
-            calibration_spread: 0.0,
-            shot_rule: ShotRule::Standard,
-        }
-    }
+fn is_share_range([low, high]: [f64; 2]) -> bool {
+    0.0 <= low && low <= high && high <= 1.0
 }
 
 impl FinetuneConfig {
@@ -190,6 +174,13 @@ impl FinetuneConfig {
             return self.method.name().into();
         }
         format!("{}+{}", self.method.name(), self.loss.name())
+    }
+
+    /// These settings with those that decide no batches at their defaults.
+    pub fn of_batches(&self) -> Self {
+        let mut config = self.clone();
+        keep_what_decides_batches(&mut config);
+        config
     }
 
     /// The settings a method starts from.
@@ -225,6 +216,7 @@ pub(super) fn resolve(file: &Table, flags: &Table) -> Result<FinetuneConfig, tom
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Section;
 
     fn table(text: &str) -> Table {
         toml::from_str(text).unwrap()
@@ -233,6 +225,28 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_fsa() {
         assert_eq!(FinetuneConfig::for_method(Method::named("fsa")), FinetuneConfig::default());
+    }
+
+    #[test]
+    fn the_table_says_which_defaults_methods_change() {
+        let table = |config: &FinetuneConfig| Table::try_from(config).unwrap();
+        let plain = table(&FinetuneConfig::default());
+        for setting in FinetuneConfig::SETTINGS.iter().filter(|setting| setting.key != "method") {
+            let of = |method| table(&FinetuneConfig::for_method(method))[setting.key].clone();
+            let changes = Method::all().any(|method| of(method) != plain[setting.key]);
+            assert_eq!(changes, setting.is_by_method, "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn batches_depend_on_draws_alone() {
+        let given =
+            "loss = 'focal'\nlearning_rate = 0.5\nshot_rule = 'paper'\nsmoothing = [0.1, 0.1]";
+        let config = resolve(&table(given), &Table::new()).unwrap();
+        assert_eq!(config.of_batches(), FinetuneConfig::default());
+        let config = resolve(&table("num_confusing = 2\nmomentum = 0.1"), &Table::new()).unwrap();
+        let drawn = FinetuneConfig { num_confusing: 2, ..FinetuneConfig::default() };
+        assert_eq!(config.of_batches(), drawn);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::ranges::Rule;
+use super::settings::{check_values, word_of};
 use super::{ConfigError, DatasetConfig, DatasetKind, Interpolation};
 
 /// How an image that is no square becomes one, in timm's words.
@@ -157,13 +157,13 @@ impl InputSpec {
         [
             ("image_size", self.image_size.to_string()),
             ("crop_fraction", self.crop_fraction.to_string()),
-            ("crop_mode", word(&self.crop_mode)),
-            ("interpolation", word(&self.interpolation)),
+            ("crop_mode", word_of(&self.crop_mode)),
+            ("interpolation", word_of(&self.interpolation)),
             ("bit_depth", self.bit_depth.to_string()),
             ("mean", format!("{:?}", self.mean)),
             ("std", format!("{:?}", self.std)),
             ("value_range", self.value_range.to_string()),
-            ("channel_order", word(&self.channel_order)),
+            ("channel_order", word_of(&self.channel_order)),
         ]
     }
 
@@ -189,62 +189,6 @@ impl InputSpec {
             _ => {}
         }
     }
-
-    /// Of what a person sets: means and standard deviations that go with the range of values. What files say that
-    /// were made with others stays as it is.
-    pub(super) fn scale_rules(&self) -> [Rule; 2] {
-        let wrong =
-            |values: &[f32; 3]| self.value_range == 1 && values.iter().any(|&v| is_of_bytes(v));
-        let expected = "numbers from -2 to 2, because values are from 0 to 1 here; set dataset.value_range = 255 for those of values from 0 to 255";
-        [("dataset.mean", &self.mean), ("dataset.std", &self.std)]
-            .map(|(key, values)| (wrong(values), key, format!("{values:?}"), expected))
-    }
-
-    pub(super) fn rules(&self) -> [Rule; 6] {
-        [
-            (
-                !(8..=1024).contains(&self.image_size),
-                "dataset.image_size",
-                self.image_size.to_string(),
-                "8 to 1024 pixels",
-            ),
-            (
-                !(self.crop_fraction > 0.0 && self.crop_fraction <= 1.0),
-                "dataset.crop_fraction",
-                self.crop_fraction.to_string(),
-                "above 0, at most 1",
-            ),
-            (
-                !(8..=16).contains(&self.bit_depth),
-                "dataset.bit_depth",
-                self.bit_depth.to_string(),
-                "8 to 16 bits",
-            ),
-            (
-                self.mean.iter().any(|v| !v.is_finite()),
-                "dataset.mean",
-                format!("{:?}", self.mean),
-                "three numbers (R, G, B)",
-            ),
-            (
-                self.std.iter().any(|v| !(*v > 0.0 && v.is_finite())),
-                "dataset.std",
-                format!("{:?}", self.std),
-                "three positive numbers (R, G, B)",
-            ),
-            (
-                ![1, 255].contains(&self.value_range),
-                "dataset.value_range",
-                self.value_range.to_string(),
-                "1 or 255",
-            ),
-        ]
-    }
-}
-
-/// The word that a value has in a pipeline.
-fn word(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(String::from)).unwrap_or_default()
 }
 
 impl fmt::Display for InputSpec {
@@ -261,7 +205,7 @@ impl fmt::Display for InputSpec {
             CropMode::Squash => write!(f, "{share}, squashed")?,
             CropMode::Border => write!(f, "{share}, with a border")?,
         }
-        write!(f, ", {}", word(&self.interpolation))?;
+        write!(f, ", {}", word_of(&self.interpolation))?;
         if self.bit_depth != 16 {
             write!(f, ", {} of 16 bits", self.bit_depth)?;
         }
@@ -361,7 +305,9 @@ pub fn settled(said: &[Statement], usual: &InputSpec) -> Result<InputSpec, Confi
         }
     }
     let place = said.first().map_or("", |first| &first.place);
-    super::ranges::check_all(Path::new(place), &settled.rules())?;
+    let mut dataset = DatasetConfig::default();
+    settled.put_into(&mut dataset);
+    check_values(Path::new(place), &dataset)?;
     Ok(settled)
 }
 

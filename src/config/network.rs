@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::{settings, words, words_of};
+
 /// Networks that Phase-I trains: those of the paper, and the narrow ResNets of the CIFAR literature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,21 +59,7 @@ impl Arch {
 
     /// The name in a pipeline.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Resnet10 => "resnet10",
-            Self::Resnet18 => "resnet18",
-            Self::Resnet34 => "resnet34",
-            Self::Resnet50 => "resnet50",
-            Self::Resnet101 => "resnet101",
-            Self::Resnet152 => "resnet152",
-            Self::Resnet20 => "resnet20",
-            Self::Resnet32 => "resnet32",
-            Self::Resnet44 => "resnet44",
-            Self::Resnet56 => "resnet56",
-            Self::Densenet121 => "densenet121",
-            Self::MobilenetV2 => "mobilenet_v2",
-            Self::EfficientnetB0 => "efficientnet_b0",
-        }
+        words_of::<Self>()[self as usize]
     }
 
     /// Whether it has the three stages of the CIFAR literature.
@@ -109,27 +97,43 @@ pub enum Freeze {
     AllButLastBlock,
 }
 
+words!(Arch Stem Freeze);
+
+settings! {
 /// `[network]`
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NetworkConfig {
-    /// The layout.
-    pub arch: Arch,
-    /// Channels of the first stage of a ResNet; 0: as published, 64 (16 of resnet20 to resnet56).
-    pub width: usize,
-    /// What a ResNet does first.
-    pub stem: Stem,
-    /// Weights that Phase-I begins with: a state dict with the names of torchvision or timm, or a checkpoint;
-    /// empty: random weights. Relative to the folder of the pipeline file.
-    pub weights: PathBuf,
-    /// Which of the parameters Phase-I leaves as they are.
-    pub freeze: Freeze,
+NetworkConfig = "network" {
+    /// The layout; `resnet20` to `resnet56` are CIFAR's.
+    arch: Arch = Arch::Resnet18;
+    /// Channels of a ResNet's first stage; 0: as published, 64 (16 of resnet20 to resnet56).
+    width: usize = 0,
+        rule(|n| n.width <= if n.arch.is_resnet() { 1024 } else { 0 },
+            "1 to 1024 channels of a ResNet, or 0 for the published width");
+    /// What a ResNet does first: `cifar` is 3 x 3 of stride 1, `imagenet` 7 x 7 of stride 2, then pooling;
+    /// `auto` takes `cifar` for images below 64 pixels.
+    stem: Stem = Stem::Auto,
+        rule(|n| n.has_stem(), "auto; only resnet10 to resnet152 (but resnet20 to resnet56) have two stems");
+    /// Weights that Phase-I begins with: a state dict with the names of torchvision or timm, or a
+    /// checkpoint with one inside, as safetensors or of `torch.save`; empty: random weights. Relative to
+    /// the folder of the pipeline.
+    weights: PathBuf = PathBuf::new(), absent("none");
+    /// Which of the parameters Phase-I leaves as they are; with `all-but-last-block` it trains the last
+    /// block and the classifier alone.
+    freeze: Freeze = Freeze::None;
+}
 }
 
 /// Images of fewer pixels a side get the CIFAR stem.
 const SMALLEST_IMAGENET_SIDE: usize = 64;
 
 impl NetworkConfig {
+    fn has_stem(&self) -> bool {
+        match self.stem {
+            Stem::Auto => true,
+            Stem::Cifar => self.arch.is_resnet(),
+            Stem::Imagenet => !self.arch.is_cifar_resnet(),
+        }
+    }
+
     /// Channels of the first stage.
     pub fn width(&self) -> usize {
         match self.width {

@@ -78,32 +78,12 @@ pub struct Workbench<'a> {
 
 /// What decides the batches of a job: settings that do not are at their defaults.
 fn batch_key(job: &Job) -> Job {
-    let c = &job.config;
-    let batches = c.method.batches();
-    let method = Method::all().find(|m| m.batches() == batches).unwrap_or(c.method);
-    let plain = FinetuneConfig::default();
-    let config = FinetuneConfig {
-        method,
-        loss: plain.loss,
-        learning_rate: plain.learning_rate,
-        schedule: plain.schedule,
-        momentum: plain.momentum,
-        weight_decay: plain.weight_decay,
-        max_norm: plain.max_norm,
-        tau: plain.tau,
-        focal_gamma: plain.focal_gamma,
-        class_balance_beta: plain.class_balance_beta,
-        ldam_margin: plain.ldam_margin,
-        cosine_scale: plain.cosine_scale,
-        drw_start: plain.drw_start,
-        smoothing: plain.smoothing,
-        shot_rule: plain.shot_rule,
-        num_neighbours: match batches.and_then(Batches::making) {
-            Some(making) if making.reads("num_neighbours") => c.num_neighbours,
-            _ => plain.num_neighbours,
-        },
-        ..c.clone()
-    };
+    let mut config = job.config.of_batches();
+    let batches = config.method.batches();
+    config.method = Method::all().find(|m| m.batches() == batches).unwrap_or(config.method);
+    if !batches.and_then(Batches::making).is_some_and(|making| making.reads("num_neighbours")) {
+        config.num_neighbours = FinetuneConfig::default().num_neighbours;
+    }
     Job { config, seed: job.seed }
 }
 

@@ -53,8 +53,8 @@ impl<T: Registered> Choice<T> {
 }
 
 /// Words as a sentence lists them: `a, b or c`.
-pub fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    let words: Vec<&str> = words.collect();
+pub fn one_of(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = words.collect();
     match words.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
         _ => words.concat(),
