@@ -26,7 +26,7 @@ pub(in crate::dataset) struct Format {
     read: fn(&Path, &Path, &DatasetConfig) -> Result<List, DatasetError>,
 }
 
-const ALL: [Format; 5] = [
+const ALL: &[Format] = &[
     Format {
         extensions: &["txt", "lst", "list", ""],
         called: "a text file",
