@@ -167,13 +167,17 @@ impl BankSpec {
                 .map(|(split, rows)| (split.to_string(), rows.len() as u64))
                 .collect(),
         };
-        write_bank(dir, bank, |shard, open| {
+        let written = write_bank(dir, bank, |shard, open| {
             let [from, to] = shard.items.map(|at| at as usize);
             splits[shard.split][from..to]
                 .chunks(self.append_rows)
                 .try_for_each(|rows| open.append(rows))
-        })
-        .unwrap();
+        });
+        // These rows have numbers and an order of their own, not those of a plan's pairs.
+        let mut manifest = written.unwrap().manifest;
+        let shards = manifest.splits.values_mut().flat_map(|split| &mut split.shards);
+        shards.for_each(|shard| shard.items = None);
+        manifest.save(dir).unwrap();
         Bank::open(dir).unwrap()
     }
 }

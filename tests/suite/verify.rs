@@ -218,10 +218,15 @@ fn keys_and_counts_are_those_of_the_rows() {
                 row(Key, "view"),
             ],
         ),
-        // The clean view is another one.
+        // The clean view is another one; the counts, which are taken of clean views, lack it.
         (
             |row| row.head.view += u32::from((row.head.sample_id, row.head.view) == (3, 0)),
-            vec![row(Key, "sample_id"), row(Key, "view")],
+            vec![
+                (Rows, MANIFEST_FILE.into(), String::new()),
+                (Classes, CLASSES_FILE.into(), "train_images".into()),
+                row(Key, "sample_id"),
+                row(Key, "view"),
+            ],
         ),
         (
             |row| row.head.label += u32::from((row.head.sample_id, row.head.view) == (3, 1)),
