@@ -306,7 +306,7 @@ pub fn images(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Account), PredictError
     if let (true, Some(path)) = (images.is_empty(), paths.first()) {
         let found = match account.left_out.len() {
             0 => "no file".into(),
-            _ => crate::report::left_out_text(&account),
+            _ => account.left_out_in_words(),
         };
         return Err(PredictError::NoImages { path: path.into(), found });
     }

@@ -106,6 +106,16 @@ pub fn shell_path(path: impl AsRef<Path>) -> String {
     }
 }
 
+/// The word that was meant, where one of those that are known is close enough.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const CLOSE_ENOUGH: f64 = 0.75;
+    known
+        .map(|known| (strsim::jaro_winkler(known, word), known))
+        .filter(|(similarity, _)| *similarity > CLOSE_ENOUGH)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use super::classes_table::classes_table;
 use super::manifest::{self, FileEntry, MANIFEST_FILE, Manifest, ShardEntry, SplitEntry};
-use super::place::{BuildLock, FILES, PLAN_FILE, beside, remove_all};
+use super::place::{BuildLock, FILES, PLAN_FILE, remove_all};
 use super::plan::{BuildPlan, Hashes, PlannedShard};
 use super::shard::{Layout, ShardFormat, ShardWriter, file_sha256};
-use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE};
+use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, beside, unfinished};
 use crate::atomic_file::{self, WriteError};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{LinearHead, SkippedImage};
@@ -106,7 +106,7 @@ pub struct Build {
 impl Build {
     /// Where the bank `bank` grows.
     pub fn folder(bank: &Path) -> PathBuf {
-        beside(bank, ".partial")
+        unfinished(bank)
     }
 
     /// Begins a bank, or takes it up where the same one was begun. `classifier` is the content of its

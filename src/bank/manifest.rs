@@ -11,7 +11,7 @@ use super::files::{BankFiles, FolderFiles, read_at_most};
 use super::map_spec::MapSpec;
 use super::maps::MapsKept;
 use super::schema::check_maps;
-use super::{BankError, Build};
+use super::{BankError, unfinished};
 use crate::atomic_file::{self, WriteError};
 use crate::config::{InputSpec, Precision};
 use crate::domain::{FeatureShape, FitOptions};
@@ -306,7 +306,7 @@ impl Manifest {
                 Err(BankError::no_bank(dir.into()))
             }
             Err(BankError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                let (dir, partial) = (dir.to_path_buf(), Build::folder(dir));
+                let (dir, partial) = (dir.to_path_buf(), unfinished(dir));
                 Err(match partial.exists() {
                     true => BankError::Unfinished { dir, partial },
                     false => BankError::no_bank(dir),

@@ -27,7 +27,7 @@ mod schema;
 mod shard;
 mod verified;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::atomic_file::WriteError;
 use crate::text::shell_path;
@@ -303,3 +303,15 @@ impl BankError {
 
 /// Name of a bank's folder in that of its run.
 const BANK_FOLDER: &str = "shards";
+
+/// The folder beside a bank whose name is the bank's and `suffix`.
+fn beside(bank: &Path, suffix: &str) -> PathBuf {
+    let mut name = bank.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    bank.with_file_name(name)
+}
+
+/// Where the bank `bank` grows until it is whole.
+fn unfinished(bank: &Path) -> PathBuf {
+    beside(bank, ".partial")
+}

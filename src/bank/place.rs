@@ -174,13 +174,6 @@ pub fn behind_links(bank: &Path) -> PathBuf {
     }
 }
 
-/// The folder beside a bank whose name is the bank's and `suffix`.
-pub(super) fn beside(bank: &Path, suffix: &str) -> PathBuf {
-    let mut name = bank.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    bank.with_file_name(name)
-}
-
 /// Removes a file or folder, which other processes may be removing, or writing to, as well.
 pub(super) fn remove_all(path: &Path) -> Result<(), WriteError> {
     const TRIES: usize = 100;

@@ -1,113 +1,12 @@
 //! From TOML text to checked settings.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::settings::check;
-use super::{FinetuneConfig, Pipeline};
-
-/// What can be wrong with a pipeline.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{}: cannot be read: {source}\n  Give the path of a pipeline, such as pipelines/demo.toml.", file.display())]
-    Read {
-        /// The pipeline.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not TOML, or a value has the wrong type.
-    #[error("{}: {message}", file.display())]
-    Syntax {
-        /// The pipeline.
-        file: PathBuf,
-        /// Position, expected and found.
-        message: String,
-    },
-    /// A key that no setting has.
-    #[error("{}{}: unknown key `{key}`{}", file.display(), line_suffix(*line), suggestion(nearest, known))]
-    UnknownKey {
-        /// The pipeline.
-        file: PathBuf,
-        /// Its line, from 1; 0 for an override.
-        line: usize,
-        /// The key with its section.
-        key: String,
-        /// The known key that is closest to it.
-        nearest: Option<String>,
-        /// All keys known there.
-        known: Vec<String>,
-    },
-    /// A value out of its range.
-    #[error("{}: `{key}` is {found}; expected {expected}", file.display())]
-    OutOfRange {
-        /// The pipeline.
-        file: PathBuf,
-        /// The key with its section.
-        key: &'static str,
-        /// The value.
-        found: String,
-        /// What it may be.
-        expected: String,
-    },
-    /// Two sources that say otherwise of a network's inputs.
-    #[error("{place}: `dataset.{key}` is {found}; {said}\n  {remedy}")]
-    Preprocessing {
-        /// The one that says it later.
-        place: String,
-        /// The key, in `[dataset]`.
-        key: &'static str,
-        /// Its value there.
-        found: String,
-        /// Who says what of it.
-        said: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// A file for `--preprocessing` that cannot be taken.
-    #[error("{}: {message}", file.display())]
-    Timm {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong, and what is expected.
-        message: String,
-    },
-    /// A variant that is not there, or is not made of settings.
-    #[error("{}: {found}; expected {expected}", file.display())]
-    Variant {
-        /// The pipeline.
-        file: PathBuf,
-        /// What is wrong.
-        found: String,
-        /// What may be there.
-        expected: String,
-    },
-    /// A grid that is not `key=v1,v2,...`.
-    #[error("--grid {text}: expected key=v1,v2,..., such as head_ratio=0.7,0.8,0.9")]
-    Grid {
-        /// What was given.
-        text: String,
-    },
-    /// An override that is not `section.key=value`.
-    #[error("--set {text}: expected section.key=value, such as train.epochs=40")]
-    Override {
-        /// What was given.
-        text: String,
-    },
-}
-
-fn line_suffix(line: usize) -> String {
-    if line > 0 { format!(", line {line}") } else { " with --set".into() }
-}
-
-fn suggestion(nearest: &Option<String>, known: &[String]) -> String {
-    match nearest {
-        Some(key) => format!("; did you mean `{key}`?"),
-        None => format!("; known here: {}", known.join(", ")),
-    }
-}
+use super::settings::{check, value_of};
+use super::{ConfigError, FinetuneConfig, Pipeline};
+use crate::text::nearest;
 
 /// A pipeline's text, checked.
 #[derive(Debug)]
@@ -211,14 +110,6 @@ fn apply_override(table: &mut Table, assignment: &str) -> Result<(), ConfigError
     Ok(())
 }
 
-/// A value in TOML syntax; a bare word is a string.
-pub(super) fn value_of(text: &str) -> Value {
-    toml::from_str::<Table>(&format!("v = {text}"))
-        .ok()
-        .and_then(|mut parsed| parsed.remove("v"))
-        .unwrap_or_else(|| Value::String(text.into()))
-}
-
 /// Compares the keys of `table` with those of the defaults.
 fn refuse_unknown(file: &Path, text: &str, table: &Table) -> Result<(), ConfigError> {
     let known = Table::try_from(Pipeline::default()).expect("the defaults are TOML");
@@ -233,16 +124,6 @@ fn refuse_unknown(file: &Path, text: &str, table: &Table) -> Result<(), ConfigEr
         }
     }
     Ok(())
-}
-
-/// The word that was meant, where one of those that are known is close enough.
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    const CLOSE_ENOUGH: f64 = 0.75;
-    known
-        .map(|known| (strsim::jaro_winkler(known, word), known))
-        .filter(|(similarity, _)| *similarity > CLOSE_ENOUGH)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
 }
 
 fn unknown(file: &Path, text: &str, section: &str, key: &str, known: &Table) -> ConfigError {

@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::input_spec::is_of_bytes;
 use super::range::{above, at_least, below, closed};
 use super::settings::{settings, words};
-use super::{ChannelOrder, CropMode};
 
 /// How images are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +70,39 @@ pub enum Interpolation {
     Bilinear,
     /// Cubic, with PIL's and PyTorch's antialiased coefficient a = -0.5.
     Bicubic,
+}
+
+/// How an image that is no square becomes one, in timm's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CropMode {
+    /// The middle square of it is taken.
+    #[default]
+    Center,
+    /// Width and height are scaled to the same.
+    Squash,
+    /// It is made a square by borders in the colour of `mean`.
+    Border,
+}
+
+/// Order of the network's three input planes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelOrder {
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Blue, green, red, as OpenCV and Caffe have them.
+    Bgr,
+}
+
+/// Of means and standard deviations of values from 0 to 1, that these are of 0 to 255: there a mean is from 0 to 1, a
+/// standard deviation at most 0.5, and factors that bring values to another range leave both small.
+const MOST_OF_ONE: f32 = 2.0;
+
+/// Whether a mean or a standard deviation cannot be one of values from 0 to 1.
+pub(super) fn is_of_bytes(value: f32) -> bool {
+    value.abs() > MOST_OF_ONE
 }
 
 words!(DatasetKind Imbalance Selection ClassOrder Interpolation CropMode ChannelOrder);

@@ -7,31 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{check_values, word_of};
-use super::{ConfigError, DatasetConfig, DatasetKind, Interpolation};
-
-/// How an image that is no square becomes one, in timm's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CropMode {
-    /// The middle square of it is taken.
-    #[default]
-    Center,
-    /// Width and height are scaled to the same.
-    Squash,
-    /// It is made a square by borders in the colour of `mean`.
-    Border,
-}
-
-/// Order of the network's three input planes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ChannelOrder {
-    /// Red, green, blue.
-    #[default]
-    Rgb,
-    /// Blue, green, red, as OpenCV and Caffe have them.
-    Bgr,
-}
+use super::{ChannelOrder, ConfigError, CropMode, DatasetConfig, DatasetKind, Interpolation};
 
 /// What is done to images on their way to a network; the keys and values are those of `[dataset]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,15 +70,6 @@ const CIFAR100: [[f32; 3]; 2] = [[0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.27
 const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
 /// Of networks that take pixels as they are.
 const PIXELS: [[f32; 3]; 2] = [[0.0; 3], [1.0; 3]];
-
-/// Of means and standard deviations of values from 0 to 1, that these are of 0 to 255: there a mean is from 0 to 1, a
-/// standard deviation at most 0.5, and factors that bring values to another range leave both small.
-const MOST_OF_ONE: f32 = 2.0;
-
-/// Whether a mean or a standard deviation cannot be one of values from 0 to 1.
-pub(super) fn is_of_bytes(value: f32) -> bool {
-    value.abs() > MOST_OF_ONE
-}
 
 impl InputSpec {
     /// What is usual for ImageNet networks: with 224 pixels, images are scaled to 256 and cut.

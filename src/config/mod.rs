@@ -5,6 +5,7 @@
 
 mod check;
 mod dataset;
+mod error;
 mod features;
 mod finetune;
 mod input_spec;
@@ -20,11 +21,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-pub use check::{ConfigError, nearest};
-pub use dataset::{ClassOrder, DatasetConfig, DatasetKind, Imbalance, Interpolation, Selection};
+pub use dataset::{
+    ChannelOrder, ClassOrder, CropMode, DatasetConfig, DatasetKind, Imbalance, Interpolation,
+    Selection,
+};
+pub use error::ConfigError;
 pub use features::{FeaturesConfig, KeepMaps, Precision};
 pub use finetune::{FinetuneConfig, GenericClasses, MaskValues, RateSchedule, Sampling, ShotRule};
-pub use input_spec::{ChannelOrder, CropMode, InputSpec, Source, Statement, settled};
+pub use input_spec::{InputSpec, Source, Statement, settled};
 pub use network::{Arch, Freeze, NetworkConfig, Stem};
 pub use settings::{Section, Setting, word};
 pub use timm::read as read_timm;
@@ -169,7 +173,7 @@ pub fn resolve_finetune(file: &Table, flags: &Table) -> Result<FinetuneConfig, C
 
 /// A value in TOML syntax; a bare word is a string.
 pub fn value_of(text: &str) -> toml::Value {
-    check::value_of(text)
+    settings::value_of(text)
 }
 
 #[cfg(test)]

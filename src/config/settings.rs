@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use serde::de::value::Error as WordError;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde::{Serialize, forward_to_deserialize_any};
-use toml::Value;
+use toml::{Table, Value};
 
 use super::ConfigError;
-use super::check::{nearest, value_of};
 use super::range::Range;
 use crate::methods::{Choice, Registered, TrainLoss, one_of};
+use crate::text::nearest;
 
 /// A section of a pipeline.
 pub trait Section: Sized + 'static {
@@ -247,6 +247,14 @@ fn in_latin(text: &str) -> String {
     let letters = [("τ", "tau"), ("γ", "gamma"), ("β", "beta"), ("α", "alpha"), ("ε", "epsilon")];
     let letters = letters.into_iter().chain([("λ", "lambda")]);
     letters.fold(text.into(), |text, (letter, name)| text.replace(letter, name))
+}
+
+/// A value in TOML syntax; a bare word is a string.
+pub(super) fn value_of(text: &str) -> Value {
+    toml::from_str::<Table>(&format!("v = {text}"))
+        .ok()
+        .and_then(|mut parsed| parsed.remove("v"))
+        .unwrap_or_else(|| Value::String(text.into()))
 }
 
 /// A type that settings have.

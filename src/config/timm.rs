@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::input_spec::is_of_bytes;
+use super::dataset::is_of_bytes;
 use super::{ConfigError, InputSpec, Source, Statement};
 
 /// What it says at its top, or under `pretrained_cfg`.

@@ -1,6 +1,7 @@
 //! What became of every file that a dataset was opened with: used, or left out and why.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use super::image_kind::OtherPicture;
 use crate::atomic_file::{self, WriteError};
 use crate::domain::SkippedImage;
+use crate::text::counted;
 
 /// Every file or entry, accounted for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -57,10 +59,35 @@ pub enum Reason {
     Hidden,
 }
 
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => "not decodable, which count towards --max-skipped in a class",
+            Self::Missing => "missing, which count towards --max-skipped",
+            Self::OutsideClasses => "beside the folders of classes",
+            Self::NoSplit => "in a folder that is no split",
+            Self::NotListed => "in no list",
+            Self::LinkLoop => "a link to a folder that it lies in, not followed",
+            Self::NotAnImage => "not an image",
+            Self::Hidden => "hidden, or of an operating system",
+        })
+    }
+}
+
 impl Account {
     /// An account of `used` images and nothing else.
     pub(super) fn of_used(used: usize) -> Self {
         Self { used, ..Self::default() }
+    }
+
+    /// What was left out, by reason and in one line, with the first name of each.
+    pub fn left_out_in_words(&self) -> String {
+        let files = counted(self.left_out.len(), "file");
+        let reasons = self.counts().into_iter().filter_map(|(reason, count)| {
+            let first = self.left_out.iter().find(|left| left.reason == reason)?;
+            Some(format!("{count} {reason}, such as {}", first.path.escape_debug()))
+        });
+        format!("{files}: {}", reasons.collect::<Vec<_>>().join("; "))
     }
 
     /// The account once images were asked for, of which these, each with its reason, were left out.

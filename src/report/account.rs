@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::dataset::{Account, LeftOut, OtherPicture, Reason};
+use crate::dataset::{Account, LeftOut, OtherPicture};
 use crate::text::{counted, thousands};
 
 /// Names that are shown of each reason.
@@ -44,33 +44,10 @@ pub fn account_lines(account: &Account, so_far: bool) -> Vec<String> {
             false => format!(" ({})", counts.join(", ")),
         };
         let (names, count) = (names.join(", "), thousands(count as u64));
-        lines.push(format!("  {count} {}{kinds}: {names}{more}", words(reason)));
+        lines.push(format!("  {count} {reason}{kinds}: {names}{more}"));
         lines.extend(pictures.keys().map(|picture| format!("    {picture}")));
     }
     lines
-}
-
-/// What was left out, by reason and in one line, with the first name of each.
-pub fn left_out_text(account: &Account) -> String {
-    let files = counted(account.left_out.len(), "file");
-    let reasons = account.counts().into_iter().filter_map(|(reason, count)| {
-        let first = account.left_out.iter().find(|left| left.reason == reason)?;
-        Some(format!("{count} {}, such as {}", words(reason), first.path.escape_debug()))
-    });
-    format!("{files}: {}", reasons.collect::<Vec<_>>().join("; "))
-}
-
-fn words(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Unreadable => "not decodable, which count towards --max-skipped in a class",
-        Reason::Missing => "missing, which count towards --max-skipped",
-        Reason::OutsideClasses => "beside the folders of classes",
-        Reason::NoSplit => "in a folder that is no split",
-        Reason::NotListed => "in no list",
-        Reason::LinkLoop => "a link to a folder that it lies in, not followed",
-        Reason::NotAnImage => "not an image",
-        Reason::Hidden => "hidden, or of an operating system",
-    }
 }
 
 /// The kinds of other pictures, with how many there are.

@@ -13,7 +13,7 @@ mod table;
 mod text;
 mod verify;
 
-pub use account::{account_lines, account_text, left_out_text};
+pub use account::{account_lines, account_text};
 pub use class_sizes::class_sizes_svg;
 pub use comparison::{compare_csv, compare_markdown, compare_text, sweep_csv, sweep_text};
 pub use dataset::{by_hand_text, check_text, fetched_text, statistics_text};

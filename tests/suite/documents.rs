@@ -172,7 +172,7 @@ fn the_commands_of_every_document_run() {
 #[test]
 fn blocks_are_of_kinds_that_are_tested() {
     for block in documents().iter().flat_map(|document| blocks(document)) {
-        let known = ["sh", "python", "toml", "text"].contains(&block.language.as_str());
+        let known = ["sh", "python", "toml", "json", "text"].contains(&block.language.as_str());
         assert!(known, "{}: a block of `{}`", block.place, block.language);
         let marked = block.mark == Mark::None || block.language == "sh";
         assert!(marked, "{}: {:?} is of commands", block.place, block.mark);

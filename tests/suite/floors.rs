@@ -172,17 +172,18 @@ fn branches(mut text: &str) -> (Vec<Module>, &str) {
     }
 }
 
-/// Rooms of the table of floors, from the ground up.
-fn floors() -> Vec<BTreeSet<String>> {
+/// The floor of each room, as the table has them: `| 3 | [`room`] | what it is |`.
+fn floors() -> Vec<(String, usize)> {
     let text = fs::read_to_string(root().join("src/ARCHITECTURE.md")).unwrap();
     let rows = text.lines().filter_map(|line| {
         let mut cells = line.split('|').map(str::trim).skip(1);
-        cells.next()?.parse::<usize>().ok()?;
-        Some(cells.next()?.split('`').skip(1).step_by(2).map(String::from).collect())
+        Some((cells.next()?.parse().ok()?, cells.next()?))
     });
-    let mut floors: Vec<_> = rows.collect();
-    floors.reverse();
-    floors
+    let rooms = |(floor, cell): (usize, &str)| {
+        let names: Vec<_> = cell.split('`').skip(1).step_by(2).map(String::from).collect();
+        names.into_iter().map(move |name| (name, floor))
+    };
+    rows.flat_map(rooms).collect()
 }
 
 fn shown(module: &[String]) -> String {
@@ -190,8 +191,9 @@ fn shown(module: &[String]) -> String {
 }
 
 /// Arrows between rooms that do not go down.
-fn arrows_up(arrows: &BTreeSet<(Module, Module)>, floors: &[BTreeSet<String>]) -> Vec<String> {
-    let floor = |room: &String| floors.iter().position(|floor| floor.contains(room));
+fn arrows_up(arrows: &BTreeSet<(Module, Module)>, floors: &[(String, usize)]) -> Vec<String> {
+    let floor =
+        |room: &String| floors.iter().find(|(name, _)| name == room).map(|(_, floor)| floor);
     let between = arrows.iter().filter(|(from, to)| !from.is_empty() && from[0] != to[0]);
     let wrong = between.filter(|(from, to)| floor(&from[0]) <= floor(&to[0]));
     wrong.map(|(from, to)| format!("{} uses {}", shown(from), shown(to))).collect()
@@ -223,7 +225,7 @@ fn made_up(files: &[(&str, &str)]) -> BTreeSet<(Module, Module)> {
 
 #[test]
 fn a_circle_and_an_arrow_up_are_seen() {
-    let floors = [BTreeSet::from(["a".to_string()]), BTreeSet::from(["b".to_string()])];
+    let floors = [("a".to_string(), 1), ("b".to_string(), 2)];
     let below = ("a/mod.rs", "mod x;\nmod y;\npub use y::Deep;\n");
     let upper = ("b.rs", "use crate::a::{Deep, x::{self, Other}};\n");
     let sound =
@@ -243,12 +245,8 @@ fn a_circle_and_an_arrow_up_are_seen() {
 fn modules_use_only_what_lies_below_them() {
     let (uses, floors) = (Uses::of(sources()), floors());
     let rooms: BTreeSet<String> = uses.files.keys().filter_map(|m| m.first().cloned()).collect();
-    let listed: Vec<&String> = floors.iter().flatten().collect();
-    assert_eq!(
-        listed.iter().copied().cloned().collect::<BTreeSet<_>>(),
-        rooms,
-        "the table of floors"
-    );
+    let listed: Vec<String> = floors.iter().map(|(room, _)| room.clone()).collect();
+    assert_eq!(BTreeSet::from_iter(listed.clone()), rooms, "the table of floors");
     assert_eq!(listed.len(), rooms.len(), "a room stands on two floors");
     let arrows = uses.arrows();
     assert!(arrows.len() > 500, "{}", arrows.len());
