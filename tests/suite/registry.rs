@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use fsa_bank::config::{Loss, Method, TrainLoss};
+use fsa_bank::config::{Loss, Method};
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
