@@ -182,7 +182,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 /// Writes a whole file that until it is whole grows in the folder `aside`.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_in(aside: &Path, path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let mut file = AtomicFile::create_in(aside, path)?;
     file.write_all(bytes).map_err(WriteError::at(path))?;

@@ -1,4 +1,4 @@
-//! The file of a classifier, as banks and Phase-II leave it: `fc.weight` [C, K] and `fc.bias` [C] as
+//! The file of a classifier, as banks and Phase-II leave it: `fc.weight` [C, K] and `fc.bias` `[C]` as
 //! safetensors, and one metadata entry that says which classes and which network they belong to.
 
 use std::path::Path;

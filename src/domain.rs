@@ -99,7 +99,7 @@ impl ClassCounts {
         self.0.iter().map(|&n| n.max(1) as f64)
     }
 
-    /// Weight of a sample of each class, [C]: (1 − β) / (1 − β^n) for n images, scaled so that they
+    /// Weight of a sample of each class, `[C]`: (1 − β) / (1 − β^n) for n images, scaled so that they
     /// sum to the number of classes. `beta` is in [0, 1).
     ///
     /// Source: Cui et al., CVPR 2019, Eq. 9.
@@ -147,7 +147,7 @@ pub struct LinearHead {
     channels: usize,
     /// [C, K], row-major: row c is w^c of Eq. 1.
     pub weight: Vec<f32>,
-    /// [C].
+    /// `[C]`.
     pub bias: Vec<f32>,
 }
 
@@ -181,7 +181,7 @@ impl LinearHead {
         }
     }
 
-    /// w^c, the weights of one class: [K].
+    /// w^c, the weights of one class: `[K]`.
     pub fn class_weight(&self, class: ClassId) -> &[f32] {
         &self.weight[class.index() * self.channels..][..self.channels]
     }

@@ -184,7 +184,7 @@ impl Description {
     }
 }
 
-/// The classifier of a file, `fc.weight` [C, K] and `fc.bias` [C], and what the file says of it.
+/// The classifier of a file, `fc.weight` [C, K] and `fc.bias` `[C]`, and what the file says of it.
 ///
 /// # Errors
 /// It is not there, or is more than an FC layer.
@@ -521,7 +521,7 @@ impl Model {
         Ok(atomic_file::write_named(path, &self.to_onnx()?)?)
     }
 
-    /// Writes the classifier alone: as safetensors (`fc.weight` [C, K], `fc.bias` [C]), or for numpy as
+    /// Writes the classifier alone: as safetensors (`fc.weight` [C, K], `fc.bias` `[C]`), or for numpy as
     /// `*.npz` (`weight`, `bias`).
     ///
     /// # Errors

@@ -192,7 +192,7 @@ pub fn run(
     Ok(found)
 }
 
-/// The normalised activation map [L] of a map (K, H, W) for a class's weights.
+/// The normalised activation map `[L]` of a map (K, H, W) for a class's weights.
 fn activation(map: &[f32], weight: &[f32], shape: FeatureShape) -> Vec<f32> {
     augment::normalise(&augment::activation(&augment::by_location(map, shape.channels), weight))
 }

@@ -17,7 +17,7 @@ pub fn by_location(map: &[f32], channels: usize) -> Vec<f32> {
 
 /// M_c(x, y) = Σ_k w_k^c f_k(x, y): paper, Sec. 3.2, Eq. 1 (no bias).
 ///
-/// Shape: `map` is [L, K], `weight` is [K]; the result is [L].
+/// Shape: `map` is [L, K], `weight` is `[K]`; the result is `[L]`.
 pub fn activation(map: &[f32], weight: &[f32]) -> Vec<f64> {
     let dot = |vector: &[f32]| {
         vector.iter().zip(weight).fold(0.0, |sum, (&f, &w)| sum + f64::from(f) * f64::from(w))
@@ -37,7 +37,7 @@ pub fn normalise(activation: &[f64]) -> Vec<f32> {
     activation.iter().map(scale).collect()
 }
 
-/// Global average pooling: [L, K] → [K].
+/// Global average pooling: [L, K] → `[K]`.
 pub fn pooled(map: &[f32], channels: usize) -> Vec<f32> {
     let mut sums = vec![0.0f64; channels];
     for vector in map.chunks_exact(channels) {

@@ -100,7 +100,7 @@ pub fn confusing_of_tail<E>(
     Ok(found)
 }
 
-/// Sums [C] of the softmax scores of the samples of each of some classes; `scores` is memory for those of
+/// Sums `[C]` of the softmax scores of the samples of each of some classes; `scores` is memory for those of
 /// some samples.
 fn score_sums<E>(
     some: &[ClassId],
@@ -138,7 +138,7 @@ fn score_sums<E>(
     Ok(sums)
 }
 
-/// The top `count` of the classes other than `class` by their mean scores [C], of those that `among`
+/// The top `count` of the classes other than `class` by their mean scores `[C]`, of those that `among`
 /// lets in; equal scores keep the order of the ids.
 fn rank_confusing(
     class: ClassId,

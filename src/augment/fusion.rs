@@ -43,7 +43,7 @@ impl Mask {
 }
 
 /// Draws `draws` locations of a mask uniformly, with repetition (Alg. 1, lines 15 and 16), and
-/// counts them into `counts` [L], which is cleared first.
+/// counts them into `counts` `[L]`, which is cleared first.
 ///
 /// # Panics
 /// When the mask is empty and `draws` is not 0.
@@ -87,7 +87,7 @@ impl MapValue for bf16 {
     }
 }
 
-/// `sum` [K] = Σ_l weights_l · map_l, in order of l; the weights are how often each vector was drawn.
+/// `sum` `[K]` = Σ_l weights_l · map_l, in order of l; the weights are how often each vector was drawn.
 ///
 /// # Cost
 /// One pass over the vectors that were drawn; each product and sum is rounded by itself, so the

@@ -167,7 +167,7 @@ pub struct Network {
     pub nodes: Vec<Node>,
     /// All tensors, those of the FC layer last.
     pub parameters: Vec<Parameter>,
-    /// The FC layer's name: its tensors are `NAME.weight` [C, K] and `NAME.bias` [C].
+    /// The FC layer's name: its tensors are `NAME.weight` [C, K] and `NAME.bias` `[C]`.
     pub classifier: String,
     /// C, outputs of the FC layer.
     pub classes: usize,

@@ -290,7 +290,7 @@ impl Build {
     }
 
     /// Of each shard that is not in `results`, what is known of it if it is done and its bytes are those
-    /// that were written; `results` [shards] takes it.
+    /// that were written; `results` `[shards]` takes it.
     ///
     /// # Errors
     /// As [`Build::done`].
@@ -471,7 +471,7 @@ impl Build {
         Ok(manifest)
     }
 
-    /// The content of `classes.parquet`: `counts` [C] are the training images of each class.
+    /// The content of `classes.parquet`: `counts` `[C]` are the training images of each class.
     ///
     /// # Errors
     /// The Parquet library refuses to write it.

@@ -12,7 +12,7 @@ use super::shard::{ShardFormat, failed, float_list};
 use super::{BankError, CLASSES_FILE, schema};
 use crate::domain::LinearHead;
 
-/// The content of `classes.parquet`: `counts` [C] are the training images of each class of `format`.
+/// The content of `classes.parquet`: `counts` `[C]` are the training images of each class of `format`.
 pub(super) fn classes_table(
     format: &ShardFormat,
     counts: &[u64],

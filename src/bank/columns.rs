@@ -24,9 +24,9 @@ use crate::untrusted_parquet::Batches;
 /// What may be read of chosen rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
-    /// `pooled` [K].
+    /// `pooled` `[K]`.
     Pooled,
-    /// `cam` and `nonzero` [L].
+    /// `cam` and `nonzero` `[L]`.
     Cam,
     /// `feature_map` [L, K], of rows that have one.
     FeatureMap,
@@ -35,11 +35,11 @@ pub enum Column {
 /// The columns of one row that were asked for; the others are empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RowValues<'a> {
-    /// [K].
+    /// `[K]`.
     pub pooled: &'a [f32],
-    /// [L].
+    /// `[L]`.
     pub cam: &'a [f32],
-    /// [L].
+    /// `[L]`.
     pub nonzero: &'a [bool],
     /// [L, K].
     pub map: &'a [f32],

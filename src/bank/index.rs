@@ -124,19 +124,19 @@ impl Rows {
         (labels, clean.iter().flat_map(|&row| self.pooled_of(row)).copied().collect())
     }
 
-    /// [K] of one row.
+    /// `[K]` of one row.
     pub fn pooled_of(&self, row: usize) -> &[f32] {
         let channels = self.pooled.len() / self.len();
         &self.pooled[row * channels..][..channels]
     }
 
-    /// [L] of one row.
+    /// `[L]` of one row.
     pub fn cam_of(&self, row: usize) -> &[f32] {
         let locations = self.cam.len() / self.len();
         &self.cam[row * locations..][..locations]
     }
 
-    /// [L] of one row.
+    /// `[L]` of one row.
     pub fn nonzero_of(&self, row: usize) -> &[bool] {
         let locations = self.nonzero.len() / self.len();
         &self.nonzero[row * locations..][..locations]

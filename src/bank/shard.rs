@@ -79,7 +79,7 @@ pub struct RowHead {
     pub predicted: u32,
     /// Its softmax probability.
     pub confidence: f32,
-    /// [K], mean of the map over its locations.
+    /// `[K]`, mean of the map over its locations.
     pub pooled: Vec<f32>,
 }
 
@@ -88,9 +88,9 @@ pub struct RowHead {
 pub struct TrainRow {
     /// The rest.
     pub head: RowHead,
-    /// [L], normalised CAM of the true class, in [0, 1].
+    /// `[L]`, normalised CAM of the true class, in [0, 1].
     pub cam: Vec<f32>,
-    /// [L], whether the location's vector has a value other than 0.
+    /// `[L]`, whether the location's vector has a value other than 0.
     pub nonzero: Vec<bool>,
     /// [L, K], the map, location by location.
     pub feature_map: Vec<f32>,

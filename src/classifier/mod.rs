@@ -17,7 +17,7 @@ pub enum Input {
     Plain,
     /// Scaled to length 1.
     Direction,
-    /// A centre taken off, then scaled to length 1: [K].
+    /// A centre taken off, then scaled to length 1: `[K]`.
     CentredDirection(Vec<f32>),
     /// Scaled to length 1, each value raised to a power with its sign kept (Tukey's transformation),
     /// scaled to length 1 again.

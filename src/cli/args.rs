@@ -284,7 +284,7 @@ pub struct CommitArgs {
 pub struct FinetuneArgs {
     /// Folder of the bank, such as runs/demo/shards
     pub bank: PathBuf,
-    /// Take the settings of this pipeline's [finetune] section; flags go before them
+    /// Take the settings of this pipeline's `[finetune]` section; flags go before them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of the result [default: finetune/METHOD-CONFIGHASH-SEED beside the bank]
@@ -341,7 +341,7 @@ pub struct CompareArgs {
     /// [default: val where the bank has a validation split, else none]
     #[arg(long, value_name = "WHERE", value_parser = super::settings::word::<Selection>)]
     pub select: Option<Selection>,
-    /// Take the settings of this pipeline's [finetune] section; flags go before them
+    /// Take the settings of this pipeline's `[finetune]` section; flags go before them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of compare.json, .csv and .md [default: compare beside the bank]
@@ -372,7 +372,7 @@ pub struct SweepArgs {
     /// Score every run on the test images too, as for the paper's figures; nothing is chosen by it
     #[arg(long)]
     pub with_test: bool,
-    /// Take the settings of this pipeline's [finetune] section; flags go before them
+    /// Take the settings of this pipeline's `[finetune]` section; flags go before them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of the rows [default: sweep beside the bank]
@@ -417,7 +417,7 @@ pub struct ExportArgs {
     /// Write the network with the classifier as safetensors, under torchvision's names
     #[arg(long, value_name = "FILE", group = "what")]
     pub safetensors: Option<PathBuf>,
-    /// Write the classifier alone: a .safetensors file (fc.weight [C, K], fc.bias [C]) or, for numpy,
+    /// Write the classifier alone: a .safetensors file (fc.weight [C, K], fc.bias `[C]`) or, for numpy,
     /// an .npz file (weight, bias)
     #[arg(long, value_name = "FILE", group = "what")]
     pub head: Option<PathBuf>,

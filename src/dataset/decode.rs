@@ -74,7 +74,7 @@ pub(super) struct Window {
     pub(super) height: f64,
 }
 
-/// Decodes a file: see [`bytes`].
+/// Decodes a file: see [`bytes()`].
 pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetError> {
     bytes(&read_image(path)?, path, framing)
 }

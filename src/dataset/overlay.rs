@@ -31,7 +31,7 @@ const OPACITY: [f32; 2] = [0.25, 0.6];
 const OUTSIDE: f32 = 0.4;
 
 /// The photograph at `path`, upright and not larger than 640 pixels on its shorter side; over the
-/// part that `framing` keeps lies `cam` ([L], in [0, 1]), the rest is darkened.
+/// part that `framing` keeps lies `cam` (`[L]`, in [0, 1]), the rest is darkened.
 pub(super) fn picture(
     path: &Path,
     framing: Framing,

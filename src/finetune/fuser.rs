@@ -294,7 +294,7 @@ impl<'a> Fuser<'a> {
         Ok((sums, parts))
     }
 
-    /// CAM and nonzero [L] of a row that is held; empty for others.
+    /// CAM and nonzero `[L]` of a row that is held; empty for others.
     fn masks_of(&self, row: usize) -> (&[f32], &[bool]) {
         self.source.held().map_or((&[], &[]), |rows| (rows.cam_of(row), rows.nonzero_of(row)))
     }

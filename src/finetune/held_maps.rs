@@ -68,7 +68,7 @@ impl HeldMaps {
         }
     }
 
-    /// `sum` [K] = Σ_l weights_l · map_l of a row, to the bit what [`sum_locations`] gives for the
+    /// `sum` `[K]` = Σ_l weights_l · map_l of a row, to the bit what [`sum_locations`] gives for the
     /// map as it is read.
     pub(super) fn sum(&self, row: usize, weights: &[f32], sum: &mut [f32]) {
         let (block, place) = self.places[row];

@@ -119,7 +119,7 @@ impl RunFolder {
 }
 
 /// The classifier's file, for the classes and the network of `card`; where a centre is taken off
-/// vectors first, it is the tensor `input.centre` [K].
+/// vectors first, it is the tensor `input.centre` `[K]`.
 fn classifier_weights(classifier: &Classifier, card: &ClassifierCard) -> Weights {
     let mut further = vec![];
     let input = match &classifier.input {

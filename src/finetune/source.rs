@@ -163,7 +163,7 @@ pub(super) enum PooledRows<'a> {
 }
 
 impl PooledRows<'_> {
-    /// [K] of one row, which must be among those that were asked for.
+    /// `[K]` of one row, which must be among those that were asked for.
     pub(super) fn of(&self, row: u32) -> &[f32] {
         let row = row as usize;
         match self {

@@ -74,9 +74,9 @@ impl TrainerOptions {
 pub struct Batch<'a> {
     /// [n, K].
     pub vectors: &'a [f32],
-    /// [n].
+    /// `[n]`.
     pub labels: &'a [u32],
-    /// [n], what each row's loss counts; empty for 1 each.
+    /// `[n]`, what each row's loss counts; empty for 1 each.
     pub weights: &'a [f32],
 }
 

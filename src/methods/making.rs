@@ -64,7 +64,7 @@ pub struct Made {
 pub struct Drawn<'a> {
     /// The plan.
     pub made: Made,
-    /// [K] of each row.
+    /// `[K]` of each row.
     pub vectors: [&'a [f32]; 2],
     /// Class of each row.
     pub labels: [u32; 2],
@@ -91,11 +91,11 @@ pub trait Maker: Send + Sync {
 pub struct Samples {
     /// [n, K].
     pub vectors: Vec<f32>,
-    /// [n].
+    /// `[n]`.
     pub labels: Vec<u32>,
-    /// [n], or empty for 1 each.
+    /// `[n]`, or empty for 1 each.
     pub weights: Vec<f32>,
-    /// [n], whether each was made rather than taken from the bank.
+    /// `[n]`, whether each was made rather than taken from the bank.
     pub made: Vec<bool>,
 }
 

@@ -8,11 +8,11 @@
 /// (1 − p_y)^γ · ((1 − s) · −log p_y + s · the mean over all classes of −log p).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Objective {
-    /// [C], added to the logits; empty for none.
+    /// `[C]`, added to the logits; empty for none.
     pub offsets: Vec<f32>,
-    /// [C], taken off the logit of the true class; empty for none. Phase-I has none.
+    /// `[C]`, taken off the logit of the true class; empty for none. Phase-I has none.
     pub margins: Vec<f32>,
-    /// [C], weight of a sample of the class; empty for 1.
+    /// `[C]`, weight of a sample of the class; empty for 1.
     pub weights: Vec<f32>,
     /// Iteration from which samples are weighted; 0 in Phase-I.
     pub weights_from: usize,
@@ -20,7 +20,7 @@ pub struct Objective {
     pub focal_gamma: f64,
     /// s, the share of the target that is spread over all classes.
     pub label_smoothing: f64,
-    /// [C], s of each class in place of `label_smoothing`; empty for none. Phase-I has none.
+    /// `[C]`, s of each class in place of `label_smoothing`; empty for none. Phase-I has none.
     pub smoothing: Vec<f32>,
 }
 

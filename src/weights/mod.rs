@@ -303,7 +303,7 @@ impl Weights {
         Ok(&tensor.values)
     }
 
-    /// The final FC layer of a classifier's file: `fc.weight` [C, K] and `fc.bias` [C].
+    /// The final FC layer of a classifier's file: `fc.weight` [C, K] and `fc.bias` `[C]`.
     ///
     /// # Errors
     /// A tensor is missing or has another shape.
@@ -316,7 +316,7 @@ impl Weights {
         self.named_head("fc", classes, channels, path)
     }
 
-    /// The FC layer `layer` of a model: `LAYER.weight` [C, K] and `LAYER.bias` [C].
+    /// The FC layer `layer` of a model: `LAYER.weight` [C, K] and `LAYER.bias` `[C]`.
     ///
     /// # Errors
     /// A tensor is missing or has another shape.

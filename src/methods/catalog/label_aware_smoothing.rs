@@ -32,7 +32,7 @@ pub(super) static ENTRY: Entry = Entry {
     }),
 };
 
-/// [C], a quarter of a sine wave from the smallest to the largest class: the concave form.
+/// `[C]`, a quarter of a sine wave from the smallest to the largest class: the concave form.
 fn smoothing(counts: &ClassCounts, settings: &Settings) -> Vec<f32> {
     let widen = |(low, high): (f64, f64), n: f64| (low.min(n), high.max(n));
     let (min, max) = counts.at_least_one().fold((f64::INFINITY, 0.0), widen);

@@ -25,7 +25,7 @@ pub(super) static ENTRY: Entry = Entry {
     }),
 };
 
-/// [C], proportional to n^(−1/4); the largest is `ldam_margin` of a cosine, times `cosine_scale`.
+/// `[C]`, proportional to n^(−1/4); the largest is `ldam_margin` of a cosine, times `cosine_scale`.
 pub(super) fn margins(counts: &ClassCounts, settings: &Settings) -> Vec<f32> {
     let smallest = counts.at_least_one().fold(f64::INFINITY, f64::min);
     let largest = f64::from(settings.float("ldam_margin") * settings.float("cosine_scale"));

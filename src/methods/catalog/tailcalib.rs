@@ -132,7 +132,7 @@ impl Maker for Calibrator {
     }
 }
 
-/// Mean [K] and covariance factor [r, K] of some rows of `vectors`.
+/// Mean `[K]` and covariance factor [r, K] of some rows of `vectors`.
 fn class_statistics(vectors: &[f32], rows: &[usize], channels: usize) -> (Vec<f32>, Vec<f32>) {
     let mut sums = vec![0.0f64; channels];
     let vector = |row: usize| &vectors[row * channels..][..channels];
