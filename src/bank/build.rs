@@ -290,7 +290,7 @@ impl Build {
     }
 
     /// Of each shard that is not in `results`, what is known of it if it is done and its bytes are those
-    /// that were written; `results` `[shards]` takes it.
+    /// that were written; `results[shard]` takes it.
     ///
     /// # Errors
     /// As [`Build::done`].
