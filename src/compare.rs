@@ -6,8 +6,9 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file;
-use crate::bank::{Bank, SplitName};
+use crate::bank::Bank;
 use crate::config::{FinetuneConfig, Method, ShotRule};
+use crate::domain::Split;
 use crate::eval::Score;
 use crate::finetune::{FinetuneError, Job, JobOptions, Selection, SplitVectors, Workbench};
 use crate::progress::{Interrupt, Progress};
@@ -172,13 +173,13 @@ pub fn run(
 ) -> Result<CompareOutcome, FinetuneError> {
     let begin = std::time::Instant::now();
     let bank = Bank::open(request.bank)?;
-    let selection = request.selection.unwrap_or(match bank.has(SplitName::Val) {
+    let selection = request.selection.unwrap_or(match bank.has(Split::Val) {
         true => Selection::Val,
         false => Selection::None,
     });
     let judge = selection.split(&bank)?;
     let judge = judge.map(|split| SplitVectors::open(&bank, split)).transpose()?;
-    let test = SplitVectors::open(&bank, SplitName::Test)?;
+    let test = SplitVectors::open(&bank, Split::Test)?;
     let options = JobOptions { memory_bytes: request.memory_bytes, judge: judge.as_ref() };
     let jobs: Vec<Job> = request
         .configs

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::config::{FinetuneConfig, ShotRule};
-use crate::dataset::{Dataset, Split};
+use crate::dataset::{Dataset, SplitImages};
 use crate::domain::{ClassCounts, ClassId};
 use crate::eval::{ShotGroup, shot_group};
 
@@ -84,7 +84,7 @@ pub struct ClassStatistics {
 /// Counts a dataset, without the images that were seen to be none that can be decoded; `settings` has the head ratio and the rule of shot groups.
 pub fn of(name: &str, dataset: &Dataset, settings: &FinetuneConfig) -> Statistics {
     let none = || ClassCounts(vec![0; dataset.class_names.len()]);
-    let count = |split: &Split| dataset.counts_as_listed(split);
+    let count = |split: &SplitImages| dataset.counts_as_listed(split);
     let val = dataset.val.as_ref().map_or_else(none, count);
     let counts = [count(&dataset.train), val, count(&dataset.test)];
     of_counts(name, &dataset.class_names, &counts, settings)

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::atomic_file::{self, WriteError};
-use crate::bank::{Bank, SplitName};
+use crate::bank::Bank;
 use crate::compare::{Figures, beside};
 use crate::config::{self, ConfigError, FinetuneConfig};
+use crate::domain::Split;
 use crate::eval::Score;
 use crate::finetune::{FinetuneError, Job, JobOptions, Selection, SplitVectors, Workbench};
 use crate::progress::{Interrupt, Progress};
@@ -172,7 +173,7 @@ pub fn run(
     let bank = Bank::open(request.bank)?;
     let chooser = request.selection.split(&bank)?;
     let chooser = chooser.map(|split| SplitVectors::open(&bank, split)).transpose()?;
-    let test = SplitVectors::open(&bank, SplitName::Test)?;
+    let test = SplitVectors::open(&bank, Split::Test)?;
     let folder = request.out.clone().unwrap_or_else(|| beside(&bank, "sweep"));
     atomic_file::create_dir(&folder)?;
     let rows = RowsFile::open(&folder.join(ROWS_FILE), &bank)?;

@@ -49,7 +49,7 @@ pub use maps::MapsKept;
 pub use open_shard::OpenShard;
 pub use place::behind_links;
 pub use plan::{BuildPlan, Partition, PlannedShard, SPLITS};
-pub use reader::{Bank, RowReader, SplitName};
+pub use reader::{Bank, RowReader};
 pub(crate) use rounding::round;
 pub use schema::{classes_schema, describe_columns, pooled_schema, train_schema};
 pub use shard::{Layout, RowHead, ShardFormat, ShardWriter, TrainRow};

@@ -9,7 +9,7 @@ use super::account::Account;
 use super::decode;
 use super::error::DatasetError;
 use super::opened::Dataset;
-use super::split::Split;
+use super::split_images::SplitImages;
 use crate::config::DatasetConfig;
 
 /// Where an image is in a dataset.
@@ -27,7 +27,7 @@ pub struct ImagePlace {
 pub struct Gallery {
     class_names: Vec<String>,
     /// Each split with its name, and the index of its first image.
-    splits: Vec<(&'static str, usize, Split)>,
+    splits: Vec<(&'static str, usize, SplitImages)>,
     account: Account,
 }
 
@@ -97,7 +97,10 @@ impl Gallery {
 }
 
 /// The split that image `i` is in, with its place there.
-fn find<'a>(splits: &'a [(&'static str, usize, Split)], i: usize) -> (&'a str, &'a Split, usize) {
+fn find<'a>(
+    splits: &'a [(&'static str, usize, SplitImages)],
+    i: usize,
+) -> (&'a str, &'a SplitImages, usize) {
     let after = splits.partition_point(|(_, first, _)| *first <= i);
     // An empty split begins where the next one does, so the last that begins early enough has it.
     let (name, first, split) = &splits[after - 1];

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::error::{DatasetError, is_of_the_file};
 use super::opened::Dataset;
-use super::split::Split;
+use super::split_images::SplitImages;
 use super::transform::Transform;
 
 /// Makes inputs of the images of one split.
@@ -14,7 +14,7 @@ use super::transform::Transform;
 pub struct Loader<'a> {
     dataset: &'a Dataset,
     name: &'static str,
-    split: &'a Split,
+    split: &'a SplitImages,
 }
 
 /// Inputs of some images.
@@ -28,12 +28,12 @@ pub struct Inputs {
 
 impl<'a> Loader<'a> {
     /// For `split`, which is the dataset's `name` (`train`, `val` or `test`).
-    pub fn new(dataset: &'a Dataset, name: &'static str, split: &'a Split) -> Self {
+    pub fn new(dataset: &'a Dataset, name: &'static str, split: &'a SplitImages) -> Self {
         Self { dataset, name, split }
     }
 
     /// The split.
-    pub fn split(&self) -> &'a Split {
+    pub fn split(&self) -> &'a SplitImages {
         self.split
     }
 

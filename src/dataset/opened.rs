@@ -13,7 +13,7 @@ use super::hold_out::{self, HeldOut};
 use super::long_tail::{self, Cut};
 use super::parts::Parts;
 use super::skipped::Skipped;
-use super::split::Split;
+use super::split_images::SplitImages;
 use super::transform::Normalisation;
 use super::{bit_depth, cifar, fewer_classes, folder, image_table, list};
 use crate::config::{CropMode, DatasetConfig, DatasetKind, Interpolation};
@@ -27,15 +27,15 @@ pub struct Dataset {
     /// Name of each class.
     pub class_names: Vec<String>,
     /// Images that Phase-I trains on and the bank holds with their maps.
-    pub train: Split,
+    pub train: SplitImages,
     /// Held-out images: the dataset's own, or those of `val_fraction`.
-    pub val: Option<Split>,
+    pub val: Option<SplitImages>,
     /// What the cut to a long tail left, where `imbalance_ratio` asks for one.
     pub cut: Option<Cut>,
     /// What `val_fraction` held out of training, where it is set.
     pub held_out: Option<HeldOut>,
     /// Images that accuracy is measured on.
-    pub test: Split,
+    pub test: SplitImages,
     /// Whether they were taken from data without splits ([`TEST_FRACTION`]).
     pub test_held_out: bool,
     /// How pixels become network inputs.
@@ -205,7 +205,7 @@ impl Dataset {
     }
 
     /// A split's images of each class, but those that were seen to be none that can be decoded when they were listed.
-    pub fn counts_as_listed(&self, split: &Split) -> ClassCounts {
+    pub fn counts_as_listed(&self, split: &SplitImages) -> ClassCounts {
         let (undecodable, labels) = (self.undecodable(), split.labels());
         let known = |i: &usize| !undecodable.contains(split.path(*i));
         let labels: Vec<u32> = (0..split.len()).filter(known).map(|i| labels[i]).collect();

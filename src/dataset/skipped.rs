@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use serde::Serialize;
 
 use super::error::DatasetError;
-use super::split::Split;
+use super::split_images::SplitImages;
 use crate::atomic_file::{self, WriteError};
 use crate::domain::SkippedImage;
 use crate::text::counted;
@@ -52,7 +52,7 @@ impl Skipped {
     pub(super) fn add(
         &self,
         name: &'static str,
-        split: &Split,
+        split: &SplitImages,
         class_names: &[String],
         images: Vec<(usize, DatasetError)>,
     ) -> Result<(), DatasetError> {
@@ -199,10 +199,15 @@ mod tests {
     use crate::config::DatasetConfig;
 
     /// 10 images of class a, 1 of class b.
-    fn split() -> Split {
+    fn split() -> SplitImages {
         let labels = [vec![0; 10], vec![1]].concat();
         let paths = (0..11).map(|i| format!("{i}.png")).collect();
-        Split::files(Framing::of(&DatasetConfig::default()), Path::new("photos"), labels, paths)
+        SplitImages::files(
+            Framing::of(&DatasetConfig::default()),
+            Path::new("photos"),
+            labels,
+            paths,
+        )
     }
 
     fn add(skipped: &Skipped, name: &'static str, image: usize) -> Result<(), DatasetError> {

@@ -4,9 +4,9 @@
 use rayon::prelude::*;
 
 use super::error::FeaturesError;
-use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, RowRequest, SplitName};
+use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, RowRequest};
 use crate::config::RateSchedule;
-use crate::domain::{FitOptions, LinearHead};
+use crate::domain::{FitOptions, LinearHead, Split};
 use crate::head_training::{Batch, Form, HeadTrainer, Objective, SgdOptions, TrainerOptions};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
@@ -131,11 +131,11 @@ impl Vectors {
 
 impl Source {
     fn open(bank: &Bank) -> Result<Self, BankError> {
-        let index = bank.index(SplitName::Train)?;
+        let index = bank.index(Split::Train)?;
         let all: Vec<usize> = (0..index.len()).collect();
         let requests = index.plan(&all);
         let channels = bank.manifest.feature_shape.channels;
-        Ok(Self { index, reader: bank.row_reader(SplitName::Train)?, requests, channels })
+        Ok(Self { index, reader: bank.row_reader(Split::Train)?, requests, channels })
     }
 
     fn window_rows(&self) -> usize {

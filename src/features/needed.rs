@@ -20,10 +20,10 @@ use super::pass::ImagePass;
 use super::rows::RowMaker;
 use crate::augment::{ConfusingClasses, confusing_of_tail};
 use crate::backbone::Backbone;
-use crate::bank::{Bank, Build, BuildPlan, Manifest, MapsKept, SplitName, TrainRow};
+use crate::bank::{Bank, Build, BuildPlan, Manifest, MapsKept, TrainRow};
 use crate::config::GenericClasses;
 use crate::dataset::Dataset;
-use crate::domain::{ClassCounts, HeadTail, LinearHead};
+use crate::domain::{ClassCounts, HeadTail, LinearHead, Split};
 
 /// The settings of Phase-II that decide.
 #[derive(Clone, Copy)]
@@ -198,7 +198,7 @@ fn of_bank(
     maker: &RowMaker,
     bank: &Bank,
 ) -> Result<(HeadTail, Vec<ConfusingClasses>), FeaturesError> {
-    let (index, reader) = (bank.index(SplitName::Train)?, bank.row_reader(SplitName::Train)?);
+    let (index, reader) = (bank.index(Split::Train)?, bank.row_reader(Split::Train)?);
     let split = bank.class_counts.split(settings.head_ratio);
     let clean = (0..index.len()).filter(|&row| index.views[row] == 0);
     let rows = clean.map(|row| (row, index.labels[row]));

@@ -10,13 +10,13 @@ use crate::backbone::Backbone;
 use crate::bank::{
     BankError, Build, MapsKept, OpenShard, PlannedShard, RowHead, ShardResult, TrainRow,
 };
-use crate::dataset::{Augmentation, DatasetError, Loader, Split, Transform};
+use crate::dataset::{Augmentation, DatasetError, Loader, SplitImages, Transform};
 use crate::domain::SkippedImage;
 use crate::progress::Progress;
 use crate::rng::{KeyedRng, Stage};
 
 /// What a row is, before anything was computed for it.
-pub(super) fn row_head(split: &Split, sample_id: u32, view: u32) -> RowHead {
+pub(super) fn row_head(split: &SplitImages, sample_id: u32, view: u32) -> RowHead {
     RowHead {
         sample_id,
         view,
@@ -29,7 +29,7 @@ pub(super) fn row_head(split: &Split, sample_id: u32, view: u32) -> RowHead {
 }
 
 /// The images of one split.
-struct SplitImages<'a> {
+struct SplitViews<'a> {
     name: &'static str,
     loader: Loader<'a>,
     views: u64,
@@ -49,13 +49,13 @@ pub(super) struct Batch {
 /// The images of all splits of a dataset, on their way through the network.
 pub(super) struct ImagePass<'a> {
     request: &'a FeaturesRequest<'a>,
-    splits: Vec<SplitImages<'a>>,
+    splits: Vec<SplitViews<'a>>,
 }
 
 /// Batches that wait between two of the three stages.
 const QUEUED_BATCHES: usize = 2;
 
-impl SplitImages<'_> {
+impl SplitViews<'_> {
     /// (sample, view) pairs of a shard that have a row.
     fn pairs(&self, shard: &PlannedShard, kept: &MapsKept) -> Vec<(u32, u32)> {
         let pair = |number: u64| ((number / self.views) as u32, (number % self.views) as u32);
@@ -114,7 +114,7 @@ pub(super) enum ShardAction {
 impl<'a> ImagePass<'a> {
     pub(super) fn new(request: &'a FeaturesRequest<'a>) -> Self {
         let dataset = request.dataset;
-        let images = |name, split: &'a Split, views: usize| SplitImages {
+        let images = |name, split: &'a SplitImages, views: usize| SplitViews {
             name,
             loader: Loader::new(dataset, name, split),
             views: views as u64,
@@ -126,7 +126,7 @@ impl<'a> ImagePass<'a> {
         Self { request, splits }
     }
 
-    fn images(&self, split: &str) -> &SplitImages<'a> {
+    fn images(&self, split: &str) -> &SplitViews<'a> {
         self.splits.iter().find(|of| of.name == split).expect("shards are of its splits")
     }
 

@@ -9,9 +9,10 @@ use super::pass::{ImagePass, row_head};
 use super::rows::RowMaker;
 use crate::bank::{
     Bank, BankError, Build, Column, MapsKept, OpenShard, PlannedShard, RowHead, RowIndex,
-    RowReader, RowRequest, ShardResult, SplitName, TrainRow,
+    RowReader, RowRequest, ShardResult, TrainRow,
 };
-use crate::dataset::{Dataset, Split};
+use crate::dataset::{Dataset, SplitImages};
+use crate::domain::Split;
 
 /// Requests whose maps are in memory together.
 const REQUESTS_AT_A_TIME: usize = 2;
@@ -19,7 +20,7 @@ const REQUESTS_AT_A_TIME: usize = 2;
 /// A split of the bank that has the maps.
 struct Maps<'a> {
     name: &'static str,
-    split: &'a Split,
+    split: &'a SplitImages,
     index: RowIndex,
     reader: RowReader,
     columns: &'static [Column],
@@ -66,16 +67,16 @@ impl<'a> Maps<'a> {
     fn open(bank: &Bank, dataset: &'a Dataset, name: &'static str) -> Result<Self, BankError> {
         let (split_name, split, columns): (_, _, &[Column]) = match name {
             "train" => (
-                SplitName::Train,
+                Split::Train,
                 Some(&dataset.train),
                 &[Column::Pooled, Column::Cam, Column::FeatureMap],
             ),
-            "val" => (SplitName::Val, dataset.val.as_ref(), &[Column::Pooled]),
-            _ => (SplitName::Test, Some(&dataset.test), &[Column::Pooled]),
+            "val" => (Split::Val, dataset.val.as_ref(), &[Column::Pooled]),
+            _ => (Split::Test, Some(&dataset.test), &[Column::Pooled]),
         };
         let split = split.expect("shards are of the dataset's splits");
         let (index, reader) = (bank.index(split_name)?, bank.row_reader(split_name)?);
-        let views = if split_name == SplitName::Train { bank.manifest.views.count } else { 1 };
+        let views = if split_name == Split::Train { bank.manifest.views.count } else { 1 };
         Ok(Self { name, split, index, reader, columns, views: views as u64 })
     }
 

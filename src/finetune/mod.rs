@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::WriteError;
 use crate::augment::ConfusingClasses;
-use crate::bank::{Bank, BankError, SplitName};
+use crate::bank::{Bank, BankError};
 use crate::classifier::Classifier;
 use crate::config::{FinetuneConfig, Method};
-use crate::domain::HeadTail;
+use crate::domain::{HeadTail, Split};
 use crate::eval::Score;
 use crate::progress::{Interrupt, Progress};
 use crate::text::{memory_text, need_text};
@@ -259,7 +259,7 @@ pub fn run(
 
     let split = bank.class_counts.split(config.head_ratio);
     let phase1 = Classifier::plain(bank.head.clone());
-    let test = SplitVectors::open(&bank, SplitName::Test)?;
+    let test = SplitVectors::open(&bank, Split::Test)?;
     let mut scores = test.scores(&[&phase1, &result.classifier], &split, config.shot_rule)?;
     let (Some(after), Some(before)) = (scores.pop(), scores.pop()) else {
         return Err(FinetuneError::Together);

@@ -21,7 +21,9 @@ use crate::backbone::{
     Trainable,
 };
 use crate::config::{ChannelOrder, Pipeline, TrainConfig};
-use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, Split, Transform};
+use crate::dataset::{
+    Augmentation, Dataset, DatasetError, Loader, SkippedList, SplitImages, Transform,
+};
 use crate::domain::ClassCounts;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
@@ -461,7 +463,7 @@ pub(crate) fn make_batch(
 }
 
 /// The same images by their names, for an engine that holds them.
-fn held_batch(split: &Split, images: &[(usize, Transform)]) -> Batch {
+fn held_batch(split: &SplitImages, images: &[(usize, Transform)]) -> Batch {
     let held = |(sample, how): &(usize, Transform)| {
         let (top, left, mirrored) = how.square().expect("images are held for such transforms only");
         HeldImage { sample: *sample, top, left, mirrored }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fsa_bank::check;
 use fsa_bank::config::{ClassOrder, DatasetConfig, DatasetKind};
-use fsa_bank::dataset::{Account, Dataset, Reason, Split, images_below};
+use fsa_bank::dataset::{Account, Dataset, Reason, SplitImages, images_below};
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::proposal::{self, ProposalRequest};
 use proptest::prelude::*;
@@ -164,7 +164,7 @@ fn config(root: &Path) -> DatasetConfig {
     DatasetConfig { kind: DatasetKind::Folder, path: root.into(), ..Default::default() }
 }
 
-fn splits_of(dataset: &Dataset) -> Vec<&Split> {
+fn splits_of(dataset: &Dataset) -> Vec<&SplitImages> {
     [Some(&dataset.train), dataset.val.as_ref(), Some(&dataset.test)]
         .into_iter()
         .flatten()
@@ -196,7 +196,7 @@ proptest! {
         reachable(&root, std::slice::from_ref(&root), &root, &mut all);
         let dataset = Dataset::open(&config(&root)).unwrap();
         let account = &dataset.account;
-        let of_split = |split: &&Split| (0..split.len()).map(|i| split.path(i).to_string()).collect();
+        let of_split = |split: &&SplitImages| (0..split.len()).map(|i| split.path(i).to_string()).collect();
         let images: Vec<String> =
             splits_of(&dataset).iter().flat_map(|s| -> Vec<String> { of_split(s) }).collect();
         let left: BTreeSet<String> =

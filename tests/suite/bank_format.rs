@@ -5,9 +5,9 @@ use std::fs::File;
 use std::path::Path;
 
 use fsa_bank::bank::{
-    Bank, Column, Layout, ShardEntry, SplitName, classes_schema, describe_columns, pooled_schema,
-    train_schema,
+    Bank, Column, Layout, ShardEntry, classes_schema, describe_columns, pooled_schema, train_schema,
 };
+use fsa_bank::domain::Split;
 use parquet::basic::{Compression, Encoding};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
@@ -50,13 +50,13 @@ fn rows_and_maps_are_read_back_as_they_were_written() {
     };
     let spec = BankSpec { layout, ..Default::default() };
     let bank = spec.write(dir.path());
-    let rows = bank.rows(SplitName::Train).unwrap();
+    let rows = bank.rows(Split::Train).unwrap();
     let written = spec.rows();
     assert_eq!(rows.len(), written.len());
     // Every third map, so that pages are skipped.
     let wanted: Vec<usize> = (0..rows.len()).step_by(3).collect();
     let mut seen = vec![];
-    let reader = bank.row_reader(SplitName::Train).unwrap();
+    let reader = bank.row_reader(Split::Train).unwrap();
     for request in rows.index.plan(&wanted) {
         reader
             .read(&request, &[Column::FeatureMap, Column::Pooled], |row, values| {
@@ -77,7 +77,7 @@ fn rows_and_maps_are_read_back_as_they_were_written() {
         assert_eq!(rows.cam_of(i), row.cam);
         assert_eq!(rows.nonzero_of(i), row.nonzero);
     }
-    assert_eq!(bank.rows(SplitName::Test).unwrap().len(), 40);
+    assert_eq!(bank.rows(Split::Test).unwrap().len(), 40);
     assert_eq!(bank.head, spec.head());
 }
 

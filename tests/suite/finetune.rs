@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use fsa_bank::augment::{Mask, confusing_classes, draw_locations};
-use fsa_bank::bank::{Bank, Column, Layout, Rows, SplitName};
+use fsa_bank::bank::{Bank, Column, Layout, Rows};
 use fsa_bank::config::{FinetuneConfig, Method, Sampling};
-use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
+use fsa_bank::domain::{ClassId, FeatureShape, LinearHead, Split};
 use fsa_bank::finetune::{
     self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
 };
@@ -47,7 +47,7 @@ fn classifier(bank: &Path, config: FinetuneConfig, memory_bytes: u64) -> Vec<u8>
 fn all_maps(bank: &Bank, rows: &Rows) -> Vec<Vec<f32>> {
     let mut maps = vec![vec![]; rows.len()];
     let wanted: Vec<usize> = (0..rows.len()).collect();
-    let reader = bank.row_reader(SplitName::Train).unwrap();
+    let reader = bank.row_reader(Split::Train).unwrap();
     for request in rows.index.plan(&wanted) {
         let take = |row: usize, values: fsa_bank::bank::RowValues<'_>| {
             maps[row] = values.map.to_vec();
@@ -59,7 +59,7 @@ fn all_maps(bank: &Bank, rows: &Rows) -> Vec<Vec<f32>> {
 
 /// Phase-II written out the slow way: one fused map at a time, location by location.
 fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
-    let rows = bank.rows(SplitName::Train).unwrap();
+    let rows = bank.rows(Split::Train).unwrap();
     let maps = all_maps(bank, &rows);
     let split = bank.class_counts.split(config.head_ratio);
     let (channels, locations) =

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use arrow::array::{ArrayRef, BinaryArray, Int32Array, RecordBatch, StringArray};
-use fsa_bank::bank::{Bank, SplitName};
+use fsa_bank::bank::Bank;
 use fsa_bank::config::{DatasetConfig, DatasetKind, Interpolation, RandomCrop, TrainConfig};
 use fsa_bank::dataset::{
     Augmentation, Dataset, DatasetError, Loader, Preprocessing, Skipped, Transform,
 };
-use fsa_bank::domain::FitOptions;
+use fsa_bank::domain::{FitOptions, Split};
 use fsa_bank::features::{self, FeaturesError, HeadSource};
 use fsa_bank::finetune::{self, FinetuneRequest};
 use fsa_bank::progress::{Interrupt, Silent};
@@ -369,7 +369,7 @@ fn a_bank_has_no_rows_of_what_cannot_be_decoded() {
     assert_eq!(bank.class_counts.0, [23, 11, 5, 2]);
     let (train, test) = (&bank.manifest.splits["train"], &bank.manifest.splits["test"]);
     assert_eq!((train.images, train.rows, test.images, test.rows), (41, 123, 23, 23));
-    let rows = bank.rows(SplitName::Train).unwrap();
+    let rows = bank.rows(Split::Train).unwrap();
     let mut ids = rows.index.sample_ids.clone();
     ids.dedup();
     let expected: Vec<u32> = (0..43).filter(|id| ![3, 25].contains(id)).collect();
@@ -497,8 +497,7 @@ fn resized_crops_and_colours_reach_training_and_views_alike() {
     // Manifests of other banks do not speak of it.
     let text = fs::read_to_string(usual.dir().join("manifest.json")).unwrap();
     assert!(!text.contains("crop_scale") && !text.contains("color_jitter"));
-    let (rows, usual) =
-        (bank.rows(SplitName::Train).unwrap(), usual.rows(SplitName::Train).unwrap());
+    let (rows, usual) = (bank.rows(Split::Train).unwrap(), usual.rows(Split::Train).unwrap());
     assert_eq!(rows.pooled_of(0), usual.pooled_of(0), "the clean view is clean");
     assert_ne!(rows.pooled_of(1), usual.pooled_of(1));
     assert_ne!(rows.pooled_of(1), rows.pooled_of(2));

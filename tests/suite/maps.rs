@@ -6,12 +6,12 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use fsa_bank::bank::{
-    Bank, BankError, Build, BuildPlan, Column, Layout, Manifest, MapsKept, SplitName, TrainRow,
+    Bank, BankError, Build, BuildPlan, Column, Layout, Manifest, MapsKept, TrainRow,
 };
 use fsa_bank::compare::{self, CompareRequest};
 use fsa_bank::config::{FinetuneConfig, GenericClasses, KeepMaps, Method, load};
 use fsa_bank::dataset::{Dataset, Skipped};
-use fsa_bank::domain::FitOptions;
+use fsa_bank::domain::{FitOptions, Split};
 use fsa_bank::features::{
     self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, RepairOutcome,
 };
@@ -103,8 +103,8 @@ fn drawn_classes(report: &Report) -> Vec<u32> {
 
 /// The map of each row; `None` where it is refused.
 fn maps(bank: &Bank) -> Vec<Option<Vec<f32>>> {
-    let index = bank.index(SplitName::Train).unwrap();
-    let reader = bank.row_reader(SplitName::Train).unwrap();
+    let index = bank.index(Split::Train).unwrap();
+    let reader = bank.row_reader(Split::Train).unwrap();
     let map = |row| {
         let mut map = None;
         let read = reader.read(&index.plan(&[row])[0], &[Column::FeatureMap], |_, values| {
@@ -133,7 +133,7 @@ fn assert_holds(bank: &Path, with_maps: u64) {
 /// same FSA.
 fn check_needed(all: &Path, needed: &Path, config: &FinetuneConfig) {
     let (all, needed) = (Bank::open(all).unwrap(), Bank::open(needed).unwrap());
-    let rows = [&all, &needed].map(|bank| bank.rows(SplitName::Train).unwrap());
+    let rows = [&all, &needed].map(|bank| bank.rows(Split::Train).unwrap());
     assert_eq!(rows[0].index.labels, rows[1].index.labels);
     assert_eq!((&rows[0].pooled, &rows[0].cam), (&rows[1].pooled, &rows[1].cam));
     assert_eq!(rows[0].nonzero, rows[1].nonzero);
@@ -223,7 +223,7 @@ fn classes_without_maps_may_have_fewer_views() {
             own.join("shards")
         };
         let banks = [&all, &place].map(|bank| Bank::open(bank).unwrap());
-        let rows = banks.each_ref().map(|bank| bank.rows(SplitName::Train).unwrap());
+        let rows = banks.each_ref().map(|bank| bank.rows(Split::Train).unwrap());
         let classes = classes_of(&banks[1]);
         let index = &rows[0].index;
         let expected: Vec<usize> = (0..index.len())
@@ -569,8 +569,8 @@ fn a_row_without_the_map_it_must_have_is_an_error_and_so_is_one_too_many() {
     for (maps, edit, expected) in cases {
         let dir = tempfile::tempdir().unwrap();
         let bank = BankSpec { maps, edit, ..Default::default() }.write(dir.path());
-        let index = bank.index(SplitName::Train).unwrap();
-        let reader = bank.row_reader(SplitName::Train).unwrap();
+        let index = bank.index(Split::Train).unwrap();
+        let reader = bank.row_reader(Split::Train).unwrap();
         let sample = if expected.contains("class 0") { 1 } else { 63 };
         let row = index.sample_ids.iter().position(|&id| id == sample).unwrap();
         let read = reader.read(&index.plan(&[row])[0], &[Column::FeatureMap], |_, _| {});

@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use fsa_bank::bank::{Bank, Layout, SplitName};
+use fsa_bank::bank::{Bank, Layout};
 use fsa_bank::config::{FinetuneConfig, GenericClasses, Loss, MaskValues, Method};
-use fsa_bank::domain::{ClassCounts, LinearHead};
+use fsa_bank::domain::{ClassCounts, LinearHead, Split};
 use fsa_bank::finetune::{
     self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
 };
@@ -237,7 +237,7 @@ fn a_choice_needs_images_that_phase1_never_saw_or_is_labelled() {
     let first_best = points.iter().position(|&accuracy| accuracy == best).unwrap();
     assert_eq!(chosen.chosen_iteration, chosen.curve[first_best].iteration);
     assert!(points.len() > 1 && chosen.curve.last().unwrap().iteration == 30);
-    assert!(with.has(SplitName::Val));
+    assert!(with.has(Split::Val));
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fsa_bank::backbone::{Engine, EngineOptions};
-use fsa_bank::bank::{Bank, BankError, SplitName};
+use fsa_bank::bank::{Bank, BankError};
 use fsa_bank::config::{Arithmetic, LoadedPipeline, load};
 use fsa_bank::dataset::Dataset;
-use fsa_bank::domain::FitOptions;
+use fsa_bank::domain::{FitOptions, Split};
 use fsa_bank::features::{
     self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork,
     TorchRequest,
@@ -139,7 +139,7 @@ fn images_become_a_model_a_bank_and_a_better_classifier() {
 
     let bank = Bank::open(&made.bank).unwrap();
     assert_eq!(bank.class_counts.0, [24, 12, 5, 2]);
-    let rows = bank.rows(SplitName::Train).unwrap();
+    let rows = bank.rows(Split::Train).unwrap();
     assert_eq!(
         rows.index.labels,
         run.dataset.train.labels().iter().flat_map(|&l| [l; 3]).collect::<Vec<_>>()
@@ -183,7 +183,7 @@ fn a_val_split_gets_pooled_rows_of_its_own() {
     let go = Interrupt::default();
     run.train(false, &Silent, &go).unwrap();
     let bank = Bank::open(&run.features(&go).unwrap().bank).unwrap();
-    let (val, test) = (bank.rows(SplitName::Val).unwrap(), bank.rows(SplitName::Test).unwrap());
+    let (val, test) = (bank.rows(Split::Val).unwrap(), bank.rows(Split::Test).unwrap());
     assert_eq!(val.index.labels, [1, 1]);
     // The same images as the first two of class 1 in the test split.
     let first = test.index.labels.iter().position(|&l| l == 1).unwrap();
@@ -199,7 +199,7 @@ fn images_held_out_of_training_become_the_val_split() {
     let held_out = run.dataset.held_out.unwrap();
     assert_eq!((held_out.images, held_out.classes_without), (8, 1));
     let val = run.dataset.val.as_ref().unwrap();
-    let paths = |split: &fsa_bank::dataset::Split| -> std::collections::BTreeSet<String> {
+    let paths = |split: &fsa_bank::dataset::SplitImages| -> std::collections::BTreeSet<String> {
         (0..split.len()).map(|i| split.path(i).to_string()).collect()
     };
     let (train, val_paths) = (paths(&run.dataset.train), paths(val));
@@ -214,7 +214,7 @@ fn images_held_out_of_training_become_the_val_split() {
     run.train(false, &Silent, &go).unwrap();
     let bank = Bank::open(&run.features(&go).unwrap().bank).unwrap();
     assert_eq!(bank.class_counts.0, [19, 10, 4, 2]);
-    let rows = bank.rows(SplitName::Val).unwrap();
+    let rows = bank.rows(Split::Val).unwrap();
     assert_eq!(rows.index.labels, [0, 0, 0, 0, 0, 1, 1, 2]);
 }
 

@@ -5,7 +5,7 @@ use super::one_hot::{Indicators, yes_or_no};
 use super::sought::{OfKind, Sought};
 use crate::config::DatasetConfig;
 use crate::dataset::error::DatasetError;
-use crate::dataset::split_name::SplitName;
+use crate::domain::Split;
 use crate::text::backticked;
 
 const PATHS: [&str; 13] = [
@@ -181,7 +181,7 @@ fn by_values(
             |i: &usize| !known.contains(&Some(*i)) && columns.label != Labels::Column(*i);
         let mut splits = OfKind::splits((0..header.len()).filter(is_other).collect());
         look(&mut splits)?;
-        columns.split = splits.only_with(SplitName::Train.name());
+        columns.split = splits.only_with(Split::Train.name());
         columns.split_by_values = columns.split.is_some();
     }
     Ok(())
