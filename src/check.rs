@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::DatasetConfig;
 use crate::dataset::{Account, DatasetError, Gallery, ImagePlace, Reason};
+use crate::domain::Split;
 use crate::progress::{Interrupt, Progress};
 
 /// What was found.
@@ -32,8 +33,8 @@ pub struct CheckReport {
 /// Images of one split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SplitSize {
-    /// `train`, `val` or `test`.
-    pub split: String,
+    /// Its name.
+    pub split: Split,
     /// Images.
     pub images: usize,
 }

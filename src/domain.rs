@@ -80,8 +80,8 @@ impl std::fmt::Display for Split {
 /// An image that was left out because it cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedImage {
-    /// `train`, `val` or `test`.
-    pub split: String,
+    /// Its split.
+    pub split: Split,
     /// Index in the split.
     pub sample_id: usize,
     /// What identifies it in its source.

@@ -12,7 +12,7 @@ use crate::backbone::onnx::OnnxOptions;
 use crate::backbone::{Backbone, BackboneError};
 use crate::config::{DatasetConfig, FinetuneConfig};
 use crate::dataset::{self, Account, Dataset, DatasetError, Loader, Preprocessing, Transform};
-use crate::domain::{ClassId, FeatureShape};
+use crate::domain::{ClassId, FeatureShape, Split};
 use crate::eval::Score;
 use crate::eval::{self, Accuracy, Classifier, Confusion, Groups, Reordering};
 use crate::export::{ExportError, Model};
@@ -233,7 +233,7 @@ pub fn evaluate(
     }
     let classifier = Classifier::plain(model.head.clone());
     let locations = network.shape().locations();
-    let loader = Loader::new(dataset, "test", test);
+    let loader = Loader::new(dataset, Split::Test, test);
     let order: Vec<(usize, Transform)> = (0..test.len()).map(|i| (i, Transform::NONE)).collect();
     let (mut predictions, mut labels) = (Vec::with_capacity(test.len()), vec![]);
     progress.start("test images", test.len() as u64, "image");

@@ -24,7 +24,7 @@ use super::shard::{Layout, ShardFormat, ShardWriter, file_sha256};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, beside, unfinished};
 use crate::atomic_file::{self, WriteError};
 use crate::classifier_file::ClassifierCard;
-use crate::domain::{LinearHead, SkippedImage};
+use crate::domain::{LinearHead, SkippedImage, Split};
 use crate::eval::{Confusion, Reordering};
 use crate::progress::{Interrupt, Progress};
 use crate::regular_file;
@@ -54,7 +54,7 @@ pub struct ShardResult {
 /// A finished shard's marker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Marker {
-    split: String,
+    split: Split,
     made_from: Hashes,
     made: ShardResult,
 }
@@ -364,8 +364,7 @@ impl Build {
     /// # Errors
     /// The marker cannot be written.
     pub fn mark(&self, shard: &PlannedShard, result: ShardResult) -> Result<(), BankError> {
-        let marker =
-            Marker { split: shard.split.into(), made_from: self.hashes.clone(), made: result };
+        let marker = Marker { split: shard.split, made_from: self.hashes.clone(), made: result };
         let text = serde_json::to_string(&marker).expect("a marker is JSON") + "\n";
         Ok(atomic_file::write(&self.marker_path(shard), text.as_bytes())?)
     }
@@ -409,16 +408,16 @@ impl Build {
         let mut training = Confusion { images, ..Confusion::default() };
         let mut skipped = vec![];
         for (shard, result) in self.shards.iter().zip(results) {
-            let entry = splits.entry(shard.split.into()).or_default();
+            let entry = splits.entry(shard.split.to_string()).or_default();
             entry.images += result.images;
             entry.rows += result.shard.rows;
             entry.shards.push(result.shard);
-            *right.entry(shard.split.into()).or_default() += result.right;
+            *right.entry(shard.split.to_string()).or_default() += result.right;
             training.add(&result.class_images, &result.mistaken);
             skipped.extend(result.skipped);
         }
         // An image that lies in two shards is skipped in both.
-        skipped.dedup_by(|a, b| (&a.split, a.sample_id) == (&b.split, b.sample_id));
+        skipped.dedup_by(|a, b| (a.split, a.sample_id) == (b.split, b.sample_id));
         if let Some(class) = training.images.iter().position(|&images| images == 0) {
             let class = self.format.class_names.get(class).cloned().unwrap_or_default();
             return Err(BankError::EmptyClass { dir: self.dir, class });

@@ -48,7 +48,7 @@ pub use map_spec::{LAST_LAYER, Locations, MapSpec};
 pub use maps::MapsKept;
 pub use open_shard::OpenShard;
 pub use place::behind_links;
-pub use plan::{BuildPlan, Partition, PlannedShard, SPLITS};
+pub use plan::{BuildPlan, Partition, PlannedShard};
 pub use reader::{Bank, RowReader};
 pub(crate) use rounding::round;
 pub use schema::{classes_schema, describe_columns, pooled_schema, train_schema};

@@ -93,7 +93,7 @@ impl Bank {
         let card = ClassifierCard::of(&weights);
         drop(weights);
         content(CLASSIFIER_FILE)?;
-        let images = manifest.splits.get(Split::Train.name()).map_or(0, |split| split.rows);
+        let images = manifest.split(Split::Train).map_or(0, |split| split.rows);
         let (class_names, class_counts) =
             classes::read(content(CLASSES_FILE)?, shape, classes, images).map_err(|found| {
                 BankError::Content {
@@ -113,12 +113,12 @@ impl Bank {
 
     /// Whether the bank has a split.
     pub fn has(&self, split: Split) -> bool {
-        self.manifest.splits.contains_key(split.name())
+        self.manifest.split(split).is_some()
     }
 
     /// Training rows that have a map.
     pub fn map_rows(&self) -> u64 {
-        let rows = self.manifest.splits.get("train").map_or(0, |split| split.rows);
+        let rows = self.manifest.split(Split::Train).map_or(0, |split| split.rows);
         let MapsKept::Needed { classes, .. } = &self.manifest.maps else {
             return if self.manifest.maps.is_all() { rows } else { 0 };
         };
@@ -130,19 +130,19 @@ impl Bank {
     /// Bytes of memory that the program takes with the index of the training rows read, whatever is done with
     /// them.
     pub fn open_bytes(&self) -> u64 {
-        let rows = self.manifest.splits.get("train").map_or(0, |split| split.rows);
+        let rows = self.manifest.split(Split::Train).map_or(0, |split| split.rows);
         PROCESS_BYTES + self.map_rows() * PAGE_BYTES + RowIndex::bytes(rows)
     }
 
     fn split(&self, split: Split) -> Result<&SplitEntry, BankError> {
-        self.manifest.splits.get(split.name()).ok_or_else(|| BankError::Manifest {
+        self.manifest.split(split).ok_or_else(|| BankError::Manifest {
             path: self.files.location(super::MANIFEST_FILE),
             found: format!("this bank has no split `{}`", split.name()),
         })
     }
 
     fn contract(&self, split: Split) -> Contract {
-        FileColumns::of_split(split.name(), &self.manifest.map_specs()).contract()
+        FileColumns::of_split(split, &self.manifest.map_specs()).contract()
     }
 
     /// Which rows a split has.

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::args::EvalArgs;
+use crate::domain::Split;
 
 #[cfg(not(feature = "onnx"))]
 pub(super) fn run(_: &Context, _: &EvalArgs) -> anyhow::Result<()> {
@@ -42,7 +43,8 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     spec.put_into(dataset);
     let (labels, classes) = (model.labels(), model.head.classes());
     let is_named = |images: &[String]| labels.as_ref().is_some_and(|l| l.decide(classes, images));
-    let dataset = open_dataset_of(context, &loaded, &args.skipping, &["test"], None, is_named)?;
+    let dataset =
+        open_dataset_of(context, &loaded, &args.skipping, &[Split::Test], None, is_named)?;
     match model.take_order_of(&dataset.class_names)? {
         Some((text, true)) => context.screen.warning(&text),
         Some((text, false)) => context.screen.line(&text),

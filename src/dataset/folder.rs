@@ -135,13 +135,8 @@ impl Layout {
                 None => others.push(name.to_string()),
                 Some(split) => {
                     if let Some(first) = splits.insert(split, name.to_string()) {
-                        let (split, second) = (split.name(), name.into());
-                        return Err(DatasetError::TwoFolders {
-                            path: root.into(),
-                            split,
-                            first,
-                            second,
-                        });
+                        let (path, second) = (root.into(), name.into());
+                        return Err(DatasetError::TwoFolders { path, split, first, second });
                     }
                 }
             }

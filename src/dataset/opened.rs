@@ -17,7 +17,7 @@ use super::split_images::SplitImages;
 use super::transform::Normalisation;
 use super::{bit_depth, cifar, fewer_classes, folder, image_table, list};
 use crate::config::{CropMode, DatasetConfig, DatasetKind, Interpolation};
-use crate::domain::ClassCounts;
+use crate::domain::{ClassCounts, Split};
 
 /// Share of each class's images that becomes the test split of data without splits.
 pub const TEST_FRACTION: f64 = 0.2;
@@ -212,6 +212,15 @@ impl Dataset {
         ClassCounts::from_labels(&labels, self.class_names.len())
     }
 
+    /// The images of a split, where there is one.
+    pub fn images(&self, split: Split) -> Option<&SplitImages> {
+        match split {
+            Split::Train => Some(&self.train),
+            Split::Val => self.val.as_ref(),
+            Split::Test => Some(&self.test),
+        }
+    }
+
     /// Training images of each class.
     pub fn class_counts(&self) -> ClassCounts {
         ClassCounts::from_labels(self.train.labels(), self.class_names.len())
@@ -220,7 +229,7 @@ impl Dataset {
     /// Training images of each class but those that were left out so far.
     pub fn decodable_class_counts(&self) -> ClassCounts {
         let mut counts = self.class_counts();
-        for image in self.skipped.images().iter().filter(|image| image.split == "train") {
+        for image in self.skipped.images().iter().filter(|image| image.split == Split::Train) {
             counts.0[self.train.labels()[image.sample_id] as usize] -= 1;
         }
         counts

@@ -24,7 +24,7 @@ use crate::backbone::Backbone;
 use crate::bank::{BankError, Build, BuildPlan, Manifest, MapsKept, PlannedShard, ShardResult};
 use crate::config::KeepMaps;
 use crate::disk;
-use crate::domain::{ClassCounts, LinearHead};
+use crate::domain::{ClassCounts, LinearHead, Split};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 
@@ -245,7 +245,8 @@ impl<'a> BuildEstimate<'a> {
                 shards.iter().filter(|shard| done(shard).is_none()).copied().collect();
             shards.iter().filter_map(done).map(|r| r.shard.bytes).sum::<u64>() + expected(&left)
         };
-        let split = |name: &String| {
+        let split = |name: Split| {
+            self.build.plan.pairs(name)?;
             let shards = self.build.shards().iter();
             let shards: Vec<&PlannedShard> = shards.filter(|shard| shard.split == name).collect();
             let (views, other_views) = views(&self.build.plan.manifest, name);
@@ -258,10 +259,10 @@ impl<'a> BuildEstimate<'a> {
                 shards: shards.len(),
                 bytes: bytes(&shards),
             };
-            (name.clone(), split)
+            Some((name.to_string(), split))
         };
         let splits: BTreeMap<String, SplitForecast> =
-            self.build.plan.items.keys().map(split).collect();
+            Split::ALL.into_iter().filter_map(split).collect();
         let maps = splits.values().map(|split| split.rows_with_maps).sum();
         let needed = match &measured {
             Some(measured) => self.needed_bytes(measured),
@@ -277,7 +278,7 @@ impl<'a> BuildEstimate<'a> {
         Ok(Forecast {
             device: device.into(),
             bytes: splits.values().map(|split| split.bytes).sum::<u64>() + rest,
-            raw_bytes: RawBytes::of(&self.build.plan, rows_of(&self.kinds, "train"), maps),
+            raw_bytes: RawBytes::of(&self.build.plan, rows_of(&self.kinds, Split::Train), maps),
             splits,
             state: self.build.state(&self.results),
             to_do,

@@ -228,7 +228,7 @@ fn ranked(
 fn counts(dataset: &Dataset) -> ClassCounts {
     let labels = dataset.train.labels();
     let mut counts = ClassCounts::from_labels(labels, dataset.class_names.len());
-    for image in dataset.skipped.some("train", 0..labels.len()) {
+    for image in dataset.skipped.some(Split::Train, 0..labels.len()) {
         counts.0[labels[image.sample_id] as usize] -= 1;
     }
     counts

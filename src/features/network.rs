@@ -9,6 +9,7 @@ use crate::backbone::{self, Engine, EngineOptions, Network};
 use crate::bank::CLASSIFIER_FILE;
 use crate::config::LoadedPipeline;
 use crate::dataset::{Augmentation, Dataset, Loader, Transform};
+use crate::domain::Split;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::train::{self, MODEL_FILE, ModelCard, Recalibration};
@@ -121,7 +122,7 @@ impl TorchNetwork {
         let mut recalibrator =
             engine.recalibrator(network, &self.weights, &self.path, request.options)?;
         let of_class = images_of_classes(request.dataset);
-        let loader = Loader::new(request.dataset, "train", &request.dataset.train);
+        let loader = Loader::new(request.dataset, Split::Train, &request.dataset.train);
         let total = wanted.batches as u64;
         progress.start("batch statistics", total, "batch");
         for batch in 0..wanted.batches {

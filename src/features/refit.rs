@@ -19,7 +19,7 @@ const REQUESTS_AT_A_TIME: usize = 2;
 
 /// A split of the bank that has the maps.
 struct Maps<'a> {
-    name: &'static str,
+    name: Split,
     split: &'a SplitImages,
     index: RowIndex,
     reader: RowReader,
@@ -64,19 +64,15 @@ pub(super) fn write(
 }
 
 impl<'a> Maps<'a> {
-    fn open(bank: &Bank, dataset: &'a Dataset, name: &'static str) -> Result<Self, BankError> {
-        let (split_name, split, columns): (_, _, &[Column]) = match name {
-            "train" => (
-                Split::Train,
-                Some(&dataset.train),
-                &[Column::Pooled, Column::Cam, Column::FeatureMap],
-            ),
-            "val" => (Split::Val, dataset.val.as_ref(), &[Column::Pooled]),
-            _ => (Split::Test, Some(&dataset.test), &[Column::Pooled]),
+    fn open(bank: &Bank, dataset: &'a Dataset, name: Split) -> Result<Self, BankError> {
+        let (views, columns): (_, &[Column]) = match name {
+            Split::Train => {
+                (bank.manifest.views.count, &[Column::Pooled, Column::Cam, Column::FeatureMap])
+            }
+            Split::Val | Split::Test => (1, &[Column::Pooled]),
         };
-        let split = split.expect("shards are of the dataset's splits");
-        let (index, reader) = (bank.index(split_name)?, bank.row_reader(split_name)?);
-        let views = if split_name == Split::Train { bank.manifest.views.count } else { 1 };
+        let split = dataset.images(name).expect("shards are of the dataset's splits");
+        let (index, reader) = (bank.index(name)?, bank.row_reader(name)?);
         Ok(Self { name, split, index, reader, columns, views: views as u64 })
     }
 

@@ -24,7 +24,7 @@ use crate::config::{ChannelOrder, Pipeline, TrainConfig};
 use crate::dataset::{
     Augmentation, Dataset, DatasetError, Loader, SkippedList, SplitImages, Transform,
 };
-use crate::domain::ClassCounts;
+use crate::domain::{ClassCounts, Split};
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::text::{bytes_text, shell_path};
@@ -402,7 +402,7 @@ impl<'a> EpochSource<'a> {
         let (labels, classes) = (dataset.train.labels(), dataset.class_names.len());
         let order = draws::epoch(labels, classes, pipeline.train.sampling, pipeline.seed, epoch);
         Self {
-            loader: Loader::new(dataset, "train", &dataset.train),
+            loader: Loader::new(dataset, Split::Train, &dataset.train),
             held,
             seed: pipeline.seed,
             epoch,
@@ -534,7 +534,7 @@ fn test_top1(
     progress: &dyn Progress,
 ) -> Result<f64, TrainError> {
     let split = &dataset.test;
-    let loader = Loader::new(dataset, "test", split);
+    let loader = Loader::new(dataset, Split::Test, split);
     let order: Vec<(usize, Transform)> = (0..split.len()).map(|i| (i, Transform::NONE)).collect();
     progress.start("test images", split.len() as u64, "image");
     let (mut correct, mut images) = (0, 0);

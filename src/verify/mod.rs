@@ -14,7 +14,8 @@ use std::str::FromStr;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::bank::{BankError, BankFiles, FolderFiles, MANIFEST_FILE, Manifest, SPLITS, SplitEntry};
+use crate::bank::{BankError, BankFiles, FolderFiles, MANIFEST_FILE, Manifest, SplitEntry};
+use crate::domain::Split;
 use crate::progress::{Interrupt, Progress};
 use crate::rng::{KeyedRng, Stage};
 use crate::text::counted;
@@ -234,7 +235,7 @@ fn of_files(
     pass.advance(manifest.files.values().map(|file| file.bytes).sum());
     pass.tell(report.findings.len());
     for (name, split) in in_order(&manifest) {
-        let train = name == "train";
+        let train = name == Split::Train.name();
         let mut sampled = vec![];
         if train {
             report.map_rows = classes.map_rows(&manifest).min(split.rows);
@@ -265,7 +266,7 @@ fn of_files(
 fn in_order(manifest: &Manifest) -> Vec<(&str, &SplitEntry)> {
     let mut splits: Vec<_> =
         manifest.splits.iter().map(|(name, split)| (name.as_str(), split)).collect();
-    let place = |name: &str| SPLITS.iter().position(|known| *known == name);
+    let place = |name: &str| Split::ALL.iter().position(|known| known.name() == name);
     splits.sort_by_key(|(name, _)| place(name).unwrap_or(usize::MAX));
     splits
 }

@@ -10,6 +10,7 @@ use super::findings::{Finding, FindingKind, RowFaults};
 use super::keys::Keys;
 use super::rows::{self, Key, SplitContract};
 use crate::bank::{BankFiles, ExaminedShard, Manifest, ShardEntry};
+use crate::domain::Split;
 use crate::progress::{Interrupt, Progress};
 use crate::text::counted;
 
@@ -84,7 +85,7 @@ impl<'a> Pass<'a> {
         let split = &self.manifest.splits[name];
         let contract = SplitContract {
             manifest: self.manifest,
-            train: name == "train",
+            train: name == Split::Train.name(),
             head: self.classes.head.as_ref(),
             names: self.classes.names(),
         };
@@ -120,7 +121,7 @@ impl<'a> Pass<'a> {
     ) -> Result<(Vec<GroupKeys>, Checked), VerifyError> {
         self.go_on()?;
         let mut all = Checked::default();
-        let split = if contract.train { "train" } else { "test" };
+        let split = if contract.train { Split::Train } else { Split::Test };
         let maps = self.manifest.map_specs();
         let shard = match ExaminedShard::open(self.files, entry, split, &maps) {
             Ok(shard) => shard,

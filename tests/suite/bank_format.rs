@@ -136,12 +136,13 @@ fn the_entry_of_a_shard_follows_from_its_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout { row_group_bytes: 1920, map_page_bytes: 768, ..Default::default() };
     let bank = BankSpec { layout, ..Default::default() }.write(dir.path());
-    for (split, entry) in &bank.manifest.splits {
-        for written in &entry.shards {
+    assert_eq!(bank.manifest.splits.len(), 2);
+    for split in [Split::Train, Split::Test] {
+        for written in &bank.manifest.split(split).unwrap().shards {
             let file = File::open(dir.path().join(&written.file)).unwrap();
             let maps = bank.manifest.map_specs();
             assert_eq!(ShardEntry::of(&written.file, &file, split, &maps).unwrap(), *written);
-            let other = if split == "train" { "test" } else { "train" };
+            let other = if split == Split::Train { Split::Test } else { Split::Train };
             let error = ShardEntry::of(&written.file, &file, other, &maps).unwrap_err();
             assert!(error.to_string().contains("its columns: "), "{error}");
         }

@@ -308,7 +308,7 @@ fn rows_of_a_table_are_decoded_one_by_one() {
     let faults: Vec<(&str, &str, &str)> = report
         .faults
         .iter()
-        .map(|f| (f.place.split.as_str(), f.place.path.as_str(), f.place.class.as_str()))
+        .map(|f| (f.place.split.name(), f.place.path.as_str(), f.place.class.as_str()))
         .collect();
     assert_eq!(faults, [("train", "1", "x"), ("test", "3", "y")]);
     assert!(report.leaks.is_empty());

@@ -438,7 +438,7 @@ fn a_row_of_a_table_that_cannot_be_decoded_is_skipped_like_a_file() {
     let mut dataset = Dataset::open(&settings).unwrap();
     let loaded = |dataset: &Dataset| {
         let images: Vec<(usize, Transform)> = (0..3).map(|i| (i, Transform::NONE)).collect();
-        let made = Loader::new(dataset, "train", &dataset.train).inputs(&images);
+        let made = Loader::new(dataset, Split::Train, &dataset.train).inputs(&images);
         made.map(|made| (made.kept, made.values.len()))
     };
     assert!(matches!(loaded(&dataset), Err(DatasetError::TooManySkipped { .. })));
@@ -468,7 +468,7 @@ fn a_file_that_has_gone_from_a_list_is_skipped_when_it_is_asked_for() {
     dataset.skipped = Skipped::at_most(0.5);
     let images: Vec<(usize, Transform)> =
         (0..dataset.train.len()).map(|i| (i, Transform::NONE)).collect();
-    let made = Loader::new(&dataset, "train", &dataset.train).inputs(&images).unwrap();
+    let made = Loader::new(&dataset, Split::Train, &dataset.train).inputs(&images).unwrap();
     assert_eq!(made.kept.len(), images.len() - 1);
     let skipped = dataset.skipped.images();
     assert_eq!((skipped.len(), skipped[0].path.as_str()), (1, "3.png"));
@@ -522,7 +522,7 @@ fn a_resized_crop_is_of_the_original_image() {
         ..TrainConfig::default()
     };
     let mean_red = |how: Transform| {
-        let made = Loader::new(&dataset, "train", &dataset.train).inputs(&[(0, how)]).unwrap();
+        let made = Loader::new(&dataset, Split::Train, &dataset.train).inputs(&[(0, how)]).unwrap();
         made.values[..32 * 32].iter().sum::<f32>() / (32.0 * 32.0)
     };
     // Scaled up, the pixels at its edge look at their neighbours.
@@ -542,7 +542,7 @@ fn crops_of_images_held_decoded_are_of_their_squares() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/demo-images.parquet");
     let settings = DatasetConfig { kind: DatasetKind::Parquet, ..config(&path) };
     let dataset = Dataset::open(&settings).unwrap();
-    let loader = Loader::new(&dataset, "train", &dataset.train);
+    let loader = Loader::new(&dataset, Split::Train, &dataset.train);
     let whole = TrainConfig {
         crop: RandomCrop::Resized,
         crop_scale: [1.0, 1.0],

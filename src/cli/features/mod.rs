@@ -9,11 +9,11 @@ use crate::bank::behind_links;
 use crate::cli::account::{self, WithAccount};
 use crate::cli::args::{FeaturesArgs, FeaturesCommand};
 use crate::cli::error::CliError;
-use crate::cli::train::{ALL_SPLITS, engine_options, load, open_dataset, run_folder};
+use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
 use crate::config::{self, InputSpec, LoadedPipeline, Pipeline, Source, Statement};
 use crate::dataset::{Dataset, known};
-use crate::domain::{FitOptions, LinearHead};
+use crate::domain::{FitOptions, LinearHead, Split};
 use crate::export::ExportError;
 use crate::features::{
     self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, RepairOutcome, TorchNetwork,
@@ -88,7 +88,7 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     config::settled(&said.chain([own]).collect::<Vec<_>>(), &input)?;
     let folder = run_folder(&args.common, &loaded);
     let listed_in = purpose.makes_bank().then_some(folder.as_path());
-    let dataset = open_dataset(context, &loaded, &args.common.skipping, &ALL_SPLITS, listed_in)?;
+    let dataset = open_dataset(context, &loaded, &args.common.skipping, &Split::ALL, listed_in)?;
     let head = head_source(context, args, &loaded, &dataset)?;
     let arithmetic = loaded.pipeline.features.arithmetic;
     let options = engine_options(context, &args.common, &loaded, arithmetic);
@@ -291,10 +291,10 @@ fn write_bank(
         return Ok(outcome);
     }
     let chance = 100.0 / dataset.class_names.len() as f64;
-    if outcome.top1.get("train").is_some_and(|&top1| top1 < 2.0 * chance.min(25.0)) {
+    if outcome.top1.get(Split::Train.name()).is_some_and(|&top1| top1 < 2.0 * chance.min(25.0)) {
         context.screen.warning(&format!(
             "the network finds the classes of {:.1} % of its training images, chance is {chance:.1} %: are these its classes, and its preprocessing?",
-            outcome.top1["train"]
+            outcome.top1[Split::Train.name()]
         ));
     }
     Ok(outcome)

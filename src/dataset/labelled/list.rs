@@ -206,5 +206,5 @@ pub(in crate::dataset) fn in_list(file: &Path, place: Place, wrong: ListError) -
 
 /// The error of a list without an image of a split.
 pub(in crate::dataset) fn no_image_of(file: &Path, split: Split) -> DatasetError {
-    in_list(file, Place::Whole, ListError::EmptySplit { split: split.name() })
+    in_list(file, Place::Whole, ListError::EmptySplit { split })
 }
