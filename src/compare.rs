@@ -11,7 +11,7 @@ use crate::config::{FinetuneConfig, Method, ShotRule};
 use crate::domain::Split;
 use crate::eval::Score;
 use crate::finetune::{FinetuneError, Job, JobOptions, Selection, SplitVectors, Workbench};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 
 /// A comparison to run.
 pub struct CompareRequest<'a> {
@@ -168,8 +168,7 @@ pub fn all_methods() -> Vec<String> {
 /// error is returned.
 pub fn run(
     request: &CompareRequest<'_>,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<CompareOutcome, FinetuneError> {
     let begin = std::time::Instant::now();
     let bank = Bank::open(request.bank)?;
@@ -192,10 +191,10 @@ pub fn run(
     let bench = Workbench::open(&bank, &jobs, &options)?;
     let steps =
         |job: &Job| if job.config.method.trains() { job.config.iterations as u64 } else { 0 };
-    progress.start("comparing", jobs.iter().map(steps).sum(), "iteration");
+    watch.progress.start("comparing", jobs.iter().map(steps).sum(), "iteration");
     let runs: Mutex<Vec<Option<Result<Run, FinetuneError>>>> =
         Mutex::new(jobs.iter().map(|_| None).collect());
-    bench.run(&jobs, &options, progress, interrupt, &|place, result| {
+    bench.run(&jobs, &options, watch, &|place, result| {
         let Job { config, seed } = &jobs[place];
         let run = result.and_then(|result| {
             let split = bank.class_counts.split(config.head_ratio);
@@ -206,7 +205,7 @@ pub fn run(
         });
         runs.lock().expect("no panic while held")[place] = Some(run);
     });
-    progress.finish();
+    watch.progress.finish();
     let runs = runs.into_inner().expect("no panic while held");
     let rows = rows(&request.configs, &jobs, runs)?;
     let comparison = Comparison {

@@ -254,6 +254,15 @@ mod tests {
     }
 
     #[test]
+    fn a_split_has_one_name_everywhere() {
+        let names = Split::ALL.map(|split| split.name());
+        assert_eq!(names, ["train", "val", "test"]);
+        assert_eq!(Split::ALL.map(|split| split.to_string()), names);
+        assert_eq!(serde_json::to_value(Split::ALL).unwrap(), serde_json::json!(names));
+        assert!(serde_json::from_str::<Split>("\"Train\"").is_err());
+    }
+
+    #[test]
     fn class_balanced_weights_by_hand() {
         let close = |beta, wanted: [f32; 2]| {
             let found = ClassCounts(vec![1, 2]).effective_weights(beta);

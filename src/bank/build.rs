@@ -26,7 +26,7 @@ use crate::atomic_file::{self, WriteError};
 use crate::classifier_file::ClassifierCard;
 use crate::domain::{LinearHead, SkippedImage, Split};
 use crate::eval::{Confusion, Reordering};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::regular_file;
 use crate::weights::Weights;
 
@@ -301,8 +301,7 @@ impl Build {
         &self,
         results: &mut [Option<ShardResult>],
         overwrite: bool,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<(), BankError> {
         let look = |(shard, result): (&PlannedShard, &Option<ShardResult>)| match result {
             Some(_) => Ok(None),
@@ -314,15 +313,17 @@ impl Build {
         if bytes == 0 {
             return Ok(());
         }
-        progress.start("checking", bytes, "byte");
+        watch.progress.start("checking", bytes, "byte");
         let check = |(shard, result): (&PlannedShard, Option<ShardResult>)| {
-            let result = result.filter(|_| !interrupt.requested())?;
+            let result = result.filter(|_| !watch.interrupted())?;
             let found = File::open(self.path(shard)).and_then(|file| file_sha256(&file));
-            progress.advance(result.shard.bytes);
+            watch.progress.advance(result.shard.bytes);
             match found {
                 Ok((sha256, _)) if sha256 == result.shard.sha256 => Some(result),
                 _ => {
-                    progress.line(&format!("{}: damaged; it is to be made again", shard.file));
+                    watch
+                        .progress
+                        .line(&format!("{}: damaged; it is to be made again", shard.file));
                     // A shard that stays marked would be taken for done by whoever makes the others.
                     let _ = fs::remove_file(self.marker_path(shard));
                     None
@@ -331,7 +332,7 @@ impl Build {
         };
         let checked: Vec<Option<ShardResult>> =
             self.shards.par_iter().zip(done).map(check).collect();
-        progress.finish();
+        watch.progress.finish();
         results.iter_mut().zip(checked).for_each(|(result, checked)| {
             if checked.is_some() {
                 *result = checked;

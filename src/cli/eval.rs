@@ -56,12 +56,11 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
         side: dataset.image_size,
     };
     let settings = &loaded.pipeline.finetune;
-    let (screen, interrupt) = (&context.screen, &context.interrupt);
     let (score, reordering) =
-        predict::evaluate(&model, &dataset, settings, &options, screen, interrupt)?;
-    reordering.iter().for_each(|found| screen.warning(&found.of_test_images()));
+        predict::evaluate(&model, &dataset, settings, &options, context.watch())?;
+    reordering.iter().for_each(|found| context.screen.warning(&found.of_test_images()));
     for image in dataset.skipped.images() {
-        screen.warning(&format!("not counted: {}", image.reason));
+        context.screen.warning(&format!("not counted: {}", image.reason));
     }
     let skipped = dataset.skipped.count();
     let account = account::settle(context, &loaded.name, &dataset, &skipped, None)?;

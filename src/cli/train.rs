@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
         overwrite: args.common.overwrite,
         engine: engine_options(context, &args.common, &loaded, loaded.pipeline.train.arithmetic),
     };
-    let outcome = train::run(&request, engine, &context.screen, &context.interrupt)?;
+    let outcome = train::run(&request, engine, context.watch())?;
     let account = account::settle(context, &loaded.name, &dataset, &outcome.skipped, Some(&out))?;
     if context.json {
         return print_json(&WithAccount { result: &outcome, account: &account });

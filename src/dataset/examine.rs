@@ -98,10 +98,7 @@ impl Gallery {
 }
 
 /// The split that image `i` is in, with its place there.
-fn find<'a>(
-    splits: &'a [(Split, usize, SplitImages)],
-    i: usize,
-) -> (Split, &'a SplitImages, usize) {
+fn find(splits: &[(Split, usize, SplitImages)], i: usize) -> (Split, &SplitImages, usize) {
     let after = splits.partition_point(|(_, first, _)| *first <= i);
     // An empty split begins where the next one does, so the last that begins early enough has it.
     let (name, first, split) = &splits[after - 1];

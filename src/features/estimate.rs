@@ -25,7 +25,7 @@ use crate::bank::{BankError, Build, BuildPlan, Manifest, MapsKept, PlannedShard,
 use crate::config::KeepMaps;
 use crate::disk;
 use crate::domain::{ClassCounts, LinearHead, Split};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::rng::{KeyedRng, Stage};
 
 /// What [`super::run`] would make, and what it would take: rows and shards follow from images and
@@ -39,8 +39,7 @@ use crate::rng::{KeyedRng, Stage};
 pub fn plan(
     request: &FeaturesRequest,
     model: FrozenModel,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<Forecast, FeaturesError> {
     model.must_suit(request.dataset)?;
     let FrozenModel { shape, head, reference, identity, device, start } = model;
@@ -62,7 +61,7 @@ pub fn plan(
     };
     let partition = request.partition;
     let (identity, device) = (&*identity, &*device);
-    let context = BuildContext { request, out, partition, identity, device, progress, interrupt };
+    let context = BuildContext { request, out, partition, identity, device, watch };
     let mut source = MapSource::Network(LazyNetwork::new(start));
     let images = TailImages::ForSecs(TAIL_SECS);
     let (plan, mut known) = plan_in_force(&context, manifest, &head, &mut source, images)?;
@@ -71,7 +70,7 @@ pub fn plan(
     }
     let estimate = BuildEstimate::new(request, out, plan, &head)?;
     let MapSource::Network(mut network) = source else { unreachable!("it was made above") };
-    let forecast = estimate.forecast(&mut network, device, progress, interrupt)?;
+    let forecast = estimate.forecast(&mut network, device, watch)?;
     Ok(Forecast { maps_known: known, ..forecast })
 }
 
@@ -173,8 +172,7 @@ impl<'a> BuildEstimate<'a> {
     fn measure(
         &self,
         backbone: &mut dyn Backbone,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<RowCosts, FeaturesError> {
         /// Bytes of a sample at most.
         const MOST: u64 = 1 << 28;
@@ -187,8 +185,7 @@ impl<'a> BuildEstimate<'a> {
             maker: RowMaker::new(manifest, &self.head),
             place: &place,
             room: free.map_or(MOST, |free| MOST.min(free / 2)),
-            progress,
-            interrupt,
+            watch,
         };
         sampler.measure(&self.kinds, backbone).map_err(|e| match is_full(&e) {
             true => FeaturesError::Space(self.disk(self.most_bytes())),
@@ -205,14 +202,13 @@ impl<'a> BuildEstimate<'a> {
     pub(super) fn require_room(
         &self,
         network: &mut LazyNetwork,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<(), FeaturesError> {
         let surely = self.disk(self.most_bytes()).fits.unwrap_or(true);
         if surely || self.missing().next().is_none() {
             return Ok(());
         }
-        let measured = self.measure(network.get()?, progress, interrupt)?;
+        let measured = self.measure(network.get()?, watch)?;
         self.disk(self.needed_bytes(&measured)).require()
     }
 
@@ -221,15 +217,14 @@ impl<'a> BuildEstimate<'a> {
         &self,
         network: &mut LazyNetwork,
         device: &str,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<Forecast, FeaturesError> {
         let missing: Vec<&PlannedShard> = self.missing().collect();
         let rest = self.rest_bytes();
         let all_done = self.results.iter().all(Option::is_some);
         let measured = match all_done && !self.twice {
             true => None,
-            false => Some(self.measure(network.get()?, progress, interrupt)?),
+            false => Some(self.measure(network.get()?, watch)?),
         };
         let expected = |shards: &[&PlannedShard]| match &measured {
             Some(measured) => {

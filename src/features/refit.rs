@@ -35,12 +35,12 @@ pub(super) fn write(
     shards: &[&PlannedShard],
     maker: &RowMaker,
 ) -> Result<Vec<(usize, ShardResult)>, FeaturesError> {
-    let (progress, dataset) = (context.progress, context.request.dataset);
+    let (watch, dataset) = (context.watch, context.request.dataset);
     let pass = ImagePass::new(context.request);
-    progress.start("activation maps", pass.count(build, shards), "row");
+    watch.progress.start("activation maps", pass.count(build, shards), "row");
     let (mut maps, mut finished): (Option<Maps>, _) = (None, vec![]);
     for &shard in shards {
-        if context.interrupt.requested() {
+        if watch.interrupted() {
             break;
         }
         if maps.as_ref().is_none_or(|maps| maps.name != shard.split) {
@@ -53,13 +53,13 @@ pub(super) fn write(
             let parts: Vec<Vec<TrainRow>> =
                 requests.par_iter().map(|r| maps.read(r, maker)).collect::<Result<_, _>>()?;
             for rows in parts {
-                progress.advance(rows.len() as u64);
+                watch.progress.advance(rows.len() as u64);
                 open.append(&rows)?;
             }
         }
         finished.push((shard.place, open.finish(pass.skipped(shard))?));
     }
-    progress.finish();
+    watch.progress.finish();
     Ok(finished)
 }
 

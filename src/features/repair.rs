@@ -20,7 +20,7 @@ use crate::bank::{
 use crate::classifier_file::ClassifierCard;
 use crate::dataset::SkippedList;
 use crate::domain::Split;
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 
 /// What a repair has done.
 #[derive(Debug, Clone, Serialize)]
@@ -44,8 +44,7 @@ pub fn repair(
     request: &FeaturesRequest,
     model: FrozenModel,
     damaged: &[String],
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<RepairOutcome, FeaturesError> {
     let FrozenModel { shape, head, reference, identity, device, start } = model;
     let (there, _) = Manifest::load(request.out)?;
@@ -68,8 +67,7 @@ pub fn repair(
         partition: None,
         identity: &identity,
         device: &device,
-        progress,
-        interrupt,
+        watch,
     };
     let shards = planned(request.out, &there)?;
     let todo: Vec<&PlannedShard> = shards.iter().filter(|s| damaged.contains(&s.file)).collect();

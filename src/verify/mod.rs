@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bank::{BankError, BankFiles, FolderFiles, MANIFEST_FILE, Manifest, SplitEntry};
 use crate::domain::Split;
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::rng::{KeyedRng, Stage};
 use crate::text::counted;
 use classes::Classes;
@@ -177,10 +177,9 @@ pub enum VerifyError {
 pub fn run(
     dir: &Path,
     options: &VerifyOptions,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<VerifyReport, VerifyError> {
-    of_files(&FolderFiles::new(dir), Manifest::load(dir), options, progress, interrupt)
+    of_files(&FolderFiles::new(dir), Manifest::load(dir), options, watch)
 }
 
 /// Verifies a bank that lies anywhere, as [`run`] does.
@@ -190,18 +189,16 @@ pub fn run(
 pub fn run_on(
     files: &dyn BankFiles,
     options: &VerifyOptions,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<VerifyReport, VerifyError> {
-    of_files(files, Manifest::read(files), options, progress, interrupt)
+    of_files(files, Manifest::read(files), options, watch)
 }
 
 fn of_files(
     files: &dyn BankFiles,
     manifest: Result<(Manifest, Vec<u8>), BankError>,
     options: &VerifyOptions,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<VerifyReport, VerifyError> {
     let mut report = VerifyReport {
         bank: files.place().into(),
@@ -230,8 +227,8 @@ fn of_files(
     report.bytes = manifest.total_bytes() + text.len() as u64;
     report.findings.extend(other_text(&manifest, &text));
     let classes = Classes::read(files, &manifest, &mut report.findings);
-    let pass = Pass::new(files, &manifest, &classes, progress, interrupt);
-    progress.start("verifying", manifest.total_bytes(), "byte");
+    let pass = Pass::new(files, &manifest, &classes, watch);
+    watch.progress.start("verifying", manifest.total_bytes(), "byte");
     pass.advance(manifest.files.values().map(|file| file.bytes).sum());
     pass.tell(report.findings.len());
     for (name, split) in in_order(&manifest) {
@@ -255,7 +252,7 @@ fn of_files(
             report.findings.extend(classes.check_counts(&counts));
         }
     }
-    progress.finish();
+    watch.progress.finish();
     report.files += manifest.files.len() + 1;
     report.notes = other_files(files, &manifest);
     sort(&mut report.findings, &manifest);

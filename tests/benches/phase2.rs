@@ -14,7 +14,7 @@ use fsa_bank::bank::{Bank, BankError, Layout, TrainRow};
 use fsa_bank::config::FinetuneConfig;
 use fsa_bank::domain::{FeatureShape, Split};
 use fsa_bank::finetune::{self, FinetuneRequest};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use rayon::prelude::*;
 
 /// What real programs run with.
@@ -53,7 +53,7 @@ fn main() {
             overwrite: true,
             memory_bytes: MEMORY_BYTES,
         };
-        let outcome = finetune::run(&request, &Silent, &Interrupt::default());
+        let outcome = finetune::run(&request, Watch::new(&Silent, &Interrupt::default()));
         let timing = outcome.unwrap_or_else(|e| panic!("{e}")).report.timing;
         rates.push(timing.iterations_per_sec);
         println!("{}", serde_json::to_string(&timing).expect("numbers are JSON"));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use fsa_bank::check;
 use fsa_bank::config::{ClassOrder, DatasetConfig, DatasetKind};
 use fsa_bank::dataset::{Account, Dataset, Reason, SplitImages, images_below};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::proposal::{self, ProposalRequest};
 use proptest::prelude::*;
 
@@ -240,7 +240,7 @@ proptest! {
         let proposed = proposal::run(&request).unwrap().survey;
         prop_assert_eq!(&proposed.account, account);
         prop_assert_eq!(proposed.class_names, dataset.class_names.clone());
-        let checked = check::run("set", &config(&root), &Silent, &go).unwrap();
+        let checked = check::run("set", &config(&root), Watch::new(&Silent, &go)).unwrap();
         let undecodable: BTreeSet<String> =
             checked.faults.iter().map(|fault| fault.place.path.clone()).collect();
         prop_assert!(undecodable.is_superset(&doomed));

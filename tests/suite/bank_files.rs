@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fsa_bank::bank::{Bank, BankError, BankFile, BankFiles, Column, MANIFEST_FILE};
 use fsa_bank::domain::Split;
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::verify::{self, VerifyOptions};
 
 use crate::fixtures::BankSpec;
@@ -87,7 +87,8 @@ fn a_bank_in_memory_is_read_and_verified_as_one_in_a_folder() {
     let dir = tempfile::tempdir().unwrap();
     let written = BankSpec::default().write(dir.path());
     let (expected, report) = (everything(&written), {
-        let verified = verify::run(dir.path(), &VerifyOptions::default(), &Silent, &go());
+        let verified =
+            verify::run(dir.path(), &VerifyOptions::default(), Watch::new(&Silent, &go()));
         verified.unwrap()
     });
     let files = Arc::new(InMemory::of_folder(dir.path()));
@@ -96,7 +97,8 @@ fn a_bank_in_memory_is_read_and_verified_as_one_in_a_folder() {
     let bank = Bank::read(files.clone()).unwrap();
     assert_eq!(bank.dir(), Path::new(PLACE));
     assert_eq!(everything(&bank), expected);
-    let found = verify::run_on(&*files, &VerifyOptions::default(), &Silent, &go()).unwrap();
+    let found =
+        verify::run_on(&*files, &VerifyOptions::default(), Watch::new(&Silent, &go())).unwrap();
     assert!(found.findings.is_empty() && found.notes.is_empty(), "{found:?}");
     assert_eq!(verify::VerifyReport { bank: report.bank.clone(), ..found }, report);
     assert!(files.opened.load(Ordering::Relaxed) > files.files.len());

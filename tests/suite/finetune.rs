@@ -10,7 +10,7 @@ use fsa_bank::finetune::{
     self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
 };
 use fsa_bank::head_training::{Batch, HeadTrainer, TrainerOptions};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::sampler::{BatchPlan, BatchSampler, Population, Sample};
 use proptest::prelude::*;
@@ -35,7 +35,7 @@ fn try_run(
         overwrite: true,
         memory_bytes,
     };
-    finetune::run(&request, &Silent, &Interrupt::default())
+    finetune::run(&request, Watch::new(&Silent, &Interrupt::default()))
 }
 
 fn classifier(bank: &Path, config: FinetuneConfig, memory_bytes: u64) -> Vec<u8> {
@@ -208,7 +208,7 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
         overwrite: false,
         memory_bytes: 1 << 30,
     };
-    let other = finetune::run(&request, &Silent, &Interrupt::default()).unwrap();
+    let other = finetune::run(&request, Watch::new(&Silent, &Interrupt::default())).unwrap();
     assert!(std::fs::read(other.folder.join("classifier.safetensors")).unwrap() != wanted);
 }
 
@@ -227,7 +227,7 @@ fn a_finished_result_is_kept_and_an_out_of_date_one_is_not() {
             overwrite,
             memory_bytes: 1 << 30,
         };
-        finetune::run(&request, &Silent, &Interrupt::default()).unwrap()
+        finetune::run(&request, Watch::new(&Silent, &Interrupt::default())).unwrap()
     };
     assert!(!run(false).already_done);
     assert!(run(false).already_done);

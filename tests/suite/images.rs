@@ -15,7 +15,7 @@ use fsa_bank::dataset::{
 use fsa_bank::domain::{FitOptions, Split};
 use fsa_bank::features::{self, FeaturesError, HeadSource};
 use fsa_bank::finetune::{self, FinetuneRequest};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::train::{self, TrainError};
 
@@ -387,7 +387,7 @@ fn a_bank_has_no_rows_of_what_cannot_be_decoded() {
             overwrite: false,
             memory_bytes: 1 << 30,
         };
-        let tuned = finetune::run(&request, &Silent, &go).unwrap();
+        let tuned = finetune::run(&request, Watch::new(&Silent, &go)).unwrap();
         assert_eq!(tuned.report.train_images, [23, 11, 5, 2], "{method}");
     }
 }

@@ -19,7 +19,7 @@ use fsa_bank::finetune::{
     self, FinetuneError, FinetuneRequest, MapNeed, Report, Selection, least_memory_bytes,
 };
 use fsa_bank::inspect::summarise;
-use fsa_bank::progress::{Interrupt, Progress, Silent};
+use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
 use fsa_bank::report::summary_text;
 
 use fsa_bank::verify::{self, Sample, VerifyOptions};
@@ -79,7 +79,7 @@ fn try_finetune(bank: &Path, config: FinetuneConfig) -> Result<(Report, Vec<u8>)
         overwrite: true,
         memory_bytes: 1 << 30,
     };
-    let outcome = finetune::run(&request, &Silent, &Interrupt::default())?;
+    let outcome = finetune::run(&request, Watch::new(&Silent, &Interrupt::default()))?;
     let classifier = std::fs::read(outcome.folder.join("classifier.safetensors")).unwrap();
     Ok((outcome.report, classifier))
 }
@@ -125,7 +125,7 @@ fn maps(bank: &Bank) -> Vec<Option<Vec<f32>>> {
 /// Every byte and value of a bank is as it should be, and as many rows have a map.
 fn assert_holds(bank: &Path, with_maps: u64) {
     let options = VerifyOptions { sample: Sample::All };
-    let report = verify::run(bank, &options, &Silent, &Interrupt::default()).unwrap();
+    let report = verify::run(bank, &options, Watch::new(&Silent, &Interrupt::default())).unwrap();
     assert_eq!((report.findings, report.recomputed_rows), (vec![], with_maps));
 }
 
@@ -171,7 +171,7 @@ fn repair(run: &Run, bank: &Path, damaged: &[String]) -> RepairOutcome {
         measure_forward: false,
         free_bytes: &fsa_bank::disk::free_bytes,
     };
-    features::repair(&request, model, damaged, &Silent, &go).unwrap()
+    features::repair(&request, model, damaged, Watch::new(&Silent, &go)).unwrap()
 }
 
 /// Readers of their own find what the columns promise, in the rows that have a map.
@@ -399,7 +399,8 @@ fn a_bank_without_maps_serves_the_methods_that_take_pooled_vectors() {
         out: None,
         memory_bytes: 1 << 30,
     };
-    let table = compare::run(&request, &Silent, &Interrupt::default()).unwrap().comparison;
+    let table =
+        compare::run(&request, Watch::new(&Silent, &Interrupt::default())).unwrap().comparison;
     let failed = table.rows[0].failed.as_deref().unwrap();
     assert!(failed.contains("fsa draws from maps; this bank keeps no maps"), "{failed}");
     assert_eq!((table.rows[1].failed.as_ref(), table.rows[1].runs.len()), (None, 2));
@@ -510,7 +511,7 @@ fn the_maps_of_some_classes_are_held_or_streamed_with_the_same_result() {
             out: None,
             memory_bytes,
         };
-        let table = compare::run(&request, &Silent, &Interrupt::default())?.comparison;
+        let table = compare::run(&request, Watch::new(&Silent, &Interrupt::default()))?.comparison;
         let runs = table.rows.into_iter().flat_map(|row| row.runs);
         Ok::<_, FinetuneError>(runs.map(|run| run.score).collect::<Vec<_>>())
     };

@@ -12,7 +12,7 @@ use fsa_bank::finetune::{
 };
 use fsa_bank::head_training::{Batch, Form, HeadTrainer, TrainerOptions};
 use fsa_bank::methods::Batches;
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 use proptest::prelude::*;
 use serde_json::json;
@@ -38,7 +38,7 @@ fn try_run(
     let (out, overwrite) = (None, true);
     let request =
         FinetuneRequest { bank, config, seed: 2, selection, out, overwrite, memory_bytes };
-    finetune::run(&request, &Silent, &Interrupt::default())
+    finetune::run(&request, Watch::new(&Silent, &Interrupt::default()))
 }
 
 fn classifier(outcome: &FinetuneOutcome) -> Vec<u8> {

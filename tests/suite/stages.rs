@@ -13,7 +13,7 @@ use fsa_bank::features::{
     TorchRequest,
 };
 use fsa_bank::finetune::{self, FinetuneRequest};
-use fsa_bank::progress::{Interrupt, Progress, Silent};
+use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
 use fsa_bank::train::{self, EpochMetrics, TrainError, TrainOutcome, TrainRequest};
 
 use crate::fake_engine::{FakeEngine, HoldingEngine};
@@ -58,7 +58,7 @@ impl Run {
             overwrite: false,
             engine: engine_options(),
         };
-        train::run(&request, &FakeEngine, progress, stop)
+        train::run(&request, &FakeEngine, Watch::new(progress, stop))
     }
 
     pub fn features(&self, stop: &Interrupt) -> Result<FeaturesOutcome, FeaturesError> {
@@ -85,7 +85,7 @@ impl Run {
         let network = choose(loaded, dataset, self.path(), head.is_some(), progress, stop)?;
         let model =
             FrozenModel::torch(&network, loaded, dataset, head, &FakeEngine, engine_options())?;
-        features::run(&request, model, progress, stop)
+        features::run(&request, model, Watch::new(progress, stop))
     }
 }
 
@@ -101,7 +101,7 @@ pub fn choose(
     let options = engine_options();
     let wanted =
         TorchRequest { loaded, dataset, folder, other_head, options: &options, dry: false };
-    TorchNetwork::choose(&wanted, &FakeEngine, progress, stop)
+    TorchNetwork::choose(&wanted, &FakeEngine, Watch::new(progress, stop))
 }
 
 /// Asks to stop once `after` units are done.
@@ -159,7 +159,7 @@ fn images_become_a_model_a_bank_and_a_better_classifier() {
         overwrite: false,
         memory_bytes: 1 << 30,
     };
-    let tuned = finetune::run(&request, &Silent, &go).unwrap();
+    let tuned = finetune::run(&request, Watch::new(&Silent, &go)).unwrap();
     fsa_bank::report::write_finetune(&tuned).unwrap();
     let (before, after) = (&tuned.report.before.groups, &tuned.report.after.groups);
     assert!(after.tail.accuracy > before.tail.accuracy, "{before:?} {after:?}");
@@ -288,7 +288,8 @@ fn images_on_the_device_train_the_same_weights() {
             engine: engine_options(),
         };
         let lines = Lines::default();
-        let outcome = train::run(&request, engine, &lines, &Interrupt::default()).unwrap();
+        let outcome =
+            train::run(&request, engine, Watch::new(&lines, &Interrupt::default())).unwrap();
         let told = lines.0.into_inner().unwrap().iter().any(|l| l.contains("are on the device"));
         (std::fs::read(outcome.model).unwrap(), told)
     };

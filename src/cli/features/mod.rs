@@ -100,7 +100,7 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
         options: &options,
         dry: !purpose.makes_bank(),
     };
-    let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)
+    let network = TorchNetwork::choose(&request, engine, context.watch())
         .map_err(|error| args.common.explained(error))?;
     context.screen.line(&format!("network: {}", network.path.display()));
     context.screen.line(&format!("images: {input}"));
@@ -129,13 +129,12 @@ fn use_network(
         Purpose::Plan => show_plan(context, args, loaded, dataset, model).map(|()| Made::Plan),
         Purpose::Repair { bank, damaged } => {
             let request = request(args, loaded, dataset, bank);
-            let (screen, interrupt) = (&context.screen, &context.interrupt);
-            let done = features::repair(&request, model, damaged, screen, interrupt)?;
+            let done = features::repair(&request, model, damaged, context.watch())?;
             for (files, what) in [
                 (&done.restored, "has its bytes back"),
                 (&done.changed, "made anew with other bytes, of another device or batch size"),
             ] {
-                files.iter().for_each(|file| screen.line(&format!("{file}: {what}")));
+                files.iter().for_each(|file| context.screen.line(&format!("{file}: {what}")));
             }
             Ok(Made::Repair(done))
         }
@@ -237,7 +236,7 @@ fn show_plan(
 ) -> anyhow::Result<()> {
     let out = behind_links(&run_folder(&args.common, loaded).join("shards"));
     let request = request(args, loaded, dataset, &out);
-    let forecast = features::plan(&request, model, &context.screen, &context.interrupt)?;
+    let forecast = features::plan(&request, model, context.watch())?;
     let found = dataset.skipped.count();
     let account = account::settle(context, &loaded.name, dataset, &found, None)?;
     if context.json {
@@ -275,7 +274,7 @@ fn write_bank(
         make_in_processes: (processes.number > 1).then_some(&in_processes as _),
         ..request(args, loaded, dataset, &out)
     };
-    let outcome = features::run(&request, model, &context.screen, &context.interrupt)?;
+    let outcome = features::run(&request, model, context.watch())?;
     if args.worker {
         return Ok(outcome);
     }

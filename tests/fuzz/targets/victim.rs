@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fsa_bank::bank::{Bank, BankError, Column, FORMAT_VERSION, Manifest};
 use fsa_bank::domain::Split;
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::verify::{self, VerifyOptions};
 
 #[path = "../../suite/parquet_file.rs"]
@@ -47,7 +47,7 @@ fn seed_bank() -> PathBuf {
 /// Everything that Phase-II reads, or all that `verify` looks at.
 pub fn look_at(dir: &Path, verifying: bool) {
     if verifying {
-        let _ = verify::run(dir, &VerifyOptions::default(), &Silent, &Interrupt::default());
+        let _ = verify::run(dir, &VerifyOptions::default(), Watch::new(&Silent, &Interrupt::default()));
     } else {
         let _ = read(dir);
     }
