@@ -2,7 +2,6 @@
 
 use super::Context;
 use super::args::EvalArgs;
-use crate::domain::Split;
 
 #[cfg(not(feature = "onnx"))]
 pub(super) fn run(_: &Context, _: &EvalArgs) -> anyhow::Result<()> {
@@ -16,6 +15,7 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     use super::{model, print_json, print_text};
     use crate::backbone::onnx::OnnxOptions;
     use crate::config::{self, InputSpec};
+    use crate::domain::Split;
     use crate::predict;
     use crate::progress::Progress;
     use crate::report::score_text;

@@ -5,12 +5,12 @@ use std::path::Path;
 use super::{Made, Purpose};
 use crate::cli::Context;
 use crate::cli::args::FeaturesArgs;
-use crate::domain::Split;
 #[cfg(feature = "onnx")]
 use crate::{
     backbone::onnx::{ImageInput, InputRange},
     cli::{model, train::load},
     config::{self, DatasetConfig, InputSpec, LoadedPipeline, Pipeline, Source, Statement},
+    domain::Split,
     export::Description,
     progress::Progress,
 };
