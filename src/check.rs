@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::config::DatasetConfig;
 use crate::dataset::{Account, DatasetError, Gallery, ImagePlace, Reason};
-use crate::progress::{Interrupt, Progress};
+use crate::domain::Split;
+use crate::progress::Watch;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,8 +33,8 @@ pub struct CheckReport {
 /// Images of one split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SplitSize {
-    /// `train`, `val` or `test`.
-    pub split: String,
+    /// Its name.
+    pub split: Split,
     /// Images.
     pub images: usize,
 }
@@ -126,12 +127,11 @@ impl CheckReport {
 pub fn run(
     name: &str,
     config: &DatasetConfig,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<CheckReport, CheckError> {
     let gallery = Gallery::open(config)?;
     let (mut known, mut faults) = (vec![], vec![]);
-    for (i, digest) in digests(&gallery, progress, interrupt)?.into_iter().enumerate() {
+    for (i, digest) in digests(&gallery, watch)?.into_iter().enumerate() {
         match digest {
             Ok(digest) => known.push((digest, i)),
             Err(fault) => faults.push(fault),
@@ -155,23 +155,19 @@ pub fn run(
 type Digest = Result<[u8; 32], Fault>;
 
 /// What each image's content is, or what is wrong with it.
-fn digests(
-    gallery: &Gallery,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
-) -> Result<Vec<Digest>, CheckError> {
+fn digests(gallery: &Gallery, watch: Watch<'_>) -> Result<Vec<Digest>, CheckError> {
     let total = gallery.len();
-    progress.start("images", total as u64, "image");
+    watch.progress.start("images", total as u64, "image");
     let look = |i| {
-        if interrupt.requested() {
+        if watch.interrupted() {
             return None;
         }
         let digest = gallery.digest(i).map_err(|e| fault(gallery.place(i), e));
-        progress.advance(1);
+        watch.progress.advance(1);
         Some(digest)
     };
     let digests: Vec<Option<Digest>> = (0..total).into_par_iter().map(look).collect();
-    progress.finish();
+    watch.progress.finish();
     let digests: Vec<Digest> = digests.into_iter().flatten().collect();
     match digests.len() {
         done if done < total => Err(CheckError::Interrupted { done, total }),

@@ -6,11 +6,12 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file;
-use crate::bank::{Bank, SplitName};
+use crate::bank::Bank;
 use crate::config::{FinetuneConfig, Method, ShotRule};
+use crate::domain::Split;
 use crate::eval::Score;
 use crate::finetune::{FinetuneError, Job, JobOptions, Selection, SplitVectors, Workbench};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 
 /// A comparison to run.
 pub struct CompareRequest<'a> {
@@ -167,18 +168,17 @@ pub fn all_methods() -> Vec<String> {
 /// error is returned.
 pub fn run(
     request: &CompareRequest<'_>,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<CompareOutcome, FinetuneError> {
     let begin = std::time::Instant::now();
     let bank = Bank::open(request.bank)?;
-    let selection = request.selection.unwrap_or(match bank.has(SplitName::Val) {
+    let selection = request.selection.unwrap_or(match bank.has(Split::Val) {
         true => Selection::Val,
         false => Selection::None,
     });
     let judge = selection.split(&bank)?;
     let judge = judge.map(|split| SplitVectors::open(&bank, split)).transpose()?;
-    let test = SplitVectors::open(&bank, SplitName::Test)?;
+    let test = SplitVectors::open(&bank, Split::Test)?;
     let options = JobOptions { memory_bytes: request.memory_bytes, judge: judge.as_ref() };
     let jobs: Vec<Job> = request
         .configs
@@ -191,10 +191,10 @@ pub fn run(
     let bench = Workbench::open(&bank, &jobs, &options)?;
     let steps =
         |job: &Job| if job.config.method.trains() { job.config.iterations as u64 } else { 0 };
-    progress.start("comparing", jobs.iter().map(steps).sum(), "iteration");
+    watch.progress.start("comparing", jobs.iter().map(steps).sum(), "iteration");
     let runs: Mutex<Vec<Option<Result<Run, FinetuneError>>>> =
         Mutex::new(jobs.iter().map(|_| None).collect());
-    bench.run(&jobs, &options, progress, interrupt, &|place, result| {
+    bench.run(&jobs, &options, watch, &|place, result| {
         let Job { config, seed } = &jobs[place];
         let run = result.and_then(|result| {
             let split = bank.class_counts.split(config.head_ratio);
@@ -205,7 +205,7 @@ pub fn run(
         });
         runs.lock().expect("no panic while held")[place] = Some(run);
     });
-    progress.finish();
+    watch.progress.finish();
     let runs = runs.into_inner().expect("no panic while held");
     let rows = rows(&request.configs, &jobs, runs)?;
     let comparison = Comparison {

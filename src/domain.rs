@@ -45,11 +45,43 @@ impl std::fmt::Display for FeatureShape {
     }
 }
 
+/// A part of a dataset or bank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// For training; in a bank, with maps.
+    Train,
+    /// Held out for choices; not every dataset has it.
+    Val,
+    /// For the final accuracy.
+    Test,
+}
+
+impl Split {
+    /// All, in order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// Its name in files and their names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// An image that was left out because it cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedImage {
-    /// `train`, `val` or `test`.
-    pub split: String,
+    /// Its split.
+    pub split: Split,
     /// Index in the split.
     pub sample_id: usize,
     /// What identifies it in its source.
@@ -219,6 +251,15 @@ mod tests {
         };
         assert_eq!(heads(10, 5000.0), [(7, 9), (7, 8), (6, 7), (5, 6), (4, 5)]);
         assert_eq!(heads(100, 500.0), [(72, 84), (64, 78), (54, 68), (48, 61), (42, 54)]);
+    }
+
+    #[test]
+    fn a_split_has_one_name_everywhere() {
+        let names = Split::ALL.map(|split| split.name());
+        assert_eq!(names, ["train", "val", "test"]);
+        assert_eq!(Split::ALL.map(|split| split.to_string()), names);
+        assert_eq!(serde_json::to_value(Split::ALL).unwrap(), serde_json::json!(names));
+        assert!(serde_json::from_str::<Split>("\"Train\"").is_err());
     }
 
     #[test]

@@ -12,11 +12,11 @@ use crate::backbone::onnx::OnnxOptions;
 use crate::backbone::{Backbone, BackboneError};
 use crate::config::{DatasetConfig, FinetuneConfig};
 use crate::dataset::{self, Account, Dataset, DatasetError, Loader, Preprocessing, Transform};
-use crate::domain::{ClassId, FeatureShape};
+use crate::domain::{ClassId, FeatureShape, Split};
 use crate::eval::Score;
 use crate::eval::{self, Accuracy, Classifier, Confusion, Groups, Reordering};
 use crate::export::{ExportError, Model};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 
 /// Images a pass.
 const BATCH: usize = 32;
@@ -138,8 +138,7 @@ type Decoded = (Vec<f32>, Option<u16>);
 pub fn run(
     model: &Model,
     request: &PredictRequest,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<Vec<ImageClasses>, PredictError> {
     let mut network = model.run(request.options)?;
     let mut settings = DatasetConfig::default();
@@ -147,9 +146,9 @@ pub fn run(
     let preprocessing = Preprocessing::new(&settings);
     let shape = network.shape();
     let mut found = Vec::with_capacity(request.images.len());
-    progress.start("images", request.images.len() as u64, "image");
+    watch.progress.start("images", request.images.len() as u64, "image");
     for paths in request.images.chunks(BATCH) {
-        if interrupt.requested() {
+        if watch.interrupted() {
             break;
         }
         let decoded: Vec<Result<Decoded, DatasetError>> =
@@ -186,9 +185,9 @@ pub fn run(
             })?;
         }
         found.extend(batch);
-        progress.advance(paths.len() as u64);
+        watch.progress.advance(paths.len() as u64);
     }
-    progress.finish();
+    watch.progress.finish();
     Ok(found)
 }
 
@@ -217,8 +216,7 @@ pub fn evaluate(
     dataset: &Dataset,
     settings: &FinetuneConfig,
     options: &OnnxOptions,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<(Score, Option<Reordering>), PredictError> {
     let classes = dataset.class_names.len();
     if model.head.classes() != classes {
@@ -233,12 +231,12 @@ pub fn evaluate(
     }
     let classifier = Classifier::plain(model.head.clone());
     let locations = network.shape().locations();
-    let loader = Loader::new(dataset, "test", test);
+    let loader = Loader::new(dataset, Split::Test, test);
     let order: Vec<(usize, Transform)> = (0..test.len()).map(|i| (i, Transform::NONE)).collect();
     let (mut predictions, mut labels) = (Vec::with_capacity(test.len()), vec![]);
-    progress.start("test images", test.len() as u64, "image");
+    watch.progress.start("test images", test.len() as u64, "image");
     for batch in order.chunks(BATCH) {
-        if interrupt.requested() {
+        if watch.interrupted() {
             let (done, total) = (predictions.len(), test.len());
             return Err(PredictError::Interrupted { done, total });
         }
@@ -248,9 +246,9 @@ pub fn evaluate(
             let maps = network.feature_maps(&inputs.values, inputs.kept.len())?;
             predictions.extend(classifier.predict(&pooled(&maps, locations)));
         }
-        progress.advance(batch.len() as u64);
+        watch.progress.advance(batch.len() as u64);
     }
-    progress.finish();
+    watch.progress.finish();
     let accuracy = Accuracy::of_predictions(&predictions, &labels, classes);
     let counts = dataset.class_counts();
     let split = counts.split(settings.head_ratio);

@@ -43,3 +43,24 @@ impl Interrupt {
         self.0.load(Ordering::SeqCst)
     }
 }
+
+/// The two together, as stages take them.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Is told what is done.
+    pub progress: &'a dyn Progress,
+    /// Says when to stop.
+    pub interrupt: &'a Interrupt,
+}
+
+impl<'a> Watch<'a> {
+    /// Of both.
+    pub fn new(progress: &'a dyn Progress, interrupt: &'a Interrupt) -> Self {
+        Self { progress, interrupt }
+    }
+
+    /// Whether to stop.
+    pub fn interrupted(self) -> bool {
+        self.interrupt.requested()
+    }
+}

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::config::{FinetuneConfig, ShotRule};
-use crate::dataset::{Dataset, Split};
-use crate::domain::{ClassCounts, ClassId};
+use crate::dataset::{Dataset, SplitImages};
+use crate::domain::{ClassCounts, ClassId, Split};
 use crate::eval::{ShotGroup, shot_group};
 
 /// A dataset in figures.
@@ -43,8 +43,8 @@ pub struct Statistics {
 /// One split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SplitStatistics {
-    /// `train`, `val` or `test`.
-    pub split: &'static str,
+    /// Its name.
+    pub split: Split,
     /// Its images.
     pub images: usize,
     /// Classes that have images in it.
@@ -84,7 +84,7 @@ pub struct ClassStatistics {
 /// Counts a dataset, without the images that were seen to be none that can be decoded; `settings` has the head ratio and the rule of shot groups.
 pub fn of(name: &str, dataset: &Dataset, settings: &FinetuneConfig) -> Statistics {
     let none = || ClassCounts(vec![0; dataset.class_names.len()]);
-    let count = |split: &Split| dataset.counts_as_listed(split);
+    let count = |split: &SplitImages| dataset.counts_as_listed(split);
     let val = dataset.val.as_ref().map_or_else(none, count);
     let counts = [count(&dataset.train), val, count(&dataset.test)];
     of_counts(name, &dataset.class_names, &counts, settings)
@@ -114,7 +114,7 @@ pub fn of_counts(
     let shots = |wanted| group(&|class| class.shots == Some(wanted));
     Statistics {
         name: name.into(),
-        splits: splits([("train", train), ("val", val), ("test", test)]),
+        splits: splits(counts),
         largest: per_class.first().map_or(0, |class| class.train_images),
         median: median(&per_class),
         smallest: per_class.last().map_or(0, |class| class.train_images),
@@ -130,13 +130,13 @@ pub fn of_counts(
     }
 }
 
-fn splits(counts: [(&'static str, &ClassCounts); 3]) -> Vec<SplitStatistics> {
-    let split = |(split, counts): (&'static str, &ClassCounts)| SplitStatistics {
+fn splits(counts: &[ClassCounts; 3]) -> Vec<SplitStatistics> {
+    let split = |(split, counts): (Split, &ClassCounts)| SplitStatistics {
         split,
         images: counts.total() as usize,
         classes: counts.0.iter().filter(|n| **n > 0).count(),
     };
-    counts.into_iter().map(split).filter(|split| split.images > 0).collect()
+    Split::ALL.into_iter().zip(counts).map(split).filter(|split| split.images > 0).collect()
 }
 
 fn group(

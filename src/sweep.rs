@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::atomic_file::{self, WriteError};
-use crate::bank::{Bank, SplitName};
+use crate::bank::Bank;
 use crate::compare::{Figures, beside};
 use crate::config::{self, ConfigError, FinetuneConfig};
+use crate::domain::Split;
 use crate::eval::Score;
 use crate::finetune::{FinetuneError, Job, JobOptions, Selection, SplitVectors, Workbench};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::{Interrupt, Silent, Watch};
 
 /// The rows of a sweep.
 pub const ROWS_FILE: &str = "sweep.jsonl";
@@ -164,15 +165,11 @@ fn split_values(text: &str) -> impl Iterator<Item = &str> {
 /// # Errors
 /// See [`FinetuneError`]. A run that fails has no row and is said; an interrupt loses nothing that has
 /// a row.
-pub fn run(
-    request: &SweepRequest<'_>,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
-) -> Result<SweepOutcome, FinetuneError> {
+pub fn run(request: &SweepRequest<'_>, watch: Watch<'_>) -> Result<SweepOutcome, FinetuneError> {
     let bank = Bank::open(request.bank)?;
     let chooser = request.selection.split(&bank)?;
     let chooser = chooser.map(|split| SplitVectors::open(&bank, split)).transpose()?;
-    let test = SplitVectors::open(&bank, SplitName::Test)?;
+    let test = SplitVectors::open(&bank, Split::Test)?;
     let folder = request.out.clone().unwrap_or_else(|| beside(&bank, "sweep"));
     atomic_file::create_dir(&folder)?;
     let rows = RowsFile::open(&folder.join(ROWS_FILE), &bank)?;
@@ -189,7 +186,7 @@ pub fn run(
     let jobs: Vec<Job> = missing.iter().map(|(_, job)| job.clone()).collect();
     let reused = wanted.len() - missing.len();
     if reused > 0 {
-        progress.line(&format!("{reused} of {} runs have their row already", wanted.len()));
+        watch.progress.line(&format!("{reused} of {} runs have their row already", wanted.len()));
     }
     let failures: Mutex<Vec<(usize, FinetuneError)>> = Mutex::new(vec![]);
     // Each run is taken at its end with τ as set: both may be keys of the grid.
@@ -198,8 +195,8 @@ pub fn run(
         let bench = Workbench::open(&bank, &jobs, &options)?;
         let steps =
             |job: &Job| if job.config.method.trains() { job.config.iterations as u64 } else { 0 };
-        progress.start("sweeping", jobs.iter().map(steps).sum(), "iteration");
-        bench.run(&jobs, &options, progress, interrupt, &|place, result| {
+        watch.progress.start("sweeping", jobs.iter().map(steps).sum(), "iteration");
+        bench.run(&jobs, &options, watch, &|place, result| {
             let (point, job) = missing[place];
             let row = result.and_then(|result| {
                 let split = bank.class_counts.split(job.config.head_ratio);
@@ -222,7 +219,7 @@ pub fn run(
                 failures.lock().expect("no panic while held").push((place, error));
             }
         });
-        progress.finish();
+        watch.progress.finish();
     }
     let failures = failures.into_inner().expect("no panic while held");
     let mut failed: Vec<(&Point, String)> = vec![];
@@ -238,7 +235,7 @@ pub fn run(
     }
     let lines: Vec<SweepLine> =
         request.points.iter().map(|point| line(point, &wanted, &rows, request, &failed)).collect();
-    let best = best(request, &bank, &lines, &test, &options, interrupt)?;
+    let best = best(request, &bank, &lines, &test, &options, watch.interrupt)?;
     let selection = request.selection;
     let sweep = Sweep { name: bank.manifest.name.clone(), selection, reused, lines, best };
     Ok(SweepOutcome { folder, sweep })
@@ -290,7 +287,7 @@ fn best(
         for seed in 0..line.runs as u64 {
             let job = Job { config: point.config.clone(), seed };
             let bench = Workbench::open(bank, std::slice::from_ref(&job), options)?;
-            let result = bench.run_one(&job, options, &crate::progress::Silent, interrupt)?;
+            let result = bench.run_one(&job, options, Watch::new(&Silent, interrupt))?;
             let split = bank.class_counts.split(point.config.head_ratio);
             scores.extend(test.scores(&[&result.classifier], &split, point.config.shot_rule)?);
         }

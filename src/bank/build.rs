@@ -24,9 +24,9 @@ use super::shard::{Layout, ShardFormat, ShardWriter, file_sha256};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, beside, unfinished};
 use crate::atomic_file::{self, WriteError};
 use crate::classifier_file::ClassifierCard;
-use crate::domain::{LinearHead, SkippedImage};
+use crate::domain::{LinearHead, SkippedImage, Split};
 use crate::eval::{Confusion, Reordering};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::regular_file;
 use crate::weights::Weights;
 
@@ -54,7 +54,7 @@ pub struct ShardResult {
 /// A finished shard's marker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Marker {
-    split: String,
+    split: Split,
     made_from: Hashes,
     made: ShardResult,
 }
@@ -301,8 +301,7 @@ impl Build {
         &self,
         results: &mut [Option<ShardResult>],
         overwrite: bool,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<(), BankError> {
         let look = |(shard, result): (&PlannedShard, &Option<ShardResult>)| match result {
             Some(_) => Ok(None),
@@ -314,15 +313,17 @@ impl Build {
         if bytes == 0 {
             return Ok(());
         }
-        progress.start("checking", bytes, "byte");
+        watch.progress.start("checking", bytes, "byte");
         let check = |(shard, result): (&PlannedShard, Option<ShardResult>)| {
-            let result = result.filter(|_| !interrupt.requested())?;
+            let result = result.filter(|_| !watch.interrupted())?;
             let found = File::open(self.path(shard)).and_then(|file| file_sha256(&file));
-            progress.advance(result.shard.bytes);
+            watch.progress.advance(result.shard.bytes);
             match found {
                 Ok((sha256, _)) if sha256 == result.shard.sha256 => Some(result),
                 _ => {
-                    progress.line(&format!("{}: damaged; it is to be made again", shard.file));
+                    watch
+                        .progress
+                        .line(&format!("{}: damaged; it is to be made again", shard.file));
                     // A shard that stays marked would be taken for done by whoever makes the others.
                     let _ = fs::remove_file(self.marker_path(shard));
                     None
@@ -331,7 +332,7 @@ impl Build {
         };
         let checked: Vec<Option<ShardResult>> =
             self.shards.par_iter().zip(done).map(check).collect();
-        progress.finish();
+        watch.progress.finish();
         results.iter_mut().zip(checked).for_each(|(result, checked)| {
             if checked.is_some() {
                 *result = checked;
@@ -364,8 +365,7 @@ impl Build {
     /// # Errors
     /// The marker cannot be written.
     pub fn mark(&self, shard: &PlannedShard, result: ShardResult) -> Result<(), BankError> {
-        let marker =
-            Marker { split: shard.split.into(), made_from: self.hashes.clone(), made: result };
+        let marker = Marker { split: shard.split, made_from: self.hashes.clone(), made: result };
         let text = serde_json::to_string(&marker).expect("a marker is JSON") + "\n";
         Ok(atomic_file::write(&self.marker_path(shard), text.as_bytes())?)
     }
@@ -409,16 +409,16 @@ impl Build {
         let mut training = Confusion { images, ..Confusion::default() };
         let mut skipped = vec![];
         for (shard, result) in self.shards.iter().zip(results) {
-            let entry = splits.entry(shard.split.into()).or_default();
+            let entry = splits.entry(shard.split.to_string()).or_default();
             entry.images += result.images;
             entry.rows += result.shard.rows;
             entry.shards.push(result.shard);
-            *right.entry(shard.split.into()).or_default() += result.right;
+            *right.entry(shard.split.to_string()).or_default() += result.right;
             training.add(&result.class_images, &result.mistaken);
             skipped.extend(result.skipped);
         }
         // An image that lies in two shards is skipped in both.
-        skipped.dedup_by(|a, b| (&a.split, a.sample_id) == (&b.split, b.sample_id));
+        skipped.dedup_by(|a, b| (a.split, a.sample_id) == (b.split, b.sample_id));
         if let Some(class) = training.images.iter().position(|&images| images == 0) {
             let class = self.format.class_names.get(class).cloned().unwrap_or_default();
             return Err(BankError::EmptyClass { dir: self.dir, class });

@@ -13,6 +13,7 @@ use super::manifest::{Checksum, RowGroupEntry, ShardEntry};
 use super::map_spec::MapSpec;
 use super::schema::FileColumns;
 use super::shard::file_sha256;
+use crate::domain::Split;
 use crate::untrusted_parquet::{Chunk, Column, Footer, Group};
 
 impl ShardEntry {
@@ -24,7 +25,7 @@ impl ShardEntry {
     ///
     /// # Cost
     /// Reads the whole file twice, at most one column chunk (a page of maps) for each thread in memory.
-    pub fn of(name: &str, file: &File, split: &str, maps: &[MapSpec]) -> Result<Self, BankError> {
+    pub fn of(name: &str, file: &File, split: Split, maps: &[MapSpec]) -> Result<Self, BankError> {
         Self::with_sha256(name, file, split, maps, || file_sha256(file).map(|(sha256, _)| sha256))
     }
 
@@ -32,7 +33,7 @@ impl ShardEntry {
     pub(super) fn with_sha256(
         name: &str,
         file: &File,
-        split: &str,
+        split: Split,
         maps: &[MapSpec],
         sha256: impl FnOnce() -> io::Result<String> + Send,
     ) -> Result<Self, BankError> {

@@ -20,7 +20,7 @@ use super::map_spec::MapSpec;
 use super::schema::{FileColumns, classes_schema, describe_columns};
 use super::verified::{Place, VerifiedShard, read_whole};
 use super::{BankError, CLASSES_FILE, classes, columns};
-use crate::domain::FeatureShape;
+use crate::domain::{FeatureShape, Split};
 use crate::untrusted_parquet::{MAGIC, most_text, text_rows};
 
 /// Lists of a column, one a row.
@@ -105,7 +105,7 @@ impl ExaminedShard {
     pub fn open(
         files: &dyn BankFiles,
         entry: &ShardEntry,
-        split: &str,
+        split: Split,
         maps: &[MapSpec],
     ) -> Result<Self, BankError> {
         let contract = FileColumns::of_split(split, maps).contract();

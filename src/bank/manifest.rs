@@ -14,7 +14,7 @@ use super::schema::check_maps;
 use super::{BankError, unfinished};
 use crate::atomic_file::{self, WriteError};
 use crate::config::{InputSpec, Precision};
-use crate::domain::{FeatureShape, FitOptions};
+use crate::domain::{FeatureShape, FitOptions, Split};
 use crate::untrusted_parquet::MOST_EXPANSION;
 
 /// The newest format that this version reads, and the one it writes; it reads all older ones.
@@ -480,6 +480,11 @@ impl Manifest {
         }
     }
 
+    /// What it says of a split, where the bank has it.
+    pub fn split(&self, split: Split) -> Option<&SplitEntry> {
+        self.splits.get(split.name())
+    }
+
     /// Bytes of all files but the manifest.
     pub fn total_bytes(&self) -> u64 {
         let shards = self.splits.values().flat_map(|s| &s.shards).map(|s| s.bytes);
@@ -509,8 +514,8 @@ impl Manifest {
     fn check(&self) -> Result<(), String> {
         self.check_sizes()?;
         let shape = self.feature_shape;
-        for needed in ["train", "test"] {
-            if !self.splits.contains_key(needed) {
+        for needed in [Split::Train, Split::Test] {
+            if self.split(needed).is_none() {
                 return Err(format!("no split `{needed}`"));
             }
         }

@@ -303,6 +303,7 @@ mod tests {
     use super::super::shard::TrainRow;
     use super::super::shard::tests::{SHAPE, rows, through_the_library, write};
     use super::*;
+    use crate::domain::Split;
     use crate::rng::{KeyedRng, Stage};
 
     type Shard = (VerifiedShard, Arc<ParquetMetaData>);
@@ -312,7 +313,7 @@ mod tests {
     }
 
     fn open_with(dir: &Path, entry: &ShardEntry, maps: &[MapSpec]) -> Shard {
-        let contract = FileColumns::of_split("train", maps).contract();
+        let contract = FileColumns::of_split(Split::Train, maps).contract();
         VerifiedShard::open(&FolderFiles::new(dir), entry, &contract).unwrap()
     }
 
@@ -345,7 +346,7 @@ mod tests {
         let maps = [MapSpec::last(SHAPE)];
         std::fs::write(&path, through_the_library(rows, &maps, properties.build())).unwrap();
         let file = File::open(&path).unwrap();
-        open(dir, &ShardEntry::of("other.parquet", &file, "train", &maps).unwrap())
+        open(dir, &ShardEntry::of("other.parquet", &file, Split::Train, &maps).unwrap())
     }
 
     /// Of a convolution's map and a transformer's tokens.
@@ -362,7 +363,7 @@ mod tests {
         let path = dir.path().join("other.parquet");
         std::fs::write(&path, through_the_library(&rows, &maps, properties)).unwrap();
         let file = File::open(&path).unwrap();
-        let entry = ShardEntry::of("other.parquet", &file, "train", &maps).unwrap();
+        let entry = ShardEntry::of("other.parquet", &file, Split::Train, &maps).unwrap();
         let shard = open_with(dir.path(), &entry, &maps);
         let wanted = [0, 1, 2, 6, 8];
         let of_wanted = wanted.iter().map(|row| &rows[10 + row].feature_map);
@@ -374,7 +375,7 @@ mod tests {
         // Its pages have checksums of their own too.
         let columns = &entry.row_groups[0].columns;
         assert_eq!((columns.len(), columns[11].len()), (12, columns[10].len()));
-        let one = FileColumns::of_split("train", &maps[..1]).contract();
+        let one = FileColumns::of_split(Split::Train, &maps[..1]).contract();
         let refused = VerifiedShard::open(&FolderFiles::new(dir.path()), &entry, &one);
         let refused = refused.err().unwrap().to_string();
         assert!(refused.contains("12 parts in the place of `the root` of 11"), "{refused}");

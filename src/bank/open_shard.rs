@@ -6,7 +6,7 @@ use super::BankError;
 use super::build::{Build, ShardResult};
 use super::plan::PlannedShard;
 use super::shard::{ShardWriter, TrainRow};
-use crate::domain::SkippedImage;
+use crate::domain::{SkippedImage, Split};
 
 /// A shard that is being written, and what is known of it.
 pub struct OpenShard<'a> {
@@ -33,7 +33,7 @@ impl<'a> OpenShard<'a> {
     /// # Errors
     /// The file cannot be written, or a map is neither of the bank's shape nor empty.
     pub fn append(&mut self, rows: &[TrainRow]) -> Result<(), BankError> {
-        let training = self.shard.split == "train";
+        let training = self.shard.split == Split::Train;
         self.samples.extend(rows.iter().map(|row| row.head.sample_id));
         for head in rows.iter().map(|row| &row.head).filter(|head| head.view == 0) {
             self.result.images += 1;

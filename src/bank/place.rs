@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::manifest::MANIFEST_FILE;
-use super::plan::SPLITS;
 use super::{CLASSES_FILE, CLASSIFIER_FILE};
 use crate::atomic_file::{self, WriteError};
+use crate::domain::Split;
 use crate::file_lock::{self, LockedFile};
 
 /// What the bank will be.
@@ -198,7 +198,7 @@ fn keep_foreign(replaced: &Path, bank: &Path) -> io::Result<()> {
     for entry in fs::read_dir(replaced)? {
         let name = entry?.file_name();
         let text = name.to_string_lossy();
-        let shard = SPLITS.iter().any(|split| text.starts_with(&format!("{split}-")))
+        let shard = Split::ALL.iter().any(|split| text.starts_with(&format!("{split}-")))
             && text.ends_with(".parquet");
         let ours = shard
             || [MANIFEST_FILE, CLASSES_FILE, CLASSIFIER_FILE].contains(&text.as_ref())

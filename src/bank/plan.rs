@@ -6,9 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{MOST_ROWS, Manifest, first_difference};
-
-/// The splits in their order.
-pub const SPLITS: [&str; 3] = ["train", "val", "test"];
+use crate::domain::Split;
 
 /// What a bank will be: it decides every byte of every shard, whoever makes them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,8 +26,8 @@ pub struct BuildPlan {
 /// One shard of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedShard {
-    /// `train`, `val` or `test`.
-    pub split: &'static str,
+    /// Of which split.
+    pub split: Split,
     /// Its place among all shards of the bank, from 0.
     pub place: usize,
     /// Its file.
@@ -103,12 +101,17 @@ impl BuildPlan {
             })
     }
 
+    /// (sample, view) pairs of a split, where there is one.
+    pub fn pairs(&self, split: Split) -> Option<u64> {
+        self.items.get(split.name()).copied()
+    }
+
     /// All shards, in order of their splits and rows.
     pub fn shards(&self) -> Vec<PlannedShard> {
         let rows = self.shard_rows();
         let mut shards = vec![];
-        for split in SPLITS {
-            let items = self.items.get(split).copied().unwrap_or(0);
+        for split in Split::ALL {
+            let items = self.pairs(split).unwrap_or(0);
             for number in 0..items.div_ceil(rows) {
                 shards.push(PlannedShard {
                     split,
@@ -157,7 +160,7 @@ impl BuildPlan {
 }
 
 /// Name of a shard.
-fn shard_name(split: &str, number: usize) -> String {
+fn shard_name(split: Split, number: usize) -> String {
     format!("{split}-{number:05}.parquet")
 }
 

@@ -21,7 +21,7 @@ use super::schema::FileColumns;
 use super::verified::{VerifiedShard, read_whole};
 use super::{BankError, CLASSES_FILE, CLASSIFIER_FILE, classes};
 use crate::classifier_file::ClassifierCard;
-use crate::domain::{ClassCounts, FeatureShape, LinearHead};
+use crate::domain::{ClassCounts, FeatureShape, LinearHead, Split};
 use crate::untrusted_parquet::Contract;
 use crate::weights::Weights;
 
@@ -30,28 +30,6 @@ use crate::weights::Weights;
 const PROCESS_BYTES: u64 = 128 << 20;
 /// What is known of a row's page of maps: its place and checksum, in the manifest and twice in readers.
 const PAGE_BYTES: u64 = 256;
-
-/// A split of a bank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SplitName {
-    /// With maps.
-    Train,
-    /// Held out by the dataset; not every bank has it.
-    Val,
-    /// For the final accuracy.
-    Test,
-}
-
-impl SplitName {
-    /// Its name in the manifest and in file names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Val => "val",
-            Self::Test => "test",
-        }
-    }
-}
 
 /// An open bank: manifest, classes and Phase-I classifier, all checked.
 pub struct Bank {
@@ -115,7 +93,7 @@ impl Bank {
         let card = ClassifierCard::of(&weights);
         drop(weights);
         content(CLASSIFIER_FILE)?;
-        let images = manifest.splits.get(SplitName::Train.name()).map_or(0, |split| split.rows);
+        let images = manifest.split(Split::Train).map_or(0, |split| split.rows);
         let (class_names, class_counts) =
             classes::read(content(CLASSES_FILE)?, shape, classes, images).map_err(|found| {
                 BankError::Content {
@@ -134,13 +112,13 @@ impl Bank {
     }
 
     /// Whether the bank has a split.
-    pub fn has(&self, split: SplitName) -> bool {
-        self.manifest.splits.contains_key(split.name())
+    pub fn has(&self, split: Split) -> bool {
+        self.manifest.split(split).is_some()
     }
 
     /// Training rows that have a map.
     pub fn map_rows(&self) -> u64 {
-        let rows = self.manifest.splits.get("train").map_or(0, |split| split.rows);
+        let rows = self.manifest.split(Split::Train).map_or(0, |split| split.rows);
         let MapsKept::Needed { classes, .. } = &self.manifest.maps else {
             return if self.manifest.maps.is_all() { rows } else { 0 };
         };
@@ -152,19 +130,19 @@ impl Bank {
     /// Bytes of memory that the program takes with the index of the training rows read, whatever is done with
     /// them.
     pub fn open_bytes(&self) -> u64 {
-        let rows = self.manifest.splits.get("train").map_or(0, |split| split.rows);
+        let rows = self.manifest.split(Split::Train).map_or(0, |split| split.rows);
         PROCESS_BYTES + self.map_rows() * PAGE_BYTES + RowIndex::bytes(rows)
     }
 
-    fn split(&self, split: SplitName) -> Result<&SplitEntry, BankError> {
-        self.manifest.splits.get(split.name()).ok_or_else(|| BankError::Manifest {
+    fn split(&self, split: Split) -> Result<&SplitEntry, BankError> {
+        self.manifest.split(split).ok_or_else(|| BankError::Manifest {
             path: self.files.location(super::MANIFEST_FILE),
             found: format!("this bank has no split `{}`", split.name()),
         })
     }
 
-    fn contract(&self, split: SplitName) -> Contract {
-        FileColumns::of_split(split.name(), &self.manifest.map_specs()).contract()
+    fn contract(&self, split: Split) -> Contract {
+        FileColumns::of_split(split, &self.manifest.map_specs()).contract()
     }
 
     /// Which rows a split has.
@@ -174,7 +152,7 @@ impl Bank {
     ///
     /// # Cost
     /// 24 bytes a row in memory, twice that while sorting ([`RowIndex::bytes`]).
-    pub fn index(&self, split: SplitName) -> Result<RowIndex, BankError> {
+    pub fn index(&self, split: Split) -> Result<RowIndex, BankError> {
         let mut index = RowIndex::default();
         self.read_groups(split, &[])?.into_iter().for_each(|part| index.extend(part.index));
         index.sort();
@@ -189,9 +167,9 @@ impl Bank {
     ///
     /// # Cost
     /// n · (K + 2 L) values in memory; `feature_map` is not read.
-    pub fn rows(&self, split: SplitName) -> Result<Rows, BankError> {
+    pub fn rows(&self, split: Split) -> Result<Rows, BankError> {
         let columns: &[&str] = match split {
-            SplitName::Train => &["pooled", "cam", "nonzero"],
+            Split::Train => &["pooled", "cam", "nonzero"],
             _ => &["pooled"],
         };
         let parts = self.read_groups(split, columns)?;
@@ -208,7 +186,7 @@ impl Bank {
     }
 
     /// The rows of each row group, with the columns named besides those of the index.
-    fn read_groups(&self, split: SplitName, columns: &[&str]) -> Result<Vec<Rows>, BankError> {
+    fn read_groups(&self, split: Split, columns: &[&str]) -> Result<Vec<Rows>, BankError> {
         let entry = self.split(split)?;
         let contract = self.contract(split);
         let mut tasks = vec![];
@@ -270,7 +248,7 @@ impl Bank {
     }
 
     /// What the rows of a split, in their order, must be besides what each of them is.
-    fn check_rows(&self, split: SplitName, rows: &RowIndex) -> Result<(), BankError> {
+    fn check_rows(&self, split: Split, rows: &RowIndex) -> Result<(), BankError> {
         let name = split.name();
         let wrong = |found: String, expected: String| {
             Err(BankError::Content { path: self.dir().into(), found, expected })
@@ -284,7 +262,7 @@ impl Bank {
             let found = format!("sample {sample_id}, view {view} of split {name} twice");
             return wrong(found, "each once".into());
         }
-        if split == SplitName::Train {
+        if split == Split::Train {
             let mut images = vec![0; self.class_counts.0.len()];
             let clean = rows.labels.iter().zip(&rows.views).filter(|(_, view)| **view == 0);
             clean.for_each(|(&label, _)| images[label as usize] += 1);
@@ -302,7 +280,7 @@ impl Bank {
     ///
     /// # Errors
     /// A shard is missing or damaged.
-    pub fn row_reader(&self, split: SplitName) -> Result<RowReader, BankError> {
+    pub fn row_reader(&self, split: Split) -> Result<RowReader, BankError> {
         self.row_reader_of(split, &self.manifest.map_specs()[0])
     }
 
@@ -310,7 +288,7 @@ impl Bank {
     ///
     /// # Errors
     /// As [`Bank::row_reader`]; where the bank has no such map, when it is read.
-    pub fn row_reader_of(&self, split: SplitName, map: &MapSpec) -> Result<RowReader, BankError> {
+    pub fn row_reader_of(&self, split: Split, map: &MapSpec) -> Result<RowReader, BankError> {
         let shards = &self.split(split)?.shards;
         let contract = self.contract(split);
         let shards = shards.iter().map(|entry| VerifiedShard::open(&*self.files, entry, &contract));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::map_spec::{MAP_COLUMN, MapSpec};
-use crate::domain::FeatureShape;
+use crate::domain::{FeatureShape, Split};
 use crate::untrusted_parquet::Contract;
 
 /// Name of the elements of a list, as the Parquet specification has it.
@@ -70,13 +70,13 @@ pub(super) struct FileColumns {
 
 impl FileColumns {
     /// Of the shards of a split, in a bank with these maps, the main one first.
-    pub(super) fn of_split(split: &str, maps: &[MapSpec]) -> Self {
+    pub(super) fn of_split(split: Split, maps: &[MapSpec]) -> Self {
         let mut columns = Self {
             schema: pooled_schema(),
             lists: maps.first().map(|main| fixed_lists(main.shape())).unwrap_or_default(),
             maps: BTreeSet::new(),
         };
-        if split == "train" {
+        if split == Split::Train {
             columns.schema = with_maps(maps.iter().map(|map| map.name.as_str()));
             let lengths = maps.iter().map(|map| (map.name.clone(), map.shape().values() as u64));
             columns.lists.extend(lengths);
@@ -194,14 +194,14 @@ mod tests {
     #[test]
     fn columns_follow_from_the_maps() {
         let maps = [tokens("tokens"), MapSpec { channels: 4, ..tokens("middle") }];
-        let train = FileColumns::of_split("train", &maps);
+        let train = FileColumns::of_split(Split::Train, &maps);
         let names: Vec<&str> = train.schema.fields().iter().map(|f| f.name().as_str()).collect();
         assert_eq!(names[7..], ["pooled", "cam", "nonzero", "tokens", "middle"]);
         let lengths = ["pooled", "cam", "tokens", "middle"].map(|name| train.list_length(name));
         assert_eq!(lengths, [3, 5, 15, 20]);
         assert!(train.has_maps("middle") && !train.has_maps("pooled"));
-        assert_eq!(FileColumns::of_split("test", &maps).schema, pooled_schema());
-        let own = FileColumns::of_split("train", &[MapSpec::last(SHAPE)]);
+        assert_eq!(FileColumns::of_split(Split::Test, &maps).schema, pooled_schema());
+        let own = FileColumns::of_split(Split::Train, &[MapSpec::last(SHAPE)]);
         assert_eq!(own.schema, train_schema());
     }
 }

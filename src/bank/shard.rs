@@ -33,7 +33,7 @@ use super::map_pages::{MapChunk, MapPages, Zstd};
 use super::map_spec::{MAP_COLUMN, MapSpec};
 use super::schema::{FileColumns, LIST_ELEMENT};
 use crate::atomic_file::{AtomicFile, WriteError};
-use crate::domain::FeatureShape;
+use crate::domain::{FeatureShape, Split};
 
 /// Sizes of shards, row groups and pages; `schemas/bank-v2.md` has the figures they come from.
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +158,7 @@ impl ShardFormat {
 /// compression.
 pub struct ShardWriter {
     format: Arc<ShardFormat>,
-    split: String,
+    split: Split,
     path: PathBuf,
     file: SerializedFileWriter<HashedFile>,
     columns: ArrowRowGroupWriterFactory,
@@ -204,7 +204,7 @@ impl ShardWriter {
     /// The folder cannot be written.
     pub fn create(
         format: &Arc<ShardFormat>,
-        split: &str,
+        split: Split,
         path: &Path,
         aside: &Path,
     ) -> Result<Self, BankError> {
@@ -216,13 +216,17 @@ impl ShardWriter {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn nameless(format: &Arc<ShardFormat>, split: &str, dir: &Path) -> Result<Self, BankError> {
+    pub fn nameless(
+        format: &Arc<ShardFormat>,
+        split: Split,
+        dir: &Path,
+    ) -> Result<Self, BankError> {
         Self::of(format, split, dir, AtomicFile::nameless(dir)?)
     }
 
     fn of(
         format: &Arc<ShardFormat>,
-        split: &str,
+        split: Split,
         path: &Path,
         file: AtomicFile,
     ) -> Result<Self, BankError> {
@@ -245,7 +249,7 @@ impl ShardWriter {
             }
             None => None,
         };
-        let (format, split, path) = (format.clone(), split.into(), path.into());
+        let (format, path) = (format.clone(), path.into());
         let (batches, encoded, rows) = (vec![], None, 0);
         Ok(Self { format, split, path, file, columns, batches, maps, encoded, schema, rows })
     }
@@ -345,7 +349,7 @@ impl ShardWriter {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let sha256 = || Ok(crate::text::hex(&sha256.finalize()));
         let maps = [MapSpec::last(self.format.shape)];
-        let entry = ShardEntry::with_sha256(&name, written, &self.split, &maps, sha256)?;
+        let entry = ShardEntry::with_sha256(&name, written, self.split, &maps, sha256)?;
         Ok((file, ShardEntry { items, ..entry }))
     }
 }
@@ -501,7 +505,7 @@ pub(super) mod tests {
     /// The shard of some rows and what its manifest says.
     pub(in crate::bank) fn write(dir: &Path, rows: &[TrainRow]) -> ShardEntry {
         let path = dir.join("shard.parquet");
-        let mut writer = ShardWriter::create(&format(), "train", &path, dir).unwrap();
+        let mut writer = ShardWriter::create(&format(), Split::Train, &path, dir).unwrap();
         rows.chunks(3).for_each(|rows| writer.append(rows).unwrap());
         writer.finish(None).unwrap()
     }
@@ -515,7 +519,7 @@ pub(super) mod tests {
     ) -> Vec<u8> {
         let options =
             ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-        let schema = FileColumns::of_split("train", maps).schema;
+        let schema = FileColumns::of_split(Split::Train, maps).schema;
         let mut writer =
             ArrowWriter::try_new_with_options(vec![], schema.clone(), options).unwrap();
         for group in rows.chunks(10) {
@@ -571,7 +575,7 @@ pub(super) mod tests {
     fn a_map_of_another_shape_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shard.parquet");
-        let mut writer = ShardWriter::create(&format(), "train", &path, dir.path()).unwrap();
+        let mut writer = ShardWriter::create(&format(), Split::Train, &path, dir.path()).unwrap();
         let mut rows = rows(4);
         rows[1].feature_map.pop();
         let text = writer.append(&rows).unwrap_err().to_string();

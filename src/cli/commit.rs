@@ -9,12 +9,7 @@ use crate::features;
 use crate::text::{bytes_text, shell_path};
 
 pub(super) fn run(context: &Context, args: &CommitArgs) -> anyhow::Result<()> {
-    let outcome = features::commit(
-        &behind_links(&args.bank),
-        args.overwrite,
-        &context.screen,
-        &context.interrupt,
-    )?;
+    let outcome = features::commit(&behind_links(&args.bank), args.overwrite, context.watch())?;
     if let Some(file) = &outcome.skipped.file {
         // Each partition knows its own.
         add_skipped(&file.with_file_name(LEFT_OUT_FILE), &SkippedList::images_in(file))?;

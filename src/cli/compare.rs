@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context, args: &CompareArgs) -> anyhow::Result<()> {
         out: args.out.clone(),
         memory_bytes: args.engine.memory_bytes(),
     };
-    let outcome = compare::run(&request, &context.screen, &context.interrupt)?;
+    let outcome = compare::run(&request, context.watch())?;
     write_compare(&outcome).map_err(FinetuneError::from)?;
     if context.json {
         return print_json(&outcome.comparison);

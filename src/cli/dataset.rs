@@ -57,11 +57,10 @@ fn check(context: &Context, args: &ImagesArgs) -> anyhow::Result<()> {
     let LoadedPipeline { name, pipeline, .. } = load(args)?;
     let config = &pipeline.dataset;
     known::require(&name, config)?;
-    let report =
-        check::run(&name, config, &context.screen, &context.interrupt).map_err(|e| match e {
-            CheckError::Dataset(e) => known::explained(e, &name, config).into(),
-            other => other,
-        })?;
+    let report = check::run(&name, config, context.watch()).map_err(|e| match e {
+        CheckError::Dataset(e) => known::explained(e, &name, config).into(),
+        other => other,
+    })?;
     if context.json {
         print_json(&report)?;
     } else {
@@ -85,7 +84,7 @@ fn fetch(context: &Context, args: &FetchArgs) -> anyhow::Result<()> {
     context.screen.line(&format!("{}: {}", known.title, known.terms));
     let server = args.server.as_deref();
     let request = FetchRequest { known, to: &to, server, patience: Patience::default() };
-    let fetched = fetch::run(&request, &context.screen, &context.interrupt)?;
+    let fetched = fetch::run(&request, context.watch())?;
     if context.json {
         return print_json(&json!({ "dataset": known, "folder": to, "fetched": fetched }));
     }

@@ -15,6 +15,7 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     use super::{model, print_json, print_text};
     use crate::backbone::onnx::OnnxOptions;
     use crate::config::{self, InputSpec};
+    use crate::domain::Split;
     use crate::predict;
     use crate::progress::Progress;
     use crate::report::score_text;
@@ -42,7 +43,8 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
     spec.put_into(dataset);
     let (labels, classes) = (model.labels(), model.head.classes());
     let is_named = |images: &[String]| labels.as_ref().is_some_and(|l| l.decide(classes, images));
-    let dataset = open_dataset_of(context, &loaded, &args.skipping, &["test"], None, is_named)?;
+    let dataset =
+        open_dataset_of(context, &loaded, &args.skipping, &[Split::Test], None, is_named)?;
     match model.take_order_of(&dataset.class_names)? {
         Some((text, true)) => context.screen.warning(&text),
         Some((text, false)) => context.screen.line(&text),
@@ -54,12 +56,11 @@ pub(super) fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<()> {
         side: dataset.image_size,
     };
     let settings = &loaded.pipeline.finetune;
-    let (screen, interrupt) = (&context.screen, &context.interrupt);
     let (score, reordering) =
-        predict::evaluate(&model, &dataset, settings, &options, screen, interrupt)?;
-    reordering.iter().for_each(|found| screen.warning(&found.of_test_images()));
+        predict::evaluate(&model, &dataset, settings, &options, context.watch())?;
+    reordering.iter().for_each(|found| context.screen.warning(&found.of_test_images()));
     for image in dataset.skipped.images() {
-        screen.warning(&format!("not counted: {}", image.reason));
+        context.screen.warning(&format!("not counted: {}", image.reason));
     }
     let skipped = dataset.skipped.count();
     let account = account::settle(context, &loaded.name, &dataset, &skipped, None)?;

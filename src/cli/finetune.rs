@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> anyhow::Result<()> 
         overwrite: args.overwrite,
         memory_bytes: args.engine.memory_bytes(),
     };
-    let outcome = finetune::run(&request, &context.screen, &context.interrupt)?;
+    let outcome = finetune::run(&request, context.watch())?;
     write_finetune(&outcome).map_err(FinetuneError::from)?;
     if context.json {
         return print_json(&outcome.report);

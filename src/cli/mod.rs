@@ -36,7 +36,7 @@ use std::thread::available_parallelism;
 use clap::Parser;
 
 use crate::backbone::Engine;
-use crate::progress::Interrupt;
+use crate::progress::{Interrupt, Watch};
 
 pub use args::{Cli, Command};
 use error::CliError;
@@ -49,6 +49,13 @@ struct Context<'a> {
     interrupt: Interrupt,
     threads: Option<usize>,
     json: bool,
+}
+
+impl Context<'_> {
+    /// What stages take.
+    fn watch(&self) -> Watch<'_> {
+        Watch::new(&self.screen, &self.interrupt)
+    }
 }
 
 /// Runs the program; `engine` is what this executable can compute networks with.

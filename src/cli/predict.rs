@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> anyhow::Result<()> {
     };
     let (top, cam) = (args.top.get(), args.cam.as_deref());
     let request = PredictRequest { images: &images, top, cam, options: &options };
-    let found = predict::run(&model, &request, &context.screen, &context.interrupt)?;
+    let found = predict::run(&model, &request, context.watch())?;
     if let Some(file) = &args.parquet {
         atomic_file::write_named(file, &predictions_parquet(&found)?)?;
     }

@@ -18,7 +18,7 @@ pub(super) fn run(context: &Context, args: &SweepArgs) -> anyhow::Result<()> {
         out: args.out.clone(),
         memory_bytes: args.engine.memory_bytes(),
     };
-    let outcome = sweep::run(&request, &context.screen, &context.interrupt)?;
+    let outcome = sweep::run(&request, context.watch())?;
     write_sweep(&outcome).map_err(FinetuneError::from)?;
     if context.json {
         return print_json(&outcome.sweep);

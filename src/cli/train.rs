@@ -9,6 +9,7 @@ use super::{Context, engine_process, print_json, print_text};
 use crate::backbone::EngineOptions;
 use crate::config::{self, Arithmetic, ConfigError, LoadedPipeline};
 use crate::dataset::{Cut, Dataset, Skipped, known};
+use crate::domain::Split;
 use crate::features::FeaturesError;
 use crate::progress::Progress;
 use crate::text::{shell_path, shell_word};
@@ -21,7 +22,7 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
         return engine_process::hand_over();
     };
     let out = run_folder(&args.common, &loaded);
-    let dataset = open_dataset(context, &loaded, &args.common.skipping, &ALL_SPLITS, Some(&out))?;
+    let dataset = open_dataset(context, &loaded, &args.common.skipping, &Split::ALL, Some(&out))?;
     let request = TrainRequest {
         pipeline: &loaded.pipeline,
         dataset: &dataset,
@@ -30,7 +31,7 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
         overwrite: args.common.overwrite,
         engine: engine_options(context, &args.common, &loaded, loaded.pipeline.train.arithmetic),
     };
-    let outcome = train::run(&request, engine, &context.screen, &context.interrupt)?;
+    let outcome = train::run(&request, engine, context.watch())?;
     let account = account::settle(context, &loaded.name, &dataset, &outcome.skipped, Some(&out))?;
     if context.json {
         return print_json(&WithAccount { result: &outcome, account: &account });
@@ -91,16 +92,13 @@ pub(super) fn run_folder(args: &RunArgs, loaded: &LoadedPipeline) -> PathBuf {
     args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&loaded.name))
 }
 
-/// All splits of a dataset.
-pub(super) const ALL_SPLITS: [&str; 3] = ["train", "val", "test"];
-
 /// Opens the images, and says which ones they are; a list of the others is left in `folder`. `splits` are those
 /// that will be decoded.
 pub(super) fn open_dataset(
     context: &Context,
     loaded: &LoadedPipeline,
     skipping: &SkippingArgs,
-    splits: &[&str],
+    splits: &[Split],
     folder: Option<&Path>,
 ) -> anyhow::Result<Dataset> {
     open_dataset_of(context, loaded, skipping, splits, folder, |_| false)
@@ -112,7 +110,7 @@ pub(super) fn open_dataset_of(
     context: &Context,
     loaded: &LoadedPipeline,
     skipping: &SkippingArgs,
-    splits: &[&str],
+    splits: &[Split],
     folder: Option<&Path>,
     is_named: impl Fn(&[String]) -> bool,
 ) -> anyhow::Result<Dataset> {

@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
         return engine_process::hand_over();
     }
     let options = VerifyOptions { sample: args.sample };
-    let look = || verify::run(&args.bank, &options, &context.screen, &context.interrupt);
+    let look = || verify::run(&args.bank, &options, context.watch());
     let mut report = look()?;
     let mut repaired = None;
     if let (Some(pipeline), false) = (&args.repair, report.findings.is_empty()) {

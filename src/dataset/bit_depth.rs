@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::split::Split;
+use super::split_images::SplitImages;
 
 /// Training images whose headers are read, evenly spaced.
 const LOOKED_AT: usize = 64;
@@ -28,7 +28,7 @@ pub(super) struct Values {
 impl Values {
     /// Looks at some images of a split; `None` where none of them is a sound one of 16 bits with more than
     /// black in it.
-    pub(super) fn of(split: &Split) -> Option<Self> {
+    pub(super) fn of(split: &SplitImages) -> Option<Self> {
         let looked_at = split.len().min(LOOKED_AT);
         let sample = (0..looked_at).into_par_iter().map(|i| i * split.len() / looked_at);
         let of_16_bits: Vec<usize> = sample.filter(|&i| split.may_have_16_bits(i)).collect();

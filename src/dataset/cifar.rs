@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use super::cifar_python;
 use super::error::DatasetError;
 use super::parts::Parts;
-use super::split::Split;
+use super::split_images::SplitImages;
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -271,7 +271,7 @@ impl Records<'_> {
     }
 }
 
-fn read_split(files: &Files, names: &[&str], layout: &Layout) -> Result<Split, DatasetError> {
+fn read_split(files: &Files, names: &[&str], layout: &Layout) -> Result<SplitImages, DatasetError> {
     let mut records = Records { layout, labels: vec![], paths: vec![], pixels: vec![] };
     for name in names {
         let (bytes, place) = (files.get(name)?, files.place(name));
@@ -301,5 +301,5 @@ fn read_split(files: &Files, names: &[&str], layout: &Layout) -> Result<Split, D
             }
         }
     }
-    Ok(Split::decoded(SIDE, records.labels, records.paths, records.pixels))
+    Ok(SplitImages::decoded(SIDE, records.labels, records.paths, records.pixels))
 }

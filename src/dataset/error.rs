@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::labelled::{ListError, Place};
+use crate::domain::Split;
 use crate::pickle::PickleError;
 use crate::regular_file;
 
@@ -139,7 +140,7 @@ pub enum DatasetError {
         /// The dataset.
         path: PathBuf,
         /// The split.
-        split: &'static str,
+        split: Split,
         /// A folder.
         first: String,
         /// The other one.
@@ -249,7 +250,7 @@ pub enum DatasetError {
         /// Images of the split.
         images: usize,
         /// Its name.
-        split: &'static str,
+        split: Split,
     },
     /// An image that cannot be decoded, and was the last one of its class.
     #[error(

@@ -9,14 +9,15 @@ use super::account::Account;
 use super::decode;
 use super::error::DatasetError;
 use super::opened::Dataset;
-use super::split::Split;
+use super::split_images::SplitImages;
 use crate::config::DatasetConfig;
+use crate::domain::Split;
 
 /// Where an image is in a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ImagePlace {
-    /// `train`, `val` or `test`.
-    pub split: String,
+    /// Its split.
+    pub split: Split,
     /// What identifies it in its source, such as `train/heron/0012.jpg`.
     pub path: String,
     /// Name of its class.
@@ -27,7 +28,7 @@ pub struct ImagePlace {
 pub struct Gallery {
     class_names: Vec<String>,
     /// Each split with its name, and the index of its first image.
-    splits: Vec<(&'static str, usize, Split)>,
+    splits: Vec<(Split, usize, SplitImages)>,
     account: Account,
 }
 
@@ -38,7 +39,7 @@ impl Gallery {
     /// The dataset cannot be listed. An image that is missing or cannot be decoded is no error here.
     pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
         let Dataset { class_names, train, val, test, account, .. } = Dataset::list(config)?;
-        let named = [("train", Some(train)), ("val", val), ("test", Some(test))];
+        let named = [(Split::Train, Some(train)), (Split::Val, val), (Split::Test, Some(test))];
         let mut first = 0;
         let mut splits = vec![];
         for (name, split) in named.into_iter().filter_map(|(name, split)| Some((name, split?))) {
@@ -70,8 +71,8 @@ impl Gallery {
     }
 
     /// Images of each split that has some, in the order train, val, test.
-    pub fn splits(&self) -> Vec<(String, usize)> {
-        let sizes = self.splits.iter().map(|(name, _, split)| (name.to_string(), split.len()));
+    pub fn splits(&self) -> Vec<(Split, usize)> {
+        let sizes = self.splits.iter().map(|(name, _, split)| (*name, split.len()));
         sizes.filter(|(_, images)| *images > 0).collect()
     }
 
@@ -79,7 +80,7 @@ impl Gallery {
     pub fn place(&self, i: usize) -> ImagePlace {
         let (name, split, at) = find(&self.splits, i);
         let class = self.class_names[split.labels[at] as usize].clone();
-        ImagePlace { split: name.into(), path: split.paths[at].clone(), class }
+        ImagePlace { split: name, path: split.paths[at].clone(), class }
     }
 
     /// sha256 of the content of image `i` (of a file its bytes, of an archive the pixels), after the
@@ -97,11 +98,11 @@ impl Gallery {
 }
 
 /// The split that image `i` is in, with its place there.
-fn find<'a>(splits: &'a [(&'static str, usize, Split)], i: usize) -> (&'a str, &'a Split, usize) {
+fn find(splits: &[(Split, usize, SplitImages)], i: usize) -> (Split, &SplitImages, usize) {
     let after = splits.partition_point(|(_, first, _)| *first <= i);
     // An empty split begins where the next one does, so the last that begins early enough has it.
     let (name, first, split) = &splits[after - 1];
-    (name, split, i - first)
+    (*name, split, i - first)
 }
 
 fn digest_of_encoded(bytes: &[u8], path: &Path) -> Result<[u8; 32], DatasetError> {

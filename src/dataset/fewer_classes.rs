@@ -1,7 +1,7 @@
 //! Taking some of a dataset's classes, so that a tail of thousands of classes can be tried out small.
 
 use super::parts::Parts;
-use super::split::Split;
+use super::split_images::SplitImages;
 use crate::domain::ClassCounts;
 
 /// The parts with `most` of the classes: those at evenly spaced ranks from the largest to the smallest
@@ -14,7 +14,7 @@ pub(super) fn keep(parts: Parts, most: usize) -> Parts {
     let kept = evenly_spaced(&ClassCounts::from_labels(parts.train.labels(), classes), most);
     let mut new_labels = vec![None; classes];
     kept.iter().enumerate().for_each(|(new, &old)| new_labels[old] = Some(new as u32));
-    let of = |split: Split| {
+    let of = |split: SplitImages| {
         let labels = split.labels().iter().enumerate();
         let keep: Vec<usize> =
             labels.filter(|(_, l)| new_labels[**l as usize].is_some()).map(|(i, _)| i).collect();
@@ -57,7 +57,7 @@ mod tests {
         let split = |labels: &[u32]| {
             let paths = labels.iter().map(|l| format!("image of {l}")).collect();
             let pixels = labels.iter().flat_map(|&l| [l as u8; 3]).collect();
-            Split::decoded(1, labels.to_vec(), paths, pixels)
+            SplitImages::decoded(1, labels.to_vec(), paths, pixels)
         };
         let names = ["a", "b", "c"].map(String::from).to_vec();
         let (train, test) = (split(&[1, 0, 2, 2, 1, 2]), split(&[0, 1, 2]));

@@ -9,11 +9,11 @@ use super::decode::Framing;
 use super::error::DatasetError;
 use super::image_kind::{FileKind, has_picture_extension};
 use super::parts::Parts;
-use super::split::Split;
-use super::split_name::SplitName;
+use super::split_images::SplitImages;
 use super::walk::{self, Found, Identity, Walk, What};
 use super::{class_name, too_few_classes};
 use crate::config::{ClassOrder, DatasetConfig};
+use crate::domain::Split;
 use crate::text::shell_word;
 
 /// Lists the folder; images are in order of their classes, folders and names.
@@ -27,10 +27,10 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
     let mut account = Account::default();
     let layout = Layout::of(root, &walk, config.class_order, &mut account)?;
     if layout.class_names.len() < 2 {
-        let training = layout.splits.get(&SplitName::Train).map_or(root.into(), |t| root.join(t));
+        let training = layout.splits.get(&Split::Train).map_or(root.into(), |t| root.join(t));
         return Err(too_few_classes::error(root, &training, 1));
     }
-    let mut images: BTreeMap<SplitName, Vec<Image>> = BTreeMap::new();
+    let mut images: BTreeMap<Split, Vec<Image>> = BTreeMap::new();
     let mut nested = vec![];
     for found in &walk.files {
         let reason = match layout.place(&found.path)? {
@@ -63,10 +63,10 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
         let mut images = images.remove(&name).unwrap_or_default();
         images.sort_unstable();
         let (labels, paths) = images.into_iter().map(|image| (image.label, image.path())).unzip();
-        Split::files(framing, root, labels, paths)
+        SplitImages::files(framing, root, labels, paths)
     };
-    let train = split(SplitName::Train);
-    let [val, test] = [SplitName::Val, SplitName::Test].map(|name| {
+    let train = split(Split::Train);
+    let [val, test] = [Split::Val, Split::Test].map(|name| {
         let folder = layout.splits.get(&name)?;
         Some((folder, split(name)))
     });
@@ -102,7 +102,7 @@ impl Image {
 /// Where a file lies.
 enum Place {
     /// In a class of a split, at any depth.
-    Class(SplitName, u32),
+    Class(Split, u32),
     /// Beside the class folders.
     OutsideClasses,
     /// In a folder beside those of the splits.
@@ -112,7 +112,7 @@ enum Place {
 /// Which folders are splits, and which are classes.
 struct Layout {
     /// Folder of each split; none where the root's folders are classes.
-    splits: BTreeMap<SplitName, String>,
+    splits: BTreeMap<Split, String>,
     /// Folders beside them.
     others: Vec<String>,
     /// Class of each class folder, as split/class or, without splits, class.
@@ -131,23 +131,18 @@ impl Layout {
         let mut others = vec![];
         for folder in at_depth(walk, 1) {
             let name = text(root, folder)?;
-            match SplitName::of(name) {
+            match Split::of(name) {
                 None => others.push(name.to_string()),
                 Some(split) => {
                     if let Some(first) = splits.insert(split, name.to_string()) {
-                        let (split, second) = (split.name(), name.into());
-                        return Err(DatasetError::TwoFolders {
-                            path: root.into(),
-                            split,
-                            first,
-                            second,
-                        });
+                        let (path, second) = (root.into(), name.into());
+                        return Err(DatasetError::TwoFolders { path, split, first, second });
                     }
                 }
             }
         }
         let is_train =
-            |folder: &Path| splits.get(&SplitName::Train).is_some_and(|t| folder.starts_with(t));
+            |folder: &Path| splits.get(&Split::Train).is_some_and(|t| folder.starts_with(t));
         let (class_folders, training): (Vec<&PathBuf>, Vec<&PathBuf>) = match splits.is_empty() {
             true => (at_depth(walk, 1).collect(), at_depth(walk, 1).collect()),
             false => {
@@ -161,7 +156,7 @@ impl Layout {
             return Err(Self::without_training(root, &splits));
         }
         if let Some(taken) =
-            SplitName::taken(splits.iter().map(|(split, name)| (name.as_str(), *split)))
+            Split::taken(splits.iter().map(|(split, name)| (name.as_str(), *split)))
         {
             account.notes.push(taken);
         }
@@ -199,8 +194,8 @@ impl Layout {
     }
 
     /// Why there is nothing to train on.
-    fn without_training(root: &Path, splits: &BTreeMap<SplitName, String>) -> DatasetError {
-        match (splits.get(&SplitName::Train), splits.is_empty()) {
+    fn without_training(root: &Path, splits: &BTreeMap<Split, String>) -> DatasetError {
+        match (splits.get(&Split::Train), splits.is_empty()) {
             (Some(train), _) => too_few_classes::error(root, &root.join(train), 0),
             (None, true) => too_few_classes::error(root, root, 0),
             (None, false) => {
@@ -217,9 +212,8 @@ impl Layout {
         let depth = if self.splits.is_empty() { 1 } else { 2 };
         let folder: PathBuf = folders.clone().take(depth).collect();
         if let Some(&label) = self.labels.get(&folder) {
-            let named = |(_, name): &(&SplitName, &String)| folder.starts_with(name);
-            let split =
-                self.splits.iter().find(named).map_or(SplitName::Train, |(split, _)| *split);
+            let named = |(_, name): &(&Split, &String)| folder.starts_with(name);
+            let split = self.splits.iter().find(named).map_or(Split::Train, |(split, _)| *split);
             return Ok(Place::Class(split, label));
         }
         let first = folders.next().map(Component::as_os_str);
@@ -279,7 +273,7 @@ impl Layout {
     fn must_have_classes(
         root: &Path,
         folder: &str,
-        split: &Split,
+        split: &SplitImages,
         account: &Account,
     ) -> Result<(), DatasetError> {
         let is_in = |left: &&LeftOut| {
@@ -299,10 +293,10 @@ impl Layout {
 fn classes_like_splits(names: &[String]) -> Option<String> {
     let split = |name: &String| {
         let (word, _) = name.split_once(['_', '-', ' '])?;
-        Some((SplitName::of(word)?, name.clone()))
+        Some((Split::of(word)?, name.clone()))
     };
-    let found: BTreeMap<SplitName, String> = names.iter().filter_map(split).collect();
-    if found.len() < 2 || !found.contains_key(&SplitName::Train) {
+    let found: BTreeMap<Split, String> = names.iter().filter_map(split).collect();
+    if found.len() < 2 || !found.contains_key(&Split::Train) {
         return None;
     }
     let folders: Vec<String> = found.values().map(|name| format!("`{name}`")).collect();
@@ -318,7 +312,7 @@ fn classes_like_splits(names: &[String]) -> Option<String> {
 /// dataset is one level further down.
 fn inner_splits(walk: &Walk) -> Vec<String> {
     let name = |folder: &Path| Some(folder.file_name()?.to_str()?.to_string());
-    let is_split = |folder: &&PathBuf| name(folder).is_some_and(|n| SplitName::of(&n).is_some());
+    let is_split = |folder: &&PathBuf| name(folder).is_some_and(|n| Split::of(&n).is_some());
     let inner: Vec<&PathBuf> = at_depth(walk, 2).filter(is_split).collect();
     let has_folders = |folder: &PathBuf| at_depth(walk, 3).any(|deep| deep.starts_with(folder));
     let outer = |folder: &PathBuf| folder.parent().unwrap_or(folder).to_path_buf();
@@ -348,7 +342,7 @@ pub(super) fn has_classes(root: &Path) -> bool {
     let names = |folder: &Path| walk::names(folder).unwrap_or_default();
     let has_images =
         |class: &Path| names(class).iter().any(|name| has_picture_extension(Path::new(name)));
-    let splits = names(root).into_iter().filter(|name| SplitName::of(name).is_some());
+    let splits = names(root).into_iter().filter(|name| Split::of(name).is_some());
     let with_classes = splits.map(|split| root.join(split)).chain([root.to_path_buf()]);
     with_classes
         .into_iter()

@@ -6,15 +6,16 @@ use rayon::prelude::*;
 
 use super::error::{DatasetError, is_of_the_file};
 use super::opened::Dataset;
-use super::split::Split;
+use super::split_images::SplitImages;
 use super::transform::Transform;
+use crate::domain::Split;
 
 /// Makes inputs of the images of one split.
 #[derive(Clone, Copy)]
 pub struct Loader<'a> {
     dataset: &'a Dataset,
-    name: &'static str,
-    split: &'a Split,
+    name: Split,
+    split: &'a SplitImages,
 }
 
 /// Inputs of some images.
@@ -27,13 +28,13 @@ pub struct Inputs {
 }
 
 impl<'a> Loader<'a> {
-    /// For `split`, which is the dataset's `name` (`train`, `val` or `test`).
-    pub fn new(dataset: &'a Dataset, name: &'static str, split: &'a Split) -> Self {
+    /// For `split`, which is the dataset's `name`.
+    pub fn new(dataset: &'a Dataset, name: Split, split: &'a SplitImages) -> Self {
         Self { dataset, name, split }
     }
 
     /// The split.
-    pub fn split(&self) -> &'a Split {
+    pub fn split(&self) -> &'a SplitImages {
         self.split
     }
 
@@ -118,13 +119,12 @@ impl Dataset {
     /// # Errors
     /// They are more than [`Dataset::skipped`] allows, all that a split or a class has, or the disk does not
     /// give one.
-    pub fn skip_undecodable(&self, of: &[&str]) -> Result<(), DatasetError> {
+    pub fn skip_undecodable(&self, of: &[Split]) -> Result<(), DatasetError> {
         let paths = self.undecodable();
-        let splits =
-            [("train", Some(&self.train)), ("val", self.val.as_ref()), ("test", Some(&self.test))];
-        let wanted = |name: &str| of.contains(&name) && !paths.is_empty();
-        for (name, split) in splits.into_iter().filter(|(name, _)| wanted(name)) {
-            split.map_or(Ok(()), |split| Loader::new(self, name, split).skip_named(&paths))?;
+        let wanted = |name: &Split| of.contains(name) && !paths.is_empty();
+        for name in Split::ALL.into_iter().filter(wanted) {
+            let images = self.images(name);
+            images.map_or(Ok(()), |images| Loader::new(self, name, images).skip_named(&paths))?;
         }
         Ok(())
     }

@@ -13,11 +13,11 @@ use super::hold_out::{self, HeldOut};
 use super::long_tail::{self, Cut};
 use super::parts::Parts;
 use super::skipped::Skipped;
-use super::split::Split;
+use super::split_images::SplitImages;
 use super::transform::Normalisation;
 use super::{bit_depth, cifar, fewer_classes, folder, image_table, list};
 use crate::config::{CropMode, DatasetConfig, DatasetKind, Interpolation};
-use crate::domain::ClassCounts;
+use crate::domain::{ClassCounts, Split};
 
 /// Share of each class's images that becomes the test split of data without splits.
 pub const TEST_FRACTION: f64 = 0.2;
@@ -27,15 +27,15 @@ pub struct Dataset {
     /// Name of each class.
     pub class_names: Vec<String>,
     /// Images that Phase-I trains on and the bank holds with their maps.
-    pub train: Split,
+    pub train: SplitImages,
     /// Held-out images: the dataset's own, or those of `val_fraction`.
-    pub val: Option<Split>,
+    pub val: Option<SplitImages>,
     /// What the cut to a long tail left, where `imbalance_ratio` asks for one.
     pub cut: Option<Cut>,
     /// What `val_fraction` held out of training, where it is set.
     pub held_out: Option<HeldOut>,
     /// Images that accuracy is measured on.
-    pub test: Split,
+    pub test: SplitImages,
     /// Whether they were taken from data without splits ([`TEST_FRACTION`]).
     pub test_held_out: bool,
     /// How pixels become network inputs.
@@ -205,11 +205,20 @@ impl Dataset {
     }
 
     /// A split's images of each class, but those that were seen to be none that can be decoded when they were listed.
-    pub fn counts_as_listed(&self, split: &Split) -> ClassCounts {
+    pub fn counts_as_listed(&self, split: &SplitImages) -> ClassCounts {
         let (undecodable, labels) = (self.undecodable(), split.labels());
         let known = |i: &usize| !undecodable.contains(split.path(*i));
         let labels: Vec<u32> = (0..split.len()).filter(known).map(|i| labels[i]).collect();
         ClassCounts::from_labels(&labels, self.class_names.len())
+    }
+
+    /// The images of a split, where there is one.
+    pub fn images(&self, split: Split) -> Option<&SplitImages> {
+        match split {
+            Split::Train => Some(&self.train),
+            Split::Val => self.val.as_ref(),
+            Split::Test => Some(&self.test),
+        }
     }
 
     /// Training images of each class.
@@ -220,7 +229,7 @@ impl Dataset {
     /// Training images of each class but those that were left out so far.
     pub fn decodable_class_counts(&self) -> ClassCounts {
         let mut counts = self.class_counts();
-        for image in self.skipped.images().iter().filter(|image| image.split == "train") {
+        for image in self.skipped.images().iter().filter(|image| image.split == Split::Train) {
             counts.0[self.train.labels()[image.sample_id] as usize] -= 1;
         }
         counts

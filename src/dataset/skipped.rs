@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use serde::Serialize;
 
 use super::error::DatasetError;
-use super::split::Split;
+use super::split_images::SplitImages;
 use crate::atomic_file::{self, WriteError};
-use crate::domain::SkippedImage;
+use crate::domain::{SkippedImage, Split};
 use crate::text::counted;
 
 /// How many images were left out, and where they are listed.
@@ -26,6 +26,7 @@ pub struct SkippedList {
 #[derive(Debug)]
 pub struct Skipped {
     most: f64,
+    /// By name of their split and index: the order of the list.
     found: Mutex<BTreeMap<(&'static str, usize), SkippedImage>>,
 }
 
@@ -51,8 +52,8 @@ impl Skipped {
     /// the training images of a class.
     pub(super) fn add(
         &self,
-        name: &'static str,
-        split: &Split,
+        name: Split,
+        split: &SplitImages,
         class_names: &[String],
         images: Vec<(usize, DatasetError)>,
     ) -> Result<(), DatasetError> {
@@ -60,22 +61,22 @@ impl Skipped {
         let class = |label: u32| class_names.get(label as usize).cloned().unwrap_or_default();
         for (sample_id, error) in &images {
             let image = SkippedImage {
-                split: name.into(),
+                split: name,
                 sample_id: *sample_id,
                 path: split.path(*sample_id).to_string(),
                 class: class(split.labels()[*sample_id]),
                 reason: error.in_one_line(),
                 missing: error.is_missing_file(),
             };
-            found.insert((name, *sample_id), image);
+            found.insert(key(name, *sample_id), image);
         }
-        let of_split = || found.range((name, 0)..=(name, usize::MAX)).map(|(&(_, i), _)| i);
+        let of_split = || found.range(key(name, 0)..=key(name, usize::MAX)).map(|(&(_, i), _)| i);
         let (skipped, all) = (of_split().count(), split.len());
         // A share such as 0.07 is not exact in binary.
         let allowed = (self.most * all as f64 + 1e-6) as usize;
         let is_lost = |label: u32| {
             let lost = of_split().filter(|&i| split.labels()[i] == label).count();
-            name == "train" && lost == split.labels().iter().filter(|&&of| of == label).count()
+            name == Split::Train && lost == split.labels().iter().filter(|&&of| of == label).count()
         };
         let mut labels = BTreeSet::new();
         for (sample_id, error) in images {
@@ -100,8 +101,8 @@ impl Skipped {
     }
 
     /// Whether an image was left out.
-    pub fn contains(&self, split: &'static str, sample_id: usize) -> bool {
-        self.found.lock().expect("no panic while held").contains_key(&(split, sample_id))
+    pub fn contains(&self, split: Split, sample_id: usize) -> bool {
+        self.found.lock().expect("no panic while held").contains_key(&key(split, sample_id))
     }
 
     /// The images, in order of their split and index.
@@ -110,19 +111,19 @@ impl Skipped {
     }
 
     /// Those of a split whose indices are in `samples`, in their order.
-    pub fn some(&self, split: &'static str, samples: std::ops::Range<usize>) -> Vec<SkippedImage> {
+    pub fn some(&self, split: Split, samples: std::ops::Range<usize>) -> Vec<SkippedImage> {
         let found = self.found.lock().expect("no panic while held");
-        found.range((split, samples.start)..(split, samples.end)).map(|(_, i)| i.clone()).collect()
+        found
+            .range(key(split, samples.start)..key(split, samples.end))
+            .map(|(_, i)| i.clone())
+            .collect()
     }
 
     /// Takes in images that an earlier run has left out.
     pub fn restore<'i>(&self, images: impl Iterator<Item = &'i SkippedImage>) {
         let mut found = self.found.lock().expect("no panic while held");
         for image in images {
-            let split = ["train", "val", "test"].into_iter().find(|split| *split == image.split);
-            if let Some(split) = split {
-                found.insert((split, image.sample_id), image.clone());
-            }
+            found.insert(key(image.split, image.sample_id), image.clone());
         }
     }
 
@@ -148,6 +149,10 @@ impl Skipped {
     pub fn save(&self, file: &Path) -> Result<SkippedList, WriteError> {
         save_skipped(&self.images(), file)
     }
+}
+
+fn key(split: Split, sample_id: usize) -> (&'static str, usize) {
+    (split.name(), sample_id)
 }
 
 /// Writes a list of images that were left out, one image a line; where there are none, removes what an
@@ -199,13 +204,18 @@ mod tests {
     use crate::config::DatasetConfig;
 
     /// 10 images of class a, 1 of class b.
-    fn split() -> Split {
+    fn split() -> SplitImages {
         let labels = [vec![0; 10], vec![1]].concat();
         let paths = (0..11).map(|i| format!("{i}.png")).collect();
-        Split::files(Framing::of(&DatasetConfig::default()), Path::new("photos"), labels, paths)
+        SplitImages::files(
+            Framing::of(&DatasetConfig::default()),
+            Path::new("photos"),
+            labels,
+            paths,
+        )
     }
 
-    fn add(skipped: &Skipped, name: &'static str, image: usize) -> Result<(), DatasetError> {
+    fn add(skipped: &Skipped, name: Split, image: usize) -> Result<(), DatasetError> {
         let path = PathBuf::from(format!("photos/{image}.png"));
         let error = DatasetError::Image { path, message: "no image".into() };
         let names = ["a".to_string(), "b".to_string()];
@@ -216,13 +226,13 @@ mod tests {
     fn images_are_listed_once_in_their_order() {
         let skipped = Skipped::at_most(0.5);
         for image in [7, 2, 7] {
-            add(&skipped, "test", image).unwrap();
+            add(&skipped, Split::Test, image).unwrap();
         }
-        add(&skipped, "train", 0).unwrap();
+        add(&skipped, Split::Train, 0).unwrap();
         let images = skipped.images();
-        let found: Vec<_> = images.iter().map(|i| (i.split.as_str(), i.sample_id)).collect();
-        assert_eq!(found, [("test", 2), ("test", 7), ("train", 0)]);
-        assert!(skipped.contains("test", 7) && !skipped.contains("train", 7));
+        let found: Vec<_> = images.iter().map(|i| (i.split, i.sample_id)).collect();
+        assert_eq!(found, [(Split::Test, 2), (Split::Test, 7), (Split::Train, 0)]);
+        assert!(skipped.contains(Split::Test, 7) && !skipped.contains(Split::Train, 7));
 
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("skipped.jsonl");
@@ -239,25 +249,25 @@ mod tests {
     #[test]
     fn more_than_the_share_is_an_error_that_says_what_to_do() {
         let skipped = Skipped::at_most(2.0 / 11.0);
-        add(&skipped, "test", 1).unwrap();
-        add(&skipped, "test", 2).unwrap();
-        let message = add(&skipped, "test", 3).unwrap_err().to_string();
+        add(&skipped, Split::Test, 1).unwrap();
+        add(&skipped, Split::Test, 2).unwrap();
+        let message = add(&skipped, Split::Test, 3).unwrap_err().to_string();
         assert!(message.starts_with("photos/3.png: not a readable image: no image\n"), "{message}");
         assert!(message.contains("3 of 11 test images"), "{message}");
         assert!(message.contains("--max-skipped allows 2"), "{message}");
         assert!(message.ends_with("--max-skipped 27.3%"), "{message}");
-        let none = add(&Skipped::default(), "val", 3).unwrap_err().to_string();
+        let none = add(&Skipped::default(), Split::Val, 3).unwrap_err().to_string();
         assert!(none.contains("--max-skipped allows 0"), "{none}");
     }
 
     #[test]
     fn a_class_keeps_a_training_image_and_a_split_an_image() {
         let skipped = Skipped::at_most(1.0);
-        add(&skipped, "test", 10).unwrap();
-        let message = add(&skipped, "train", 10).unwrap_err().to_string();
+        add(&skipped, Split::Test, 10).unwrap();
+        let message = add(&skipped, Split::Train, 10).unwrap_err().to_string();
         assert!(message.contains("Class `b` has no other training image"), "{message}");
-        (0..9).for_each(|image| add(&skipped, "test", image).unwrap());
-        assert!(add(&skipped, "test", 9).is_err());
+        (0..9).for_each(|image| add(&skipped, Split::Test, image).unwrap());
+        assert!(add(&skipped, Split::Test, 9).is_err());
     }
 
     #[test]

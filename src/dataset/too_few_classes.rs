@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::DatasetError;
 use super::image_kind::has_picture_extension;
-use super::split_name::SplitName;
 use super::{list, walk};
 use crate::config::{DatasetConfig, DatasetKind};
+use crate::domain::Split;
 
 /// Folders inside one another that are looked through.
 const MOST_FOLDERS: usize = 4;
@@ -61,7 +61,7 @@ fn inner(path: &Path) -> Option<PathBuf> {
 fn has_classes(path: &Path) -> bool {
     let is_train = |folder: &PathBuf| {
         let name = folder.file_name().and_then(|name| name.to_str());
-        name.and_then(SplitName::of) == Some(SplitName::Train)
+        name.and_then(Split::of) == Some(Split::Train)
     };
     let has_images =
         |class: &PathBuf| names(class).iter().any(|n| has_picture_extension(Path::new(n)));
@@ -80,7 +80,7 @@ fn listed(path: &Path) -> Option<PathBuf> {
     let mut files: Vec<PathBuf> = names(path).into_iter().map(|name| path.join(name)).collect();
     let is_train = |file: &PathBuf| {
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        stem.split(['_', '-', '.']).any(|word| SplitName::of(word) == Some(SplitName::Train))
+        stem.split(['_', '-', '.']).any(|word| Split::of(word) == Some(Split::Train))
     };
     files.sort_by_key(|file| !is_train(file));
     files.into_iter().find(is_list)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::request::FeaturesRequest;
 use crate::bank::{Partition, PlannedShard};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 
 /// The making of one bank: what was asked for, and where this bank of it grows.
 pub(super) struct BuildContext<'a> {
@@ -17,8 +17,7 @@ pub(super) struct BuildContext<'a> {
     pub(super) identity: &'a str,
     /// Where the network computes, in words.
     pub(super) device: &'a str,
-    pub(super) progress: &'a dyn Progress,
-    pub(super) interrupt: &'a Interrupt,
+    pub(super) watch: Watch<'a>,
 }
 
 impl BuildContext<'_> {

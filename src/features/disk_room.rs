@@ -9,6 +9,7 @@ use super::request::FeaturesRequest;
 use crate::bank::{Build, BuildPlan, Manifest};
 use crate::config::{FeaturesConfig, KeepMaps, Precision};
 use crate::disk;
+use crate::domain::Split;
 
 /// Room for `needed` bytes where a bank grows in `folder`.
 pub(super) fn room(request: &FeaturesRequest, folder: &Path, needed: u64) -> DiskForecast {
@@ -35,7 +36,7 @@ impl DiskForecast {
 /// Room for a bank made from the maps of another one.
 pub(super) fn room_for_another(request: &FeaturesRequest, maps: &Manifest) -> DiskForecast {
     let plan = build_plan(request, maps.clone());
-    let training = plan.items["train"];
+    let training = plan.pairs(Split::Train).unwrap_or(0);
     let needed = match request.loaded.pipeline.features.maps {
         // Without a classifier the activation maps are 0, and take nothing.
         KeepMaps::All => maps.total_bytes() + RawBytes::of(&plan, training, 0).cams,

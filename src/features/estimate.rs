@@ -24,8 +24,8 @@ use crate::backbone::Backbone;
 use crate::bank::{BankError, Build, BuildPlan, Manifest, MapsKept, PlannedShard, ShardResult};
 use crate::config::KeepMaps;
 use crate::disk;
-use crate::domain::{ClassCounts, LinearHead};
-use crate::progress::{Interrupt, Progress};
+use crate::domain::{ClassCounts, LinearHead, Split};
+use crate::progress::Watch;
 use crate::rng::{KeyedRng, Stage};
 
 /// What [`super::run`] would make, and what it would take: rows and shards follow from images and
@@ -39,8 +39,7 @@ use crate::rng::{KeyedRng, Stage};
 pub fn plan(
     request: &FeaturesRequest,
     model: FrozenModel,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<Forecast, FeaturesError> {
     model.must_suit(request.dataset)?;
     let FrozenModel { shape, head, reference, identity, device, start } = model;
@@ -62,7 +61,7 @@ pub fn plan(
     };
     let partition = request.partition;
     let (identity, device) = (&*identity, &*device);
-    let context = BuildContext { request, out, partition, identity, device, progress, interrupt };
+    let context = BuildContext { request, out, partition, identity, device, watch };
     let mut source = MapSource::Network(LazyNetwork::new(start));
     let images = TailImages::ForSecs(TAIL_SECS);
     let (plan, mut known) = plan_in_force(&context, manifest, &head, &mut source, images)?;
@@ -71,7 +70,7 @@ pub fn plan(
     }
     let estimate = BuildEstimate::new(request, out, plan, &head)?;
     let MapSource::Network(mut network) = source else { unreachable!("it was made above") };
-    let forecast = estimate.forecast(&mut network, device, progress, interrupt)?;
+    let forecast = estimate.forecast(&mut network, device, watch)?;
     Ok(Forecast { maps_known: known, ..forecast })
 }
 
@@ -173,8 +172,7 @@ impl<'a> BuildEstimate<'a> {
     fn measure(
         &self,
         backbone: &mut dyn Backbone,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<RowCosts, FeaturesError> {
         /// Bytes of a sample at most.
         const MOST: u64 = 1 << 28;
@@ -187,8 +185,7 @@ impl<'a> BuildEstimate<'a> {
             maker: RowMaker::new(manifest, &self.head),
             place: &place,
             room: free.map_or(MOST, |free| MOST.min(free / 2)),
-            progress,
-            interrupt,
+            watch,
         };
         sampler.measure(&self.kinds, backbone).map_err(|e| match is_full(&e) {
             true => FeaturesError::Space(self.disk(self.most_bytes())),
@@ -205,14 +202,13 @@ impl<'a> BuildEstimate<'a> {
     pub(super) fn require_room(
         &self,
         network: &mut LazyNetwork,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<(), FeaturesError> {
         let surely = self.disk(self.most_bytes()).fits.unwrap_or(true);
         if surely || self.missing().next().is_none() {
             return Ok(());
         }
-        let measured = self.measure(network.get()?, progress, interrupt)?;
+        let measured = self.measure(network.get()?, watch)?;
         self.disk(self.needed_bytes(&measured)).require()
     }
 
@@ -221,15 +217,14 @@ impl<'a> BuildEstimate<'a> {
         &self,
         network: &mut LazyNetwork,
         device: &str,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<Forecast, FeaturesError> {
         let missing: Vec<&PlannedShard> = self.missing().collect();
         let rest = self.rest_bytes();
         let all_done = self.results.iter().all(Option::is_some);
         let measured = match all_done && !self.twice {
             true => None,
-            false => Some(self.measure(network.get()?, progress, interrupt)?),
+            false => Some(self.measure(network.get()?, watch)?),
         };
         let expected = |shards: &[&PlannedShard]| match &measured {
             Some(measured) => {
@@ -245,7 +240,8 @@ impl<'a> BuildEstimate<'a> {
                 shards.iter().filter(|shard| done(shard).is_none()).copied().collect();
             shards.iter().filter_map(done).map(|r| r.shard.bytes).sum::<u64>() + expected(&left)
         };
-        let split = |name: &String| {
+        let split = |name: Split| {
+            self.build.plan.pairs(name)?;
             let shards = self.build.shards().iter();
             let shards: Vec<&PlannedShard> = shards.filter(|shard| shard.split == name).collect();
             let (views, other_views) = views(&self.build.plan.manifest, name);
@@ -258,10 +254,10 @@ impl<'a> BuildEstimate<'a> {
                 shards: shards.len(),
                 bytes: bytes(&shards),
             };
-            (name.clone(), split)
+            Some((name.to_string(), split))
         };
         let splits: BTreeMap<String, SplitForecast> =
-            self.build.plan.items.keys().map(split).collect();
+            Split::ALL.into_iter().filter_map(split).collect();
         let maps = splits.values().map(|split| split.rows_with_maps).sum();
         let needed = match &measured {
             Some(measured) => self.needed_bytes(measured),
@@ -277,7 +273,7 @@ impl<'a> BuildEstimate<'a> {
         Ok(Forecast {
             device: device.into(),
             bytes: splits.values().map(|split| split.bytes).sum::<u64>() + rest,
-            raw_bytes: RawBytes::of(&self.build.plan, rows_of(&self.kinds, "train"), maps),
+            raw_bytes: RawBytes::of(&self.build.plan, rows_of(&self.kinds, Split::Train), maps),
             splits,
             state: self.build.state(&self.results),
             to_do,

@@ -4,11 +4,11 @@
 use rayon::prelude::*;
 
 use super::error::FeaturesError;
-use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, RowRequest, SplitName};
+use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, RowRequest};
 use crate::config::RateSchedule;
-use crate::domain::{FitOptions, LinearHead};
+use crate::domain::{FitOptions, LinearHead, Split};
 use crate::head_training::{Batch, Form, HeadTrainer, Objective, SgdOptions, TrainerOptions};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::rng::{KeyedRng, Stage};
 
 /// Rows a step; batches of an epoch are of equal size up to this.
@@ -36,8 +36,7 @@ const WINDOW_BYTES: usize = 256 << 20;
 pub(super) fn head(
     bank: &Bank,
     options: &FitOptions,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<LinearHead, FeaturesError> {
     let source = Source::open(bank)?;
     let (rows, classes) = (source.index.len(), bank.class_names.len());
@@ -62,10 +61,10 @@ pub(super) fn head(
             max_norm: 0.0,
         },
     );
-    progress.line(&format!(
+    watch.progress.line(&format!(
         "fitting a classifier of {classes} classes to {rows} pooled vectors, {epochs} epochs"
     ));
-    progress.start("fitting", (epochs * rows) as u64, "row");
+    watch.progress.start("fitting", (epochs * rows) as u64, "row");
     let mut held: Option<Vectors> = None;
     for epoch in 0..epochs {
         let mut requests: Vec<&RowRequest> = source.requests.iter().collect();
@@ -80,7 +79,7 @@ pub(super) fn head(
             KeyedRng::new(options.seed, Stage::HeadFit, key(1 + number)).shuffle(&mut order);
             let size = order.len().div_ceil(order.len().div_ceil(BATCH));
             for rows in order.chunks(size) {
-                if interrupt.requested() {
+                if watch.interrupted() {
                     return Err(FeaturesError::InterruptedFit);
                 }
                 let batch = vectors.some(rows, source.channels);
@@ -89,14 +88,14 @@ pub(super) fn head(
                     labels: &batch.labels,
                     weights: &[],
                 });
-                progress.status(&format!("loss {:.3}", step.loss));
-                progress.advance(rows.len() as u64);
+                watch.progress.status(&format!("loss {:.3}", step.loss));
+                watch.progress.advance(rows.len() as u64);
             }
             // A window that holds everything serves all epochs.
             held = (windows == 1).then_some(vectors);
         }
     }
-    progress.finish();
+    watch.progress.finish();
     let head = scaling.unscaled(&trainer.head());
     match head.weight.iter().chain(&head.bias).all(|w| w.is_finite()) {
         true => Ok(head),
@@ -131,11 +130,11 @@ impl Vectors {
 
 impl Source {
     fn open(bank: &Bank) -> Result<Self, BankError> {
-        let index = bank.index(SplitName::Train)?;
+        let index = bank.index(Split::Train)?;
         let all: Vec<usize> = (0..index.len()).collect();
         let requests = index.plan(&all);
         let channels = bank.manifest.feature_shape.channels;
-        Ok(Self { index, reader: bank.row_reader(SplitName::Train)?, requests, channels })
+        Ok(Self { index, reader: bank.row_reader(Split::Train)?, requests, channels })
     }
 
     fn window_rows(&self) -> usize {

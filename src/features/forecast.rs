@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::bank::{BuildPlan, BuildState, Partition};
 use crate::config::Precision;
-use crate::domain::FeatureShape;
+use crate::domain::{FeatureShape, Split};
 
 /// What a bank will be.
 #[derive(Debug, Clone, Serialize)]
@@ -154,7 +154,7 @@ impl RawBytes {
             Precision::F32 => 4,
             Precision::F16 | Precision::Bf16 => 2,
         };
-        let others = plan.items.iter().filter(|(split, _)| *split != "train");
+        let others = plan.items.iter().filter(|(split, _)| *split != Split::Train.name());
         let rows = training + others.map(|(_, rows)| rows).sum::<u64>();
         Self {
             maps_f32: 4 * values * maps,

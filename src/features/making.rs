@@ -17,7 +17,7 @@ use crate::bank::{BankError, Build, Manifest, PlannedShard, ShardResult};
 use crate::classifier_file::ClassifierCard;
 use crate::dataset::{SkippedList, save_skipped};
 use crate::domain::LinearHead;
-use crate::progress::Interrupt;
+use crate::progress::{Interrupt, Watch};
 
 /// What is known of each shard of a bank; `None` of those that are missing.
 type Results = Vec<Option<ShardResult>>;
@@ -31,7 +31,7 @@ pub(super) fn run(
 ) -> Result<FeaturesOutcome, FeaturesError> {
     let wanted = manifest.clone();
     match make(context, manifest, head, source) {
-        Err(e) if !context.interrupt.requested() => after_failure(context, wanted, e),
+        Err(e) if !context.watch.interrupted() => after_failure(context, wanted, e),
         made => made,
     }
 }
@@ -78,7 +78,7 @@ fn prepare(
     head: &LinearHead,
     source: &mut MapSource,
 ) -> Result<Build, FeaturesError> {
-    let BuildContext { request, out, progress, interrupt, .. } = context;
+    let BuildContext { request, out, watch, .. } = context;
     let card = ClassifierCard {
         class_names: request.dataset.class_names.clone(),
         network_sha256: context.identity.into(),
@@ -89,7 +89,7 @@ fn prepare(
     let (plan, _) = plan_in_force(context, manifest, head, source, TailImages::All)?;
     if let MapSource::Network(network) = source {
         let estimate = BuildEstimate::new(request, out, plan.clone(), head)?;
-        estimate.require_room(network, *progress, interrupt)?;
+        estimate.require_room(network, *watch)?;
     }
     Ok(Build::begin(out, plan, card.class_names, &classifier, request.overwrite)?)
 }
@@ -101,11 +101,11 @@ fn finished_before(
     build: &Build,
     source: &MapSource,
 ) -> Result<Results, FeaturesError> {
-    let BuildContext { request, out, progress, interrupt, .. } = context;
+    let BuildContext { request, out, watch, .. } = context;
     let mut results: Results = vec![None; build.shards().len()];
-    build.check(&mut results, request.overwrite, *progress, interrupt)?;
+    build.check(&mut results, request.overwrite, *watch)?;
     let state = build.state(&results);
-    if interrupt.requested() && state.shards_done > 0 {
+    if watch.interrupted() && state.shards_done > 0 {
         return Err(FeaturesError::InterruptedCheck);
     }
     let skipped = &request.dataset.skipped;
@@ -115,7 +115,7 @@ fn finished_before(
         skipped.restore(SkippedList::images_in(&skipped_file(out)).iter());
     }
     if state.shards_done > 0 {
-        progress.line(&format!("{}: {state}", out.display()));
+        watch.progress.line(&format!("{}: {state}", out.display()));
     }
     Ok(results)
 }
@@ -172,7 +172,7 @@ fn collect(
     mut figures: PassFigures,
 ) -> Result<PassFigures, FeaturesError> {
     let overwrite = context.request.overwrite;
-    build.check(results, overwrite, context.progress, &Interrupt::default())?;
+    build.check(results, overwrite, Watch::new(context.watch.progress, &Interrupt::default()))?;
     figures.shards = missing.len();
     for result in missing.iter().filter_map(|shard| results[shard.place].as_ref()) {
         figures.bytes += result.shard.bytes;
@@ -204,7 +204,7 @@ fn finish(
     }
     let committed = build.commit(results, request.overwrite)?;
     let skipped = save_skipped(&committed.skipped, &skipped_file(out))?;
-    skipped.told().iter().for_each(|text| context.progress.line(text));
+    skipped.told().iter().for_each(|text| context.watch.progress.line(text));
     Ok(figures.outcome(FeaturesOutcome {
         top1: committed.top1,
         reordering: committed.reordering,

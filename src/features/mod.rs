@@ -32,7 +32,7 @@ use std::time::Instant;
 use crate::atomic_file::WriteError;
 use crate::bank::{Bank, Build, MANIFEST_FILE, Manifest};
 use crate::domain::{FitOptions, LinearHead};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::weights::Weights;
 use context::BuildContext;
 use existing::{describe, existing, without_classifier};
@@ -68,8 +68,7 @@ pub use request::{FeaturesOutcome, FeaturesRequest, SKIPPED_FILE};
 pub fn run(
     request: &FeaturesRequest,
     model: FrozenModel,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<FeaturesOutcome, FeaturesError> {
     model.must_suit(request.dataset)?;
     let FrozenModel { shape, head, reference, identity, device, start } = model;
@@ -79,7 +78,7 @@ pub fn run(
     }
     let (out, partition) = (request.out, request.partition);
     let (identity, device) = (&*identity, &*device);
-    let context = BuildContext { request, out, partition, identity, device, progress, interrupt };
+    let context = BuildContext { request, out, partition, identity, device, watch };
     match head {
         HeadSource::Given(head) => {
             let source = MapSource::Network(LazyNetwork::new(start));
@@ -96,7 +95,7 @@ fn run_with_fitted_head(
     options: &FitOptions,
     start: StartNetwork,
 ) -> Result<FeaturesOutcome, FeaturesError> {
-    let BuildContext { request, progress, interrupt, .. } = *context;
+    let BuildContext { request, watch, .. } = *context;
     let unfitted = unfitted_folder(request.out);
     let (bare, none) = without_classifier(&manifest);
     let maps = unfitted_maps(&BuildContext { out: &unfitted, ..*context }, bare, &none, start)?;
@@ -106,7 +105,7 @@ fn run_with_fitted_head(
     let begin = Instant::now();
     let bank = Bank::open(&unfitted)?;
     disk_room::room_for_another(request, &bank.manifest).require()?;
-    let head = fit::head(&bank, options, progress, interrupt)?;
+    let head = fit::head(&bank, options, watch)?;
     let classifier_sha256 = Weights::of_head(&head).sha256();
     let manifest = Manifest { classifier_sha256, ..manifest };
     let context = BuildContext { partition: None, ..*context };
@@ -128,7 +127,7 @@ fn unfitted_maps(
     match existing(context.out, false, &bare) {
         Ok(Some(there)) => {
             let out = context.out.display();
-            context.progress.line(&format!("{out}: the maps are there already"));
+            context.watch.progress.line(&format!("{out}: the maps are there already"));
             Ok(there)
         }
         Err(e) if !context.request.overwrite => Err(e),
@@ -147,14 +146,13 @@ fn unfitted_maps(
 pub fn commit(
     bank: &Path,
     overwrite: bool,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<FeaturesOutcome, FeaturesError> {
     let made = || {
         let build = Build::open(bank)?;
         let mut results = vec![None; build.shards().len()];
-        build.check(&mut results, false, progress, interrupt)?;
-        if interrupt.requested() {
+        build.check(&mut results, false, watch)?;
+        if watch.interrupted() {
             return Err(FeaturesError::InterruptedCheck);
         }
         Ok(build.commit(results, overwrite)?)

@@ -20,10 +20,10 @@ use super::pass::ImagePass;
 use super::rows::RowMaker;
 use crate::augment::{ConfusingClasses, confusing_of_tail};
 use crate::backbone::Backbone;
-use crate::bank::{Bank, Build, BuildPlan, Manifest, MapsKept, SplitName, TrainRow};
+use crate::bank::{Bank, Build, BuildPlan, Manifest, MapsKept, TrainRow};
 use crate::config::GenericClasses;
 use crate::dataset::Dataset;
-use crate::domain::{ClassCounts, HeadTail, LinearHead};
+use crate::domain::{ClassCounts, HeadTail, LinearHead, Split};
 
 /// The settings of Phase-II that decide.
 #[derive(Clone, Copy)]
@@ -97,7 +97,7 @@ fn fill_in(
     let all = context.request.dataset.class_names.len();
     if settings.generic_classes == GenericClasses::Random {
         classes.extend(0..all as u32);
-        context.progress.line("generic_classes is random: the maps of all classes are kept");
+        context.watch.progress.line("generic_classes is random: the maps of all classes are kept");
         return Ok(MapsKnown::Known);
     }
     let mut known = MapsKnown::Known;
@@ -110,7 +110,7 @@ fn fill_in(
     };
     let ranked = confusing.iter().flat_map(|of_class| &of_class.ranked).map(|(class, _)| class.0);
     let needed: BTreeSet<u32> = split.tail.iter().map(|class| class.0).chain(ranked).collect();
-    context.progress.line(&format!(
+    context.watch.progress.line(&format!(
         "maps are kept of {} of {all} classes: {} in the tail (head_ratio {head_ratio}), and those that these are confused with (num_confusing {num_confusing})",
         needed.len(),
         split.tail.len(),
@@ -128,7 +128,7 @@ fn of_images(
     images: TailImages,
     known: &mut MapsKnown,
 ) -> Result<(HeadTail, Vec<ConfusingClasses>), FeaturesError> {
-    let BuildContext { progress, interrupt, .. } = context;
+    let BuildContext { watch, .. } = context;
     /// Between two looks at the clock.
     const AT_ONCE: usize = 64;
     let begin = Instant::now();
@@ -153,23 +153,23 @@ fn of_images(
             TailImages::All => (samples, usize::MAX, f64::INFINITY),
             TailImages::ForSecs(secs) => (in_turns(&samples, labels), AT_ONCE, secs),
         };
-        progress.start("tail images", samples.len() as u64, "image");
+        watch.progress.start("tail images", samples.len() as u64, "image");
         for some in samples.chunks(at_once) {
             if begin.elapsed().as_secs_f64() > most_secs {
                 *known = MapsKnown::Sampled;
                 break;
             }
             pass.clean_rows(some, maker, backbone, &mut |asked, rows| {
-                if interrupt.requested() {
+                if watch.interrupted() {
                     return Err(FeaturesError::InterruptedNeeded);
                 }
                 let vector = |row: TrainRow| (row.head.sample_id as usize, row.head.pooled);
                 vectors.extend(rows.into_iter().map(vector));
-                progress.advance(asked);
+                watch.progress.advance(asked);
                 Ok(())
             })?;
         }
-        progress.finish();
+        watch.progress.finish();
     };
     let rows = vectors.keys().map(|&sample| (sample, labels[sample]));
     let seen: BTreeSet<u32> = vectors.keys().map(|&sample| labels[sample]).collect();
@@ -198,7 +198,7 @@ fn of_bank(
     maker: &RowMaker,
     bank: &Bank,
 ) -> Result<(HeadTail, Vec<ConfusingClasses>), FeaturesError> {
-    let (index, reader) = (bank.index(SplitName::Train)?, bank.row_reader(SplitName::Train)?);
+    let (index, reader) = (bank.index(Split::Train)?, bank.row_reader(Split::Train)?);
     let split = bank.class_counts.split(settings.head_ratio);
     let clean = (0..index.len()).filter(|&row| index.views[row] == 0);
     let rows = clean.map(|row| (row, index.labels[row]));
@@ -228,7 +228,7 @@ fn ranked(
 fn counts(dataset: &Dataset) -> ClassCounts {
     let labels = dataset.train.labels();
     let mut counts = ClassCounts::from_labels(labels, dataset.class_names.len());
-    for image in dataset.skipped.some("train", 0..labels.len()) {
+    for image in dataset.skipped.some(Split::Train, 0..labels.len()) {
         counts.0[labels[image.sample_id] as usize] -= 1;
     }
     counts

@@ -9,7 +9,8 @@ use crate::backbone::{self, Engine, EngineOptions, Network};
 use crate::bank::CLASSIFIER_FILE;
 use crate::config::LoadedPipeline;
 use crate::dataset::{Augmentation, Dataset, Loader, Transform};
-use crate::progress::{Interrupt, Progress};
+use crate::domain::Split;
+use crate::progress::Watch;
 use crate::rng::{KeyedRng, Stage};
 use crate::train::{self, MODEL_FILE, ModelCard, Recalibration};
 use crate::weights::{Checkpoint, NamedTensor, Weights};
@@ -54,8 +55,7 @@ impl TorchNetwork {
     pub fn choose(
         request: &TorchRequest,
         engine: &dyn Engine,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<Self, FeaturesError> {
         let pipeline = &request.loaded.pipeline;
         let (classes, side) = (request.dataset.class_names.len(), pipeline.dataset.image_size);
@@ -66,7 +66,7 @@ impl TorchNetwork {
                 let pretrained = backbone::adapt(&network, &file_content, pipeline.seed)?;
                 drop(file_content);
                 for told in pretrained.told(&network, "is the bank's") {
-                    progress.line(&format!("{}: {told}", file.display()));
+                    watch.progress.line(&format!("{}: {told}", file.display()));
                 }
                 let weights = pretrained.weights;
                 let card = ModelCard::untrained(pipeline, request.dataset);
@@ -81,7 +81,7 @@ impl TorchNetwork {
             }
         };
         if pipeline.features.recalibrate_batches > 0 {
-            chosen.recalibrate(request, &network, engine, progress, interrupt)?;
+            chosen.recalibrate(request, &network, engine, watch)?;
         }
         Ok(chosen)
     }
@@ -97,8 +97,7 @@ impl TorchNetwork {
         request: &TorchRequest,
         network: &Network,
         engine: &dyn Engine,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<(), FeaturesError> {
         let pipeline = &request.loaded.pipeline;
         let wanted = Recalibration {
@@ -121,11 +120,11 @@ impl TorchNetwork {
         let mut recalibrator =
             engine.recalibrator(network, &self.weights, &self.path, request.options)?;
         let of_class = images_of_classes(request.dataset);
-        let loader = Loader::new(request.dataset, "train", &request.dataset.train);
+        let loader = Loader::new(request.dataset, Split::Train, &request.dataset.train);
         let total = wanted.batches as u64;
-        progress.start("batch statistics", total, "batch");
+        watch.progress.start("batch statistics", total, "batch");
         for batch in 0..wanted.batches {
-            if interrupt.requested() {
+            if watch.interrupted() {
                 return Err(FeaturesError::InterruptedRecalibration);
             }
             let images = balanced_draws(&of_class, request, batch);
@@ -133,9 +132,9 @@ impl TorchNetwork {
             if !batch.labels.is_empty() {
                 recalibrator.observe(&batch.inputs, batch.labels.len())?;
             }
-            progress.advance(1);
+            watch.progress.advance(1);
         }
-        progress.finish();
+        watch.progress.finish();
         self.weights = Weights { tensors: recalibrator.model().tensors, ..Weights::default() };
         self.card.recalibration = Some(wanted);
         self.card.network_sha256 = None;

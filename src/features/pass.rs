@@ -10,13 +10,13 @@ use crate::backbone::Backbone;
 use crate::bank::{
     BankError, Build, MapsKept, OpenShard, PlannedShard, RowHead, ShardResult, TrainRow,
 };
-use crate::dataset::{Augmentation, DatasetError, Loader, Split, Transform};
-use crate::domain::SkippedImage;
+use crate::dataset::{Augmentation, DatasetError, Loader, SplitImages, Transform};
+use crate::domain::{SkippedImage, Split};
 use crate::progress::Progress;
 use crate::rng::{KeyedRng, Stage};
 
 /// What a row is, before anything was computed for it.
-pub(super) fn row_head(split: &Split, sample_id: u32, view: u32) -> RowHead {
+pub(super) fn row_head(split: &SplitImages, sample_id: u32, view: u32) -> RowHead {
     RowHead {
         sample_id,
         view,
@@ -29,8 +29,8 @@ pub(super) fn row_head(split: &Split, sample_id: u32, view: u32) -> RowHead {
 }
 
 /// The images of one split.
-struct SplitImages<'a> {
-    name: &'static str,
+struct SplitViews<'a> {
+    name: Split,
     loader: Loader<'a>,
     views: u64,
 }
@@ -49,13 +49,13 @@ pub(super) struct Batch {
 /// The images of all splits of a dataset, on their way through the network.
 pub(super) struct ImagePass<'a> {
     request: &'a FeaturesRequest<'a>,
-    splits: Vec<SplitImages<'a>>,
+    splits: Vec<SplitViews<'a>>,
 }
 
 /// Batches that wait between two of the three stages.
 const QUEUED_BATCHES: usize = 2;
 
-impl SplitImages<'_> {
+impl SplitViews<'_> {
     /// (sample, view) pairs of a shard that have a row.
     fn pairs(&self, shard: &PlannedShard, kept: &MapsKept) -> Vec<(u32, u32)> {
         let pair = |number: u64| ((number / self.views) as u32, (number % self.views) as u32);
@@ -114,19 +114,15 @@ pub(super) enum ShardAction {
 impl<'a> ImagePass<'a> {
     pub(super) fn new(request: &'a FeaturesRequest<'a>) -> Self {
         let dataset = request.dataset;
-        let images = |name, split: &'a Split, views: usize| SplitImages {
-            name,
-            loader: Loader::new(dataset, name, split),
-            views: views as u64,
+        let views = request.loaded.pipeline.features.views as u64;
+        let images = |name| {
+            let loader = Loader::new(dataset, name, dataset.images(name)?);
+            Some(SplitViews { name, loader, views: if name == Split::Train { views } else { 1 } })
         };
-        let views = request.loaded.pipeline.features.views;
-        let mut splits = vec![images("train", &dataset.train, views)];
-        splits.extend(dataset.val.as_ref().map(|val| images("val", val, 1)));
-        splits.push(images("test", &dataset.test, 1));
-        Self { request, splits }
+        Self { request, splits: Split::ALL.into_iter().filter_map(images).collect() }
     }
 
-    fn images(&self, split: &str) -> &SplitImages<'a> {
+    fn images(&self, split: Split) -> &SplitViews<'a> {
         self.splits.iter().find(|of| of.name == split).expect("shards are of its splits")
     }
 
@@ -156,7 +152,7 @@ impl<'a> ImagePass<'a> {
         backbone: &mut dyn Backbone,
         take: &mut dyn FnMut(u64, Vec<TrainRow>) -> Result<(), FeaturesError>,
     ) -> Result<(), FeaturesError> {
-        let training = self.images("train");
+        let training = self.images(Split::Train);
         std::thread::scope(|scope| {
             let (send_inputs, inputs) = crossbeam_channel::bounded(QUEUED_BATCHES);
             scope.spawn(move || {

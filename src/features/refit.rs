@@ -9,17 +9,18 @@ use super::pass::{ImagePass, row_head};
 use super::rows::RowMaker;
 use crate::bank::{
     Bank, BankError, Build, Column, MapsKept, OpenShard, PlannedShard, RowHead, RowIndex,
-    RowReader, RowRequest, ShardResult, SplitName, TrainRow,
+    RowReader, RowRequest, ShardResult, TrainRow,
 };
-use crate::dataset::{Dataset, Split};
+use crate::dataset::{Dataset, SplitImages};
+use crate::domain::Split;
 
 /// Requests whose maps are in memory together.
 const REQUESTS_AT_A_TIME: usize = 2;
 
 /// A split of the bank that has the maps.
 struct Maps<'a> {
-    name: &'static str,
-    split: &'a Split,
+    name: Split,
+    split: &'a SplitImages,
     index: RowIndex,
     reader: RowReader,
     columns: &'static [Column],
@@ -34,12 +35,12 @@ pub(super) fn write(
     shards: &[&PlannedShard],
     maker: &RowMaker,
 ) -> Result<Vec<(usize, ShardResult)>, FeaturesError> {
-    let (progress, dataset) = (context.progress, context.request.dataset);
+    let (watch, dataset) = (context.watch, context.request.dataset);
     let pass = ImagePass::new(context.request);
-    progress.start("activation maps", pass.count(build, shards), "row");
+    watch.progress.start("activation maps", pass.count(build, shards), "row");
     let (mut maps, mut finished): (Option<Maps>, _) = (None, vec![]);
     for &shard in shards {
-        if context.interrupt.requested() {
+        if watch.interrupted() {
             break;
         }
         if maps.as_ref().is_none_or(|maps| maps.name != shard.split) {
@@ -52,30 +53,26 @@ pub(super) fn write(
             let parts: Vec<Vec<TrainRow>> =
                 requests.par_iter().map(|r| maps.read(r, maker)).collect::<Result<_, _>>()?;
             for rows in parts {
-                progress.advance(rows.len() as u64);
+                watch.progress.advance(rows.len() as u64);
                 open.append(&rows)?;
             }
         }
         finished.push((shard.place, open.finish(pass.skipped(shard))?));
     }
-    progress.finish();
+    watch.progress.finish();
     Ok(finished)
 }
 
 impl<'a> Maps<'a> {
-    fn open(bank: &Bank, dataset: &'a Dataset, name: &'static str) -> Result<Self, BankError> {
-        let (split_name, split, columns): (_, _, &[Column]) = match name {
-            "train" => (
-                SplitName::Train,
-                Some(&dataset.train),
-                &[Column::Pooled, Column::Cam, Column::FeatureMap],
-            ),
-            "val" => (SplitName::Val, dataset.val.as_ref(), &[Column::Pooled]),
-            _ => (SplitName::Test, Some(&dataset.test), &[Column::Pooled]),
+    fn open(bank: &Bank, dataset: &'a Dataset, name: Split) -> Result<Self, BankError> {
+        let (views, columns): (_, &[Column]) = match name {
+            Split::Train => {
+                (bank.manifest.views.count, &[Column::Pooled, Column::Cam, Column::FeatureMap])
+            }
+            Split::Val | Split::Test => (1, &[Column::Pooled]),
         };
-        let split = split.expect("shards are of the dataset's splits");
-        let (index, reader) = (bank.index(split_name)?, bank.row_reader(split_name)?);
-        let views = if split_name == SplitName::Train { bank.manifest.views.count } else { 1 };
+        let split = dataset.images(name).expect("shards are of the dataset's splits");
+        let (index, reader) = (bank.index(name)?, bank.row_reader(name)?);
         Ok(Self { name, split, index, reader, columns, views: views as u64 })
     }
 

@@ -15,11 +15,12 @@ use super::rows::RowMaker;
 use super::shard_pass::{PassFigures, pass};
 use crate::bank::{
     Bank, BankError, Build, CLASSES_FILE, CLASSIFIER_FILE, FileEntry, MANIFEST_FILE, Manifest,
-    PlannedShard, SPLITS,
+    PlannedShard,
 };
 use crate::classifier_file::ClassifierCard;
 use crate::dataset::SkippedList;
-use crate::progress::{Interrupt, Progress};
+use crate::domain::Split;
+use crate::progress::Watch;
 
 /// What a repair has done.
 #[derive(Debug, Clone, Serialize)]
@@ -43,8 +44,7 @@ pub fn repair(
     request: &FeaturesRequest,
     model: FrozenModel,
     damaged: &[String],
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<RepairOutcome, FeaturesError> {
     let FrozenModel { shape, head, reference, identity, device, start } = model;
     let (there, _) = Manifest::load(request.out)?;
@@ -67,8 +67,7 @@ pub fn repair(
         partition: None,
         identity: &identity,
         device: &device,
-        progress,
-        interrupt,
+        watch,
     };
     let shards = planned(request.out, &there)?;
     let todo: Vec<&PlannedShard> = shards.iter().filter(|s| damaged.contains(&s.file)).collect();
@@ -93,7 +92,7 @@ pub fn repair(
             return Err(FeaturesError::InterruptedRepair { done: made.len(), of: todo.len() });
         }
         for (shard, (_, result)) in todo.iter().zip(made) {
-            let split = manifest.splits.get_mut(shard.split).expect("planned from it");
+            let split = manifest.splits.get_mut(shard.split.name()).expect("planned from it");
             let entry = split.shards.iter_mut().find(|entry| entry.file == shard.file);
             *entry.expect("planned from it") = result.shard;
             split.rows = split.shards.iter().map(|shard| shard.rows).sum();
@@ -121,8 +120,8 @@ pub fn repair(
 /// The shards of a bank, after what its manifest says they were made of.
 fn planned(bank: &Path, manifest: &Manifest) -> Result<Vec<PlannedShard>, BankError> {
     let mut shards = vec![];
-    for split in SPLITS {
-        for entry in manifest.splits.get(split).into_iter().flat_map(|split| &split.shards) {
+    for split in Split::ALL {
+        for entry in manifest.split(split).into_iter().flat_map(|split| &split.shards) {
             let items = entry.items.ok_or_else(|| BankError::Manifest {
                 path: bank.join(MANIFEST_FILE),
                 found: format!(

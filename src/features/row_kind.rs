@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use super::request::FeaturesRequest;
-use crate::bank::{BuildPlan, Manifest, PlannedShard, SPLITS, ShardFormat};
+use crate::bank::{BuildPlan, Manifest, PlannedShard, ShardFormat};
 use crate::config::Precision;
-use crate::domain::FeatureShape;
+use crate::domain::{FeatureShape, Split};
 
 /// Rows that take alike: training rows with their maps, training rows without, rows of another split.
 pub(super) struct RowKind {
-    pub(super) split: &'static str,
+    pub(super) split: Split,
     /// Whether the rows have maps.
     pub(super) maps: bool,
     /// Indices in the split, ascending.
@@ -25,21 +25,18 @@ impl RowKind {
     pub(super) fn all(request: &FeaturesRequest, plan: &BuildPlan) -> Vec<Self> {
         let dataset = request.dataset;
         let mut kinds = vec![];
-        for split in SPLITS {
-            let (labels, pairs) = match split {
-                "train" => (dataset.train.labels(), plan.manifest.views.count as u64),
-                "val" => (dataset.val.as_ref().map_or(&[][..], |val| val.labels()), 1),
-                _ => (dataset.test.labels(), 1),
-            };
+        for split in Split::ALL {
+            let labels = dataset.images(split).map_or(&[][..], |images| images.labels());
+            let pairs = if split == Split::Train { plan.manifest.views.count as u64 } else { 1 };
             let skipped = dataset.skipped.some(split, 0..labels.len());
             let skipped: HashSet<u32> = skipped.iter().map(|i| i.sample_id as u32).collect();
-            let has_map = |label| split == "train" && plan.manifest.maps.of_class(label);
+            let has_map = |label| split == Split::Train && plan.manifest.maps.of_class(label);
             for maps in [true, false] {
                 let of_kind = |&sample: &u32| {
                     has_map(labels[sample as usize]) == maps && !skipped.contains(&sample)
                 };
                 let samples: Vec<u32> = (0..labels.len() as u32).filter(of_kind).collect();
-                let views = match split == "train" && !maps {
+                let views = match split == Split::Train && !maps {
                     true => plan.manifest.maps.least_views(pairs as usize) as u64,
                     false => pairs,
                 };
@@ -99,11 +96,7 @@ impl RowKind {
 /// Bytes that a row takes at most, with its share of all else.
 pub(super) fn most_bytes(kind: &RowKind, manifest: &Manifest, request: &FeaturesRequest) -> u64 {
     let dataset = request.dataset;
-    let split = match kind.split {
-        "train" => Some(&dataset.train),
-        "val" => dataset.val.as_ref(),
-        _ => Some(&dataset.test),
-    };
+    let split = dataset.images(kind.split);
     let paths = split.iter().flat_map(|split| (0..split.len()).map(|i| split.path(i).len()));
     let names = dataset.class_names.iter().map(String::len);
     let text = paths.max().unwrap_or(0) + names.max().unwrap_or(0);
@@ -121,7 +114,7 @@ fn most_row_bytes(kind: &RowKind, shape: FeatureShape, precision: Precision) -> 
         Precision::Bf16 => 17,
     };
     let map = if kind.maps { shape.values() as u64 * bits / 8 } else { 0 };
-    let cam = if kind.split == "train" { 5 * shape.locations() as u64 } else { 0 };
+    let cam = if kind.split == Split::Train { 5 * shape.locations() as u64 } else { 0 };
     let row = map + 4 * shape.channels as u64 + cam;
     row + row / 32 + BESIDES
 }
@@ -131,11 +124,11 @@ mod tests {
     use super::*;
 
     fn kind(samples: Vec<u32>, views: u64, maps: bool) -> RowKind {
-        RowKind { split: "train", maps, samples, views, pairs: views }
+        RowKind { split: Split::Train, maps, samples, views, pairs: views }
     }
 
     fn shard(items: [u64; 2]) -> PlannedShard {
-        PlannedShard { split: "train", place: 0, file: String::new(), items }
+        PlannedShard { split: Split::Train, place: 0, file: String::new(), items }
     }
 
     #[test]
@@ -146,7 +139,7 @@ mod tests {
         assert_eq!((with.rows_in(&shard([0, 5])), without.rows_in(&shard([0, 5]))), (2, 3));
         assert_eq!((with.rows_in(&shard([5, 10])), without.rows_in(&shard([5, 10]))), (2, 3));
         assert_eq!((with.rows_in(&shard([10, 15])), without.rows_in(&shard([10, 15]))), (2, 3));
-        assert_eq!(with.rows_in(&PlannedShard { split: "test", ..shard([0, 5]) }), 0);
+        assert_eq!(with.rows_in(&PlannedShard { split: Split::Test, ..shard([0, 5]) }), 0);
         // The others with their clean views alone.
         let clean = RowKind { pairs: 3, ..kind(vec![0, 2, 4], 1, false) };
         let rows = [[0, 1], [1, 6], [1, 7], [6, 12], [12, 15]].map(|of| clean.rows_in(&shard(of)));
@@ -202,7 +195,8 @@ mod tests {
             let rows: Vec<TrainRow> = (0..32).map(&mut row).collect();
             let class_names = vec!["a".to_string()];
             let format = ShardFormat { shape, layout: Layout::default(), class_names };
-            let mut writer = ShardWriter::nameless(&format.into(), "train", dir.path()).unwrap();
+            let mut writer =
+                ShardWriter::nameless(&format.into(), Split::Train, dir.path()).unwrap();
             writer.append(&rows).unwrap();
             let entry = writer.discard().unwrap();
             let most = 32 * (most_row_bytes(&kind(vec![0], 1, true), shape, precision) + 9);

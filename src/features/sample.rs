@@ -12,7 +12,7 @@ use super::row_kind::{RowKind, most_bytes};
 use super::rows::RowMaker;
 use crate::backbone::Backbone;
 use crate::bank::{Manifest, PlannedShard, ShardEntry, ShardFormat, ShardWriter};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::rng::{KeyedRng, Stage};
 
 /// When enough was seen of a kind.
@@ -73,8 +73,7 @@ pub(super) struct Sampler<'a> {
     pub(super) place: &'a Path,
     /// Bytes that the sample of a kind may take there, were it stored uncompressed.
     pub(super) room: u64,
-    pub(super) progress: &'a dyn Progress,
-    pub(super) interrupt: &'a Interrupt,
+    pub(super) watch: Watch<'a>,
 }
 
 impl Sampler<'_> {
@@ -88,7 +87,7 @@ impl Sampler<'_> {
         kinds: &[RowKind],
         backbone: &mut dyn Backbone,
     ) -> Result<RowCosts, FeaturesError> {
-        self.progress.line("measuring a sample of the rows, of which nothing stays");
+        self.watch.progress.line("measuring a sample of the rows, of which nothing stays");
         let begin = Instant::now();
         let images = ImagePass::new(self.request);
         let most = kinds.iter().map(RowKind::rows).max().unwrap_or(0);
@@ -126,7 +125,7 @@ impl Sampler<'_> {
                 && batches >= effort.batches
                 && secs() >= effort.secs;
             let late = rows >= LEAST_ROWS && secs() >= effort.most_secs;
-            seen || late || rows >= most_rows || self.interrupt.requested()
+            seen || late || rows >= most_rows || self.watch.interrupted()
         };
         let ask = |make: &mut AskForBatch<'_, 's>| {
             self.ask_for_blocks(kind, shard, batch, enough, make);
@@ -141,7 +140,7 @@ impl Sampler<'_> {
             Ok(())
         };
         let stages = images.stages(ask, backbone, &mut |_| {}, encode)?;
-        if self.interrupt.requested() {
+        if self.watch.interrupted() {
             return Err(FeaturesError::InterruptedSample);
         }
         let finish = Instant::now();

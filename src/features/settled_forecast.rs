@@ -8,9 +8,10 @@ use super::disk_room::{room, room_for_another};
 use super::forecast::{Forecast, MapsKnown, RawBytes, SplitForecast, ToDo};
 use super::request::{FeaturesRequest, skipped_file};
 use super::row_kind::RowKind;
-use crate::bank::{Build, BuildState, Manifest, SplitEntry};
+use crate::bank::{Build, BuildState, Manifest};
 use crate::config::KeepMaps;
 use crate::dataset::SkippedList;
+use crate::domain::Split;
 
 /// What is known before a shard is.
 pub(super) fn of_settings(request: &FeaturesRequest, manifest: &Manifest) -> Forecast {
@@ -24,7 +25,7 @@ pub(super) fn of_settings(request: &FeaturesRequest, manifest: &Manifest) -> For
         locations: manifest.feature_shape.locations(),
         precision: manifest.precision,
         compression_level: request.loaded.pipeline.features.compression_level,
-        raw_bytes: RawBytes::of(&plan, plan.items["train"], 0),
+        raw_bytes: RawBytes::of(&plan, plan.pairs(Split::Train).unwrap_or(0), 0),
         maps_known: MapsKnown::Known,
         bytes: 0,
         state: BuildState { shards_done: 0, shards: 0, items_done: 0, items: 0 },
@@ -43,7 +44,8 @@ pub(super) fn of_bank(request: &FeaturesRequest, bank: &Manifest) -> Forecast {
     request.dataset.skipped.restore(skipped.iter());
     let plan = build_plan(request, bank.clone());
     let kinds = RowKind::all(request, &plan);
-    let split = |(name, entry): (&String, &SplitEntry)| {
+    let split = |name: Split| {
+        let entry = bank.split(name)?;
         let (views, other_views) = views(bank, name);
         let split = SplitForecast {
             images: entry.images,
@@ -54,15 +56,20 @@ pub(super) fn of_bank(request: &FeaturesRequest, bank: &Manifest) -> Forecast {
             shards: entry.shards.len(),
             bytes: entry.shards.iter().map(|shard| shard.bytes).sum(),
         };
-        (name.clone(), split)
+        Some((name.to_string(), split))
     };
-    let splits: BTreeMap<String, SplitForecast> = bank.splits.iter().map(split).collect();
+    let splits: BTreeMap<String, SplitForecast> =
+        Split::ALL.into_iter().filter_map(split).collect();
     let shards = splits.values().map(|split| split.shards).sum();
     let rows = splits.values().map(|split| split.rows).sum();
     Forecast {
         already_done: true,
         bytes: bank.total_bytes(),
-        raw_bytes: RawBytes::of(&plan, rows_of(&kinds, "train"), rows_with_maps(&kinds, "train")),
+        raw_bytes: RawBytes::of(
+            &plan,
+            rows_of(&kinds, Split::Train),
+            rows_with_maps(&kinds, Split::Train),
+        ),
         splits,
         state: BuildState { shards_done: shards, shards, items_done: rows, items: rows },
         ..of_settings(request, bank)
@@ -87,23 +94,23 @@ pub(super) fn from_maps(request: &FeaturesRequest, maps: &Manifest) -> Forecast 
 }
 
 /// Images of a split.
-pub(super) fn images_of(kinds: &[RowKind], split: &str) -> u64 {
+pub(super) fn images_of(kinds: &[RowKind], split: Split) -> u64 {
     kinds.iter().filter(|kind| kind.split == split).map(RowKind::images).sum()
 }
 
 /// Rows of a split that have maps.
-pub(super) fn rows_with_maps(kinds: &[RowKind], split: &str) -> u64 {
+pub(super) fn rows_with_maps(kinds: &[RowKind], split: Split) -> u64 {
     kinds.iter().filter(|kind| kind.split == split && kind.maps).map(RowKind::rows).sum()
 }
 
 /// Rows of a split.
-pub(super) fn rows_of(kinds: &[RowKind], split: &str) -> u64 {
+pub(super) fn rows_of(kinds: &[RowKind], split: Split) -> u64 {
     kinds.iter().filter(|kind| kind.split == split).map(RowKind::rows).sum()
 }
 
 /// Rows an image of a split, and those of classes that have fewer.
-pub(super) fn views(manifest: &Manifest, split: &str) -> (u64, Option<u64>) {
-    if split != "train" {
+pub(super) fn views(manifest: &Manifest, split: Split) -> (u64, Option<u64>) {
+    if split != Split::Train {
         return (1, None);
     }
     let count = manifest.views.count;

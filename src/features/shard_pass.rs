@@ -53,19 +53,19 @@ pub(super) fn pass(
     backbone: &mut dyn Backbone,
     figures: &mut PassFigures,
 ) -> Result<Vec<(usize, ShardResult)>, FeaturesError> {
-    let BuildContext { request, progress, interrupt, .. } = context;
+    let BuildContext { request, watch, .. } = context;
     let images = ImagePass::new(request);
-    progress.line(&announcement(context, build));
+    watch.progress.line(&announcement(context, build));
     // Half before the pass and half after it, for a machine's pace changes.
     let mut forward = BareForward::default();
     if request.measure_forward {
-        forward.time(&images, build, shards, backbone, *progress)?;
+        forward.time(&images, build, shards, backbone, watch.progress)?;
     }
-    progress.start("feature maps", images.count(build, shards), "row");
+    watch.progress.start("feature maps", images.count(build, shards), "row");
     let finished = figures.time(|| timed(context, build, &images, shards, maker, backbone))?;
-    progress.finish();
-    if request.measure_forward && !interrupt.requested() {
-        forward.time(&images, build, shards, backbone, *progress)?;
+    watch.progress.finish();
+    if request.measure_forward && !watch.interrupted() {
+        forward.time(&images, build, shards, backbone, watch.progress)?;
     }
     figures.forward_rows_per_sec = forward.rows_per_sec();
     Ok(finished)
@@ -91,10 +91,10 @@ fn timed(
     maker: &RowMaker,
     backbone: &mut dyn Backbone,
 ) -> Result<Vec<(usize, ShardResult)>, FeaturesError> {
-    let BuildContext { request, progress, interrupt, .. } = context;
+    let BuildContext { request, watch, .. } = context;
     let told = AtomicBool::new(false);
     let action = |shard: &PlannedShard| {
-        if interrupt.requested() {
+        if watch.interrupted() {
             return Ok(ShardAction::Stop);
         }
         let done = build.done(shard, request.overwrite)?.is_some();
@@ -104,9 +104,11 @@ fn timed(
     let hooks = PassHooks {
         action: &action,
         after: &mut |rows| {
-            progress.advance(rows);
-            if interrupt.requested() && !told.swap(true, Ordering::Relaxed) {
-                progress.line("stopping when the shard in hand is done; Ctrl-C stops at once");
+            watch.progress.advance(rows);
+            if watch.interrupted() && !told.swap(true, Ordering::Relaxed) {
+                watch
+                    .progress
+                    .line("stopping when the shard in hand is done; Ctrl-C stops at once");
             }
         },
         done: &mut |shard, result| finished.push((shard.place, result)),

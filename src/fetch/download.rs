@@ -12,7 +12,7 @@ use ureq::http::{HeaderMap, Response, header};
 use super::{FetchError, Patience};
 use crate::dataset::known::Archive;
 use crate::file_lock::LockedFile;
-use crate::progress::{Interrupt, Progress};
+use crate::progress::{Interrupt, Watch};
 use crate::text::bytes_text;
 
 /// A connection that gives nothing for so long is given up and made anew.
@@ -26,15 +26,10 @@ pub(super) fn part_of(target: &Path) -> PathBuf {
 }
 
 /// Compares a file that is there with its published md5.
-pub(super) fn verify(
-    path: &Path,
-    archive: &Archive,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
-) -> Result<(), FetchError> {
+pub(super) fn verify(path: &Path, archive: &Archive, watch: Watch<'_>) -> Result<(), FetchError> {
     let mut file = File::open(path).map_err(FetchError::file(path))?;
     let mut md5 = Md5::new();
-    hash_file(&mut file, path, &mut md5, progress, interrupt)?;
+    hash_file(&mut file, path, &mut md5, watch)?;
     let found = crate::text::hex(&md5.finalize());
     if found == archive.md5 {
         return Ok(());
@@ -48,11 +43,10 @@ pub(super) fn download(
     target: &Path,
     archive: &Archive,
     patience: Patience,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<(), FetchError> {
-    let mut part = Part::open(target, progress, interrupt)?;
-    let call = Call { url, target, archive, agent: agent(), progress, interrupt };
+    let mut part = Part::open(target, watch)?;
+    let call = Call { url, target, archive, agent: agent(), watch };
     let mut failures = 0;
     loop {
         let before = part.bytes;
@@ -67,8 +61,8 @@ pub(super) fn download(
             return Err(FetchError::Connection { url, tries: failures, message, have, part });
         }
         let pause = patience.wait * 2u32.pow((failures - 1).min(8));
-        progress.line(&format!("{}: {message}; going on in {pause:.1?}", archive.file));
-        wait(pause, target, interrupt)?;
+        watch.progress.line(&format!("{}: {message}; going on in {pause:.1?}", archive.file));
+        wait(pause, target, watch.interrupt)?;
     }
 }
 
@@ -103,22 +97,21 @@ fn hash_file(
     file: &mut File,
     path: &Path,
     md5: &mut Md5,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<(), FetchError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let bytes = file.metadata().map_err(FetchError::file(path))?.len();
-    progress.start(&format!("checking {name}"), bytes, "byte");
+    watch.progress.start(&format!("checking {name}"), bytes, "byte");
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        stop_if_asked(path, interrupt)?;
+        stop_if_asked(path, watch.interrupt)?;
         let read = file.read(&mut buffer).map_err(FetchError::file(path))?;
         if read == 0 {
-            progress.finish();
+            watch.progress.finish();
             return Ok(());
         }
         md5.update(&buffer[..read]);
-        progress.advance(read as u64);
+        watch.progress.advance(read as u64);
     }
 }
 
@@ -133,11 +126,7 @@ struct Part {
 
 impl Part {
     /// Opens what an earlier call left, or an empty file.
-    fn open(
-        target: &Path,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
-    ) -> Result<Self, FetchError> {
+    fn open(target: &Path, watch: Watch<'_>) -> Result<Self, FetchError> {
         let path = part_of(target);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -150,7 +139,7 @@ impl Part {
         let bytes = file.metadata().map_err(FetchError::file(&path))?.len();
         let mut md5 = Md5::new();
         if bytes > 0 {
-            hash_file(&mut file, &path, &mut md5, progress, interrupt)?;
+            hash_file(&mut file, &path, &mut md5, watch)?;
         }
         Ok(Self { path, target: target.into(), file, bytes, md5 })
     }
@@ -206,8 +195,7 @@ struct Call<'a> {
     target: &'a Path,
     archive: &'a Archive,
     agent: Agent,
-    progress: &'a dyn Progress,
-    interrupt: &'a Interrupt,
+    watch: Watch<'a>,
 }
 
 impl Call<'_> {
@@ -222,7 +210,7 @@ impl Call<'_> {
             200 => {
                 if part.bytes > 0 {
                     let text = "the server does not continue; from the beginning";
-                    self.progress.line(&format!("{}: {text}", self.archive.file));
+                    self.watch.progress.line(&format!("{}: {text}", self.archive.file));
                     part.clear()?;
                 }
                 response.body().content_length()
@@ -280,22 +268,22 @@ impl Call<'_> {
     ) -> Result<(), Ending> {
         self.refuse_too_long(whole.unwrap_or(0))?;
         let to_come = whole.unwrap_or(self.archive.bytes).saturating_sub(part.bytes);
-        self.progress.start(self.archive.file, to_come, "byte");
+        self.watch.progress.start(self.archive.file, to_come, "byte");
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; BUFFER_BYTES];
         let ended = loop {
-            stop_if_asked(self.target, self.interrupt)?;
+            stop_if_asked(self.target, self.watch.interrupt)?;
             match body.read(&mut buffer) {
                 Ok(0) => break None,
                 Ok(read) => {
                     part.append(&buffer[..read])?;
                     self.refuse_too_long(part.bytes)?;
-                    self.progress.advance(read as u64);
+                    self.watch.progress.advance(read as u64);
                 }
                 Err(error) => break Some(error.to_string()),
             }
         };
-        self.progress.finish();
+        self.watch.progress.finish();
         let cut = whole.is_some_and(|whole| part.bytes < whole);
         match ended {
             Some(message) => Err(Ending::Again(format!("the connection was lost ({message})"))),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::dataset::known::{Archive, Known, Source};
 use crate::disk;
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::text::bytes_text;
 
 /// What to get, and where to.
@@ -193,18 +193,14 @@ impl FetchError {
 /// # Errors
 /// See [`FetchError`]. What was fetched until then stays, and the next call goes on from it; an archive
 /// and what is unpacked from it get their names only when they are whole.
-pub fn run(
-    request: &FetchRequest,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
-) -> Result<Vec<Fetched>, FetchError> {
+pub fn run(request: &FetchRequest, watch: Watch<'_>) -> Result<Vec<Fetched>, FetchError> {
     let Source::Server(publisher) = request.known.source else {
         return Err(FetchError::ByHand { name: request.known.name });
     };
     let server = request.server.unwrap_or(publisher).trim_end_matches('/');
     std::fs::create_dir_all(request.to).map_err(FetchError::file(request.to))?;
     require_space(request)?;
-    let get = |archive| one(request, server, archive, progress, interrupt);
+    let get = |archive| one(request, server, archive, watch);
     request.known.archives.iter().map(get).collect()
 }
 
@@ -212,8 +208,7 @@ fn one(
     request: &FetchRequest,
     server: &str,
     archive: &Archive,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<Fetched, FetchError> {
     let target = request.to.join(archive.file);
     let unpacks = !archive.makes.is_empty();
@@ -224,15 +219,15 @@ fn one(
     let mut done = Done::Kept;
     if !(unpacks && archive.is_in(request.to)) {
         if target.exists() {
-            download::verify(&target, archive, progress, interrupt)?;
+            download::verify(&target, archive, watch)?;
         } else {
             let url = format!("{server}/{}", archive.file);
             let patience = request.patience;
-            download::download(&url, &target, archive, patience, progress, interrupt)?;
+            download::download(&url, &target, archive, patience, watch)?;
             done = Done::Fetched;
         }
         if unpacks {
-            unpack::unpack(&target, archive, request.to, progress, interrupt)?;
+            unpack::unpack(&target, archive, request.to, watch)?;
             done = if done == Done::Kept { Done::Unpacked } else { done };
         }
     }

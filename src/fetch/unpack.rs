@@ -10,26 +10,25 @@ use zip::ZipArchive;
 
 use super::FetchError;
 use crate::dataset::known::Archive;
-use crate::progress::{Interrupt, Progress};
+use crate::progress::{Progress, Watch};
 
 /// Unpacks `path` and puts what it makes into `folder`; what is there already stays as it is.
 pub(super) fn unpack(
     path: &Path,
     archive: &Archive,
     folder: &Path,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<(), FetchError> {
     let aside = Aside::new(folder.join(format!(".{}.unpacking", archive.file)))?;
     let file = File::open(path).map_err(FetchError::file(path))?;
     let bytes = file.metadata().map_err(FetchError::file(path))?.len();
-    progress.start(&format!("unpacking {}", archive.file), bytes, "byte");
-    let mut unpacking = Unpacking { path, aside: &aside.0, last_folder: PathBuf::new(), interrupt };
+    watch.progress.start(&format!("unpacking {}", archive.file), bytes, "byte");
+    let mut unpacking = Unpacking { path, aside: &aside.0, last_folder: PathBuf::new(), watch };
     let unpacked = match archive.file.ends_with(".zip") {
-        true => unpacking.zip(file, progress),
-        false => unpacking.tar_gz(Counted { file, progress }),
+        true => unpacking.zip(file),
+        false => unpacking.tar_gz(Counted { file, progress: watch.progress }),
     };
-    progress.finish();
+    watch.progress.finish();
     unpacked?;
     let file = File::open(&aside.0).map_err(FetchError::file(&aside.0))?;
     // What is renamed below must be on the disk, or a crash could leave a folder of empty files.
@@ -97,7 +96,7 @@ struct Unpacking<'a> {
     aside: &'a Path,
     /// The folder that was made last: members come sorted by folder.
     last_folder: PathBuf,
-    interrupt: &'a Interrupt,
+    watch: Watch<'a>,
 }
 
 impl Unpacking<'_> {
@@ -121,7 +120,7 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn zip(&mut self, file: File, progress: &dyn Progress) -> Result<(), FetchError> {
+    fn zip(&mut self, file: File) -> Result<(), FetchError> {
         let mut zip = ZipArchive::new(file).map_err(|e| self.broken(e.to_string()))?;
         for i in 0..zip.len() {
             let mut member = zip.by_index(i).map_err(|e| self.broken(e.to_string()))?;
@@ -135,7 +134,7 @@ impl Unpacking<'_> {
             } else {
                 self.file(&name, &mut member)?;
             }
-            progress.advance(compressed);
+            self.watch.progress.advance(compressed);
         }
         Ok(())
     }
@@ -156,7 +155,7 @@ impl Unpacking<'_> {
     }
 
     fn file(&mut self, name: &str, content: &mut impl Read) -> Result<(), FetchError> {
-        if self.interrupt.requested() {
+        if self.watch.interrupted() {
             let path = self.path.parent().unwrap_or(self.path).into();
             return Err(FetchError::Interrupted { path });
         }

@@ -15,7 +15,7 @@ use crate::config::FinetuneConfig;
 use crate::domain::{ClassCounts, LinearHead};
 use crate::head_training::{Batch, HeadTrainer, TrainerOptions};
 use crate::methods::{Batches, Samples, Settings, Start};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::rng::{KeyedRng, Stage};
 
 /// One point of a run's curve.
@@ -82,11 +82,7 @@ pub(super) struct Group<'a> {
 
 impl Group<'_> {
     /// Trains every classifier of the group.
-    pub(super) fn train(
-        &self,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
-    ) -> Result<Vec<Trained>, FinetuneError> {
+    pub(super) fn train(&self, watch: Watch<'_>) -> Result<Vec<Trained>, FinetuneError> {
         let begin = Instant::now();
         let mut trainees: Vec<Trainee> =
             self.configs.iter().map(|config| self.trainee(config)).collect();
@@ -98,14 +94,7 @@ impl Group<'_> {
             fallbacks.add(window.fallbacks);
             // As a task of the pool, so that the parts of a step are its other threads' to take.
             rayon::scope(|_| {
-                self.train_on(
-                    window,
-                    &mut trainees,
-                    &mut batches,
-                    &mut statistics,
-                    progress,
-                    interrupt,
-                )
+                self.train_on(window, &mut trainees, &mut batches, &mut statistics, watch)
             })
         };
         let starts: Vec<usize> =
@@ -218,8 +207,7 @@ impl Group<'_> {
         trainees: &mut [Trainee],
         batches: &mut [Samples; 2],
         statistics: &mut BatchStatistics,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<(), FinetuneError> {
         let iterations = self.iterations();
         let examined = iterations.div_ceil(EXAMINED);
@@ -231,7 +219,7 @@ impl Group<'_> {
         }
         let last = window.iterations.len() - 1;
         for (index, iteration) in window.iterations.clone().enumerate() {
-            if interrupt.requested() {
+            if watch.interrupted() {
                 return Err(FinetuneError::Interrupted { done: iteration, iterations });
             }
             if iteration % examined == 0 {
@@ -259,7 +247,7 @@ impl Group<'_> {
                 trainee.samples += batch.labels.len() as u64;
                 self.mark(trainee, iteration + 1)?;
                 trainee.own_secs += begin.elapsed().as_secs_f64();
-                progress.advance(1);
+                watch.progress.advance(1);
             }
             std::mem::swap(batch, next);
         }

@@ -21,7 +21,7 @@ use crate::classifier::Classifier;
 use crate::config::{FinetuneConfig, Method};
 use crate::domain::HeadTail;
 use crate::methods::{Batches, Computed, Maker, Settings, TrainingRows};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::sampler::{BatchSampler, Population};
 
 /// One run.
@@ -138,14 +138,13 @@ impl<'a> Workbench<'a> {
         &self,
         jobs: &[Job],
         options: &JobOptions<'_>,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
         done: &(dyn Fn(usize, Result<JobResult, FinetuneError>) + Sync),
     ) {
         let next = AtomicUsize::new(0);
         let work = || {
             while let Some(group) = self.groups.get(next.fetch_add(1, Ordering::SeqCst)) {
-                self.run_group(group, jobs, options, progress, interrupt, done);
+                self.run_group(group, jobs, options, watch, done);
             }
         };
         if self.workers == 1 {
@@ -169,19 +168,18 @@ impl<'a> Workbench<'a> {
         group: &[usize],
         jobs: &[Job],
         options: &JobOptions<'_>,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
         done: &(dyn Fn(usize, Result<JobResult, FinetuneError>) + Sync),
     ) {
         let configs: Vec<&Job> = group.iter().map(|&place| &jobs[place]).collect();
-        match self.results(&configs, options, progress, interrupt) {
+        match self.results(&configs, options, watch) {
             Ok(results) => {
                 group.iter().zip(results).for_each(|(&place, result)| done(place, Ok(result)));
             }
             // One that diverges must not take the others with it.
             Err(FinetuneError::Diverged { .. }) if group.len() > 1 => {
                 for &place in group {
-                    self.run_group(&[place], jobs, options, progress, interrupt, done);
+                    self.run_group(&[place], jobs, options, watch, done);
                 }
             }
             Err(error) => {
@@ -199,8 +197,7 @@ impl<'a> Workbench<'a> {
         &self,
         jobs: &[&Job],
         options: &JobOptions<'_>,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<Vec<JobResult>, FinetuneError> {
         let Job { config, seed } = jobs[0];
         if !config.method.trains() {
@@ -253,7 +250,7 @@ impl<'a> Workbench<'a> {
             secs: trained.secs,
             waiting_secs: trained.waiting_secs,
         };
-        Ok(group.train(progress, interrupt)?.into_iter().map(result).collect())
+        Ok(group.train(watch)?.into_iter().map(result).collect())
     }
 
     /// What makes samples for a method that does, if the rows it needs are held and its memory suffices.
@@ -326,12 +323,11 @@ impl<'a> Workbench<'a> {
         &self,
         job: &Job,
         options: &JobOptions<'_>,
-        progress: &dyn Progress,
-        interrupt: &Interrupt,
+        watch: Watch<'_>,
     ) -> Result<JobResult, FinetuneError> {
         let found = Mutex::new(None);
         let keep = |_, result| *found.lock().expect("no panic while held") = Some(result);
-        self.run(std::slice::from_ref(job), options, progress, interrupt, &keep);
+        self.run(std::slice::from_ref(job), options, watch, &keep);
         found.into_inner().expect("no panic while held").unwrap_or(Err(FinetuneError::Together))
     }
 }

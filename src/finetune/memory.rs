@@ -4,6 +4,7 @@ use super::FinetuneError;
 use crate::augment::CONFUSING_BYTES;
 use crate::bank::Bank;
 use crate::config::FinetuneConfig;
+use crate::domain::Split;
 use crate::methods::Batches;
 
 /// Bytes of one planned draw from a map.
@@ -57,7 +58,7 @@ impl MemoryPlan {
         iteration_bytes: usize,
     ) -> Result<Self, FinetuneError> {
         let shape = bank.manifest.feature_shape;
-        let rows = bank.manifest.splits.get("train").map_or(0, |split| split.rows);
+        let rows = bank.manifest.split(Split::Train).map_or(0, |split| split.rows);
         let least = Self::least(bank, trainers, iteration_bytes);
         let Some(left) = limit.checked_sub(least) else {
             return Err(FinetuneError::Memory { limit, least });

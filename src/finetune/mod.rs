@@ -23,12 +23,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::WriteError;
 use crate::augment::ConfusingClasses;
-use crate::bank::{Bank, BankError, SplitName};
+use crate::bank::{Bank, BankError};
 use crate::classifier::Classifier;
 use crate::config::{FinetuneConfig, Method};
-use crate::domain::HeadTail;
+use crate::domain::{HeadTail, Split};
 use crate::eval::Score;
-use crate::progress::{Interrupt, Progress};
+use crate::progress::Watch;
 use crate::text::{memory_text, need_text};
 
 pub use computed::TAU_GRID;
@@ -222,11 +222,7 @@ pub struct FinetuneOutcome {
 /// # Determinism
 /// The classifier's bytes depend on the bank's values, the settings, the selection and the seed
 /// only: not on threads, shards, the order of rows or `memory_bytes`.
-pub fn run(
-    request: &FinetuneRequest,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
-) -> Result<FinetuneOutcome, FinetuneError> {
+pub fn run(request: &FinetuneRequest, watch: Watch<'_>) -> Result<FinetuneOutcome, FinetuneError> {
     let bank = Bank::open(request.bank)?;
     let folder = RunFolder::of(request, &bank);
     if !request.overwrite
@@ -241,7 +237,7 @@ pub fn run(
     let config = &job.config;
     let classes = bank.class_names.len();
     if config.method.fuses() && config.num_confusing >= classes {
-        progress.line(&format!(
+        watch.progress.line(&format!(
             "num_confusing is {}: all {} other classes are used",
             config.num_confusing,
             classes - 1
@@ -253,13 +249,13 @@ pub fn run(
     let bench = Workbench::open(&bank, std::slice::from_ref(&job), &options)?;
     folder.prepare()?;
     let iterations = if config.method.trains() { config.iterations } else { 0 };
-    progress.start("fine-tuning", iterations as u64, "iteration");
-    let result = bench.run_one(&job, &options, progress, interrupt)?;
-    progress.finish();
+    watch.progress.start("fine-tuning", iterations as u64, "iteration");
+    let result = bench.run_one(&job, &options, watch)?;
+    watch.progress.finish();
 
     let split = bank.class_counts.split(config.head_ratio);
     let phase1 = Classifier::plain(bank.head.clone());
-    let test = SplitVectors::open(&bank, SplitName::Test)?;
+    let test = SplitVectors::open(&bank, Split::Test)?;
     let mut scores = test.scores(&[&phase1, &result.classifier], &split, config.shot_rule)?;
     let (Some(after), Some(before)) = (scores.pop(), scores.pop()) else {
         return Err(FinetuneError::Together);

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::FinetuneError;
-use crate::bank::{Bank, BankError, RowIndex, RowReader, SplitName};
+use crate::bank::{Bank, BankError, RowIndex, RowReader};
 use crate::classifier::{Classifier, Prediction};
 use crate::config::ShotRule;
-use crate::domain::HeadTail;
+use crate::domain::{HeadTail, Split};
 use crate::eval::{Accuracy, Groups, Score};
 
 /// Where choices (of the iteration, of τ, of a method) are made.
@@ -41,12 +41,12 @@ impl Selection {
     ///
     /// # Errors
     /// The bank has no validation split and it is asked to choose.
-    pub fn split(self, bank: &Bank) -> Result<Option<SplitName>, FinetuneError> {
+    pub fn split(self, bank: &Bank) -> Result<Option<Split>, FinetuneError> {
         Ok(match self {
             Self::None => None,
-            Self::Train => Some(SplitName::Train),
-            Self::Test => Some(SplitName::Test),
-            Self::Val if bank.has(SplitName::Val) => Some(SplitName::Val),
+            Self::Train => Some(Split::Train),
+            Self::Test => Some(Split::Test),
+            Self::Val if bank.has(Split::Val) => Some(Split::Val),
             Self::Val => {
                 let remedy = match bank.manifest.model.is_onnx() {
                     true => {
@@ -83,7 +83,7 @@ impl<'a> SplitVectors<'a> {
     ///
     /// # Errors
     /// The bank is damaged or has no such split.
-    pub fn open(bank: &'a Bank, split: SplitName) -> Result<Self, BankError> {
+    pub fn open(bank: &'a Bank, split: Split) -> Result<Self, BankError> {
         let index = bank.index(split)?;
         let clean: Vec<usize> = (0..index.len()).filter(|&row| index.views[row] == 0).collect();
         let labels = clean.iter().map(|&row| index.labels[row]).collect();

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use super::held_maps::{self, HeldMaps};
 use super::memory::MemoryPlan;
 use crate::augment::{ConfusingClasses, Mask, confusing_of_tail};
-use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, Rows, SplitName};
+use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, Rows};
 use crate::config::{FinetuneConfig, GenericClasses};
-use crate::domain::{ClassId, HeadTail};
+use crate::domain::{ClassId, HeadTail, Split};
 
 /// Pooled vectors that are gathered at a time where all are visited in order.
 const BLOCK_BYTES: usize = 8 << 20;
@@ -33,10 +33,10 @@ enum Held {
 impl<'a> Source<'a> {
     pub(super) fn open(bank: &'a Bank, plan: MemoryPlan) -> Result<Self, BankError> {
         let rows = match plan.hold_rows {
-            true => Held::Rows(bank.rows(SplitName::Train)?),
-            false => Held::Index(bank.index(SplitName::Train)?),
+            true => Held::Rows(bank.rows(Split::Train)?),
+            false => Held::Index(bank.index(Split::Train)?),
         };
-        Ok(Self { bank, reader: bank.row_reader(SplitName::Train)?, rows, maps: None })
+        Ok(Self { bank, reader: bank.row_reader(Split::Train)?, rows, maps: None })
     }
 
     /// Holds every map that there is if they take no more than `bytes`.

@@ -5,9 +5,9 @@ mod pass;
 use serde::Serialize;
 
 use crate::augment::ConfusingClasses;
-use crate::bank::{Bank, BankError, Manifest, SplitName};
+use crate::bank::{Bank, BankError, Manifest};
 use crate::config::FinetuneConfig;
-use crate::domain::{ClassCounts, HeadTail};
+use crate::domain::{ClassCounts, HeadTail, Split};
 use crate::text::{counted, memory_text, need_text};
 
 use pass::{Pass, TrainFigures};
@@ -120,12 +120,12 @@ pub fn summarise(
         return Err(InspectError::Memory { limit, threads, least, alone });
     };
     let split = bank.class_counts.split(settings.head_ratio);
-    let train = Pass::open(bank, SplitName::Train)?;
+    let train = Pass::open(bank, Split::Train)?;
     let TrainFigures { top1, masks, confusing } = train.train(&split, settings, spare)?;
-    let mut top1 = vec![(SplitName::Train.name().to_string(), top1)];
+    let mut top1 = vec![(Split::Train.name().to_string(), top1)];
     let train_rows = ClassCounts::from_labels(&train.index.labels, bank.class_names.len());
     drop(train);
-    for name in [SplitName::Val, SplitName::Test] {
+    for name in [Split::Val, Split::Test] {
         if bank.has(name) {
             top1.push((name.name().into(), Pass::open(bank, name)?.top1()?));
         }

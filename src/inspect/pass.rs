@@ -4,9 +4,9 @@ use rayon::prelude::*;
 
 use super::MaskSummary;
 use crate::augment::{CONFUSING_BYTES, ConfusingClasses, Mask, confusing_of_tail};
-use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, RowRequest, RowValues, SplitName};
+use crate::bank::{Bank, BankError, Column, RowIndex, RowReader, RowRequest, RowValues};
 use crate::config::FinetuneConfig;
-use crate::domain::HeadTail;
+use crate::domain::{HeadTail, Split};
 use crate::eval::predict;
 
 /// Rows whose figures are in memory together.
@@ -63,7 +63,7 @@ struct Read<T> {
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn open(bank: &'a Bank, split: SplitName) -> Result<Self, BankError> {
+    pub(super) fn open(bank: &'a Bank, split: Split) -> Result<Self, BankError> {
         Ok(Self { bank, index: bank.index(split)?, reader: bank.row_reader(split)? })
     }
 

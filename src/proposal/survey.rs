@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::config::{DatasetConfig, DatasetKind};
-use crate::dataset::{Account, Dataset, DatasetError, Split};
+use crate::dataset::{Account, Dataset, DatasetError, SplitImages};
 use crate::domain::ClassCounts;
 
 /// Images whose headers are read.
@@ -57,7 +57,7 @@ pub struct Sides {
 /// Lists the images and reads the headers of some.
 pub(super) fn look(config: &DatasetConfig) -> Result<Survey, DatasetError> {
     let dataset = Dataset::open(config)?;
-    let counts = |split: &Split| dataset.counts_as_listed(split);
+    let counts = |split: &SplitImages| dataset.counts_as_listed(split);
     let (sides, unreadable) = measure(&dataset.train)?;
     Ok(Survey {
         kind: config.kind,
@@ -74,7 +74,7 @@ pub(super) fn look(config: &DatasetConfig) -> Result<Survey, DatasetError> {
 }
 
 /// Fails where not one of the images can be read.
-fn measure(split: &Split) -> Result<(Sides, Vec<String>), DatasetError> {
+fn measure(split: &SplitImages) -> Result<(Sides, Vec<String>), DatasetError> {
     let measured = split.len().min(MEASURED);
     let indices: Vec<usize> = (0..measured).map(|i| i * split.len() / measured).collect();
     let found: Vec<_> = indices.par_iter().map(|&i| split.stored_size(i)).collect();

@@ -2,6 +2,7 @@
 
 use super::table::{Table, csv_text};
 use crate::compare::{Comparison, Figures, Row, Spread};
+use crate::domain::Split;
 use crate::finetune::Selection;
 use crate::sweep::Sweep;
 
@@ -142,13 +143,13 @@ pub fn sweep_text(sweep: &Sweep) -> String {
         sweep.lines.first().map(|l| l.grid.keys().cloned().collect()).unwrap_or_default();
     let chooser = match sweep.selection {
         Selection::None => None,
-        Selection::Val => Some("val"),
-        Selection::Train => Some("train"),
-        Selection::Test => Some("test"),
+        Selection::Val => Some(Split::Val),
+        Selection::Train => Some(Split::Train),
+        Selection::Test => Some(Split::Test),
     };
     let with_test = sweep.lines.iter().any(|line| line.test.top1.is_some());
     let mut head: Vec<String> = keys.clone();
-    for split in chooser.into_iter().chain(with_test.then_some("test")) {
+    for split in chooser.into_iter().chain(with_test.then_some(Split::Test)) {
         head.extend(["top-1", "balanced", "few"].map(|figure| format!("{split} {figure}")));
     }
     head.push("seconds".into());

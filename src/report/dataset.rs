@@ -26,7 +26,7 @@ pub fn statistics_text(s: &Statistics, all_classes: bool) -> String {
     let mut table = Table::new(&["split", "images", "classes"]);
     for split in &s.splits {
         let cells = [split.images, split.classes].map(|n| thousands(n as u64));
-        table.row([vec![split.split.into()], cells.to_vec()].concat());
+        table.row([vec![split.split.to_string()], cells.to_vec()].concat());
     }
     text += &table.text();
     let ratio = ratio_text(s.imbalance_ratio);

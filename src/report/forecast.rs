@@ -1,7 +1,7 @@
 //! What a bank will be, for the one who decides whether to make it.
 
 use super::table::Table;
-use crate::bank::SPLITS;
+use crate::domain::Split;
 use crate::features::{Forecast, MapsKnown, SampleFigures};
 use crate::text::{bytes_text, duration, rate, thousands};
 
@@ -58,14 +58,14 @@ fn splits(forecast: &Forecast) -> String {
         table.row(vec![name.into(), images, views, rows, maps, shards, bytes_text(bytes)]);
     };
     let mut all = [0; 4];
-    for name in SPLITS {
-        let Some(split) = forecast.splits.get(name) else { continue };
+    for name in Split::ALL {
+        let Some(split) = forecast.splits.get(name.name()) else { continue };
         let views = match split.other_views {
             Some(other) => format!("{} or {other}", split.views),
             None => split.views.to_string(),
         };
         let figures = [split.images, split.rows, split.rows_with_maps, split.shards as u64];
-        row(name, views, figures, split.bytes);
+        row(name.name(), views, figures, split.bytes);
         all.iter_mut().zip(figures).for_each(|(sum, more)| *sum += more);
     }
     row("all", String::new(), all, forecast.bytes);
@@ -91,7 +91,7 @@ fn on_disk(forecast: &Forecast) -> String {
 }
 
 fn shards(forecast: &Forecast) -> String {
-    let Some(train) = forecast.splits.get("train") else { return String::new() };
+    let Some(train) = forecast.splits.get(Split::Train.name()) else { return String::new() };
     let rows = forecast.shard_rows.min(train.rows);
     let bytes = (train.bytes as f64 / train.rows.max(1) as f64 * rows as f64) as u64;
     let number = thousands(forecast.state.shards as u64);

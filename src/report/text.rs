@@ -3,6 +3,7 @@
 use super::table::Table;
 use crate::bank::{Manifest, MapsKept};
 use crate::config::FinetuneConfig;
+use crate::domain::Split;
 use crate::eval::{Accuracy, GroupAccuracy, Groups, Score};
 use crate::finetune::{Report, Selection};
 use crate::inspect::Summary;
@@ -154,7 +155,7 @@ fn by_class(report: &Report, title: &str, all_classes: bool) -> String {
 /// A bank in figures.
 pub fn summary_text(summary: &Summary) -> String {
     let m = &summary.manifest;
-    let train = &m.splits["train"];
+    let train = &m.splits[Split::Train.name()];
     let mut text =
         format!("{} (bank {}, format {}, {})\n", m.name, &summary.id[..12], m.version, m.writer);
     text += &format!(
@@ -175,7 +176,7 @@ pub fn summary_text(summary: &Summary) -> String {
         if m.maps.is_all() { format!(" with maps in {}", m.precision.name()) } else { "".into() },
     );
     text += &kept_text(summary);
-    for (name, split) in m.splits.iter().filter(|(name, _)| *name != "train") {
+    for (name, split) in m.splits.iter().filter(|(name, _)| *name != Split::Train.name()) {
         text += &format!("  {name:<12} {} images, pooled vectors only\n", split.images);
     }
     text += &format!("  bytes        {}", bytes_text(summary.bytes));

@@ -21,9 +21,11 @@ use crate::backbone::{
     Trainable,
 };
 use crate::config::{ChannelOrder, Pipeline, TrainConfig};
-use crate::dataset::{Augmentation, Dataset, DatasetError, Loader, SkippedList, Split, Transform};
-use crate::domain::ClassCounts;
-use crate::progress::{Interrupt, Progress};
+use crate::dataset::{
+    Augmentation, Dataset, DatasetError, Loader, SkippedList, SplitImages, Transform,
+};
+use crate::domain::{ClassCounts, Split};
+use crate::progress::{Progress, Watch};
 use crate::rng::{KeyedRng, Stage};
 use crate::text::{bytes_text, shell_path};
 use crate::weights::{Checkpoint, Weights, WeightsError};
@@ -188,10 +190,9 @@ pub const SKIPPED_FILE: &str = "train-skipped.jsonl";
 pub fn run(
     request: &TrainRequest,
     engine: &dyn Engine,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<TrainOutcome, TrainError> {
-    epochs(request, engine, progress, interrupt).map_err(|error| match error {
+    epochs(request, engine, watch).map_err(|error| match error {
         TrainError::Write(e) if request.out.join(CHECKPOINT_FILE).exists() => {
             TrainError::Stopped(e)
         }
@@ -202,8 +203,7 @@ pub fn run(
 fn epochs(
     request: &TrainRequest,
     engine: &dyn Engine,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<TrainOutcome, TrainError> {
     let TrainRequest { pipeline, dataset, out, .. } = request;
     let config = &pipeline.train;
@@ -219,7 +219,7 @@ fn epochs(
     atomic_file::create_dir(out)?;
     let (classes, side) = (dataset.class_names.len(), pipeline.dataset.image_size);
     let (network, _) = backbone::network(&pipeline.network, classes, side)?;
-    let initial = initial_weights(pipeline, &network, progress)?;
+    let initial = initial_weights(pipeline, &network, watch.progress)?;
     let counts = dataset.class_counts();
     let recipe = recipe(pipeline, &counts);
     let mut model = engine.trainable(&network, &initial, &request.engine, &recipe)?;
@@ -245,24 +245,24 @@ fn epochs(
         epochs.retain(|row| row.epoch <= found.epoch);
         card.epoch = found.epoch;
         under_way = found.under_way.unwrap_or_default();
-        progress.line(&resuming(found.epoch, config.epochs, &under_way));
+        watch.progress.line(&resuming(found.epoch, config.epochs, &under_way));
     }
-    progress.line(&format!(
+    watch.progress.line(&format!(
         "{} training images of {} classes (imbalance ratio {:.0}), on {}",
         dataset.train.len(),
         counts.0.len(),
         counts.imbalance_ratio().unwrap_or(f64::NAN),
         engine.describe_device(&request.engine)?,
     ));
-    let held = hold(pipeline, dataset, model.as_mut(), progress)?;
+    let held = hold(pipeline, dataset, model.as_mut(), watch.progress)?;
     let mut skipped = SkippedList::default();
     for epoch in card.epoch..config.epochs {
         let source = EpochSource::new(pipeline, dataset, epoch, held);
         let label = format!("epoch {}/{}", epoch + 1, config.epochs);
-        progress.start(&label, dataset.train.len() as u64, "image");
+        watch.progress.start(&label, dataset.train.len() as u64, "image");
         let begun = std::mem::take(&mut under_way);
-        let done = train_epoch(&source, config, begun, model.as_mut(), progress, interrupt)?;
-        progress.finish();
+        let done = train_epoch(&source, config, begun, model.as_mut(), watch)?;
+        watch.progress.finish();
         let steps = source.steps(config.batch_size);
         if done.step < steps {
             write_metrics(out, &epochs)?;
@@ -275,14 +275,15 @@ fn epochs(
         let last = epoch + 1 == config.epochs;
         if last || (config.eval_every > 0 && (epoch + 1) % config.eval_every == 0) {
             model.swap_average()?;
-            row.test_top1 = Some(test_top1(dataset, config.batch_size, model.as_mut(), progress)?);
+            row.test_top1 =
+                Some(test_top1(dataset, config.batch_size, model.as_mut(), watch.progress)?);
             model.swap_average()?;
         }
         if dataset.skipped.len() > skipped.images {
             skipped = dataset.skipped.save(&out.join(SKIPPED_FILE))?;
-            skipped.told().iter().for_each(|text| progress.line(text));
+            skipped.told().iter().for_each(|text| watch.progress.line(text));
         }
-        progress.line(&describe(&row, config.epochs));
+        watch.progress.line(&describe(&row, config.epochs));
         epochs.push(row);
         if last || (epoch + 1) % config.checkpoint_every == 0 {
             card.epoch = epoch + 1;
@@ -400,7 +401,7 @@ impl<'a> EpochSource<'a> {
         let (labels, classes) = (dataset.train.labels(), dataset.class_names.len());
         let order = draws::epoch(labels, classes, pipeline.train.sampling, pipeline.seed, epoch);
         Self {
-            loader: Loader::new(dataset, "train", &dataset.train),
+            loader: Loader::new(dataset, Split::Train, &dataset.train),
             held,
             seed: pipeline.seed,
             epoch,
@@ -461,7 +462,7 @@ pub(crate) fn make_batch(
 }
 
 /// The same images by their names, for an engine that holds them.
-fn held_batch(split: &Split, images: &[(usize, Transform)]) -> Batch {
+fn held_batch(split: &SplitImages, images: &[(usize, Transform)]) -> Batch {
     let held = |(sample, how): &(usize, Transform)| {
         let (top, left, mirrored) = how.square().expect("images are held for such transforms only");
         HeldImage { sample: *sample, top, left, mirrored }
@@ -479,13 +480,12 @@ fn train_epoch(
     config: &TrainConfig,
     mut done: UnderWay,
     model: &mut dyn Trainable,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<UnderWay, TrainError> {
     let (begin, secs_before) = (Instant::now(), done.secs);
     let chunks: Vec<&[Draw]> = source.order.chunks(config.batch_size).collect();
     let (first, steps) = (done.step, chunks.len());
-    progress.advance((first * config.batch_size).min(source.order.len()) as u64);
+    watch.progress.advance((first * config.batch_size).min(source.order.len()) as u64);
     std::thread::scope(|scope| {
         let (send, receive) = crossbeam_channel::bounded(PREFETCHED_BATCHES);
         let chunks = &chunks;
@@ -498,11 +498,11 @@ fn train_epoch(
             })
         });
         for batch in receive.iter() {
-            if interrupt.requested() {
+            if watch.interrupted() {
                 return Ok(());
             }
             let (batch, step) = (batch?, done.step);
-            progress.advance(chunks[step].len() as u64);
+            watch.progress.advance(chunks[step].len() as u64);
             done.step += 1;
             if batch.labels.is_empty() {
                 continue;
@@ -517,7 +517,7 @@ fn train_epoch(
             done.images += batch.labels.len();
             done.loss_sum += outcome.loss * batch.labels.len() as f64;
             done.correct += outcome.correct;
-            progress.status(&format!("loss {:.3}", outcome.loss));
+            watch.progress.status(&format!("loss {:.3}", outcome.loss));
         }
         Ok(())
     })?;
@@ -532,7 +532,7 @@ fn test_top1(
     progress: &dyn Progress,
 ) -> Result<f64, TrainError> {
     let split = &dataset.test;
-    let loader = Loader::new(dataset, "test", split);
+    let loader = Loader::new(dataset, Split::Test, split);
     let order: Vec<(usize, Transform)> = (0..split.len()).map(|i| (i, Transform::NONE)).collect();
     progress.start("test images", split.len() as u64, "image");
     let (mut correct, mut images) = (0, 0);

@@ -14,8 +14,9 @@ use std::str::FromStr;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::bank::{BankError, BankFiles, FolderFiles, MANIFEST_FILE, Manifest, SPLITS, SplitEntry};
-use crate::progress::{Interrupt, Progress};
+use crate::bank::{BankError, BankFiles, FolderFiles, MANIFEST_FILE, Manifest, SplitEntry};
+use crate::domain::Split;
+use crate::progress::Watch;
 use crate::rng::{KeyedRng, Stage};
 use crate::text::counted;
 use classes::Classes;
@@ -176,10 +177,9 @@ pub enum VerifyError {
 pub fn run(
     dir: &Path,
     options: &VerifyOptions,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<VerifyReport, VerifyError> {
-    of_files(&FolderFiles::new(dir), Manifest::load(dir), options, progress, interrupt)
+    of_files(&FolderFiles::new(dir), Manifest::load(dir), options, watch)
 }
 
 /// Verifies a bank that lies anywhere, as [`run`] does.
@@ -189,18 +189,16 @@ pub fn run(
 pub fn run_on(
     files: &dyn BankFiles,
     options: &VerifyOptions,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<VerifyReport, VerifyError> {
-    of_files(files, Manifest::read(files), options, progress, interrupt)
+    of_files(files, Manifest::read(files), options, watch)
 }
 
 fn of_files(
     files: &dyn BankFiles,
     manifest: Result<(Manifest, Vec<u8>), BankError>,
     options: &VerifyOptions,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
+    watch: Watch<'_>,
 ) -> Result<VerifyReport, VerifyError> {
     let mut report = VerifyReport {
         bank: files.place().into(),
@@ -229,12 +227,12 @@ fn of_files(
     report.bytes = manifest.total_bytes() + text.len() as u64;
     report.findings.extend(other_text(&manifest, &text));
     let classes = Classes::read(files, &manifest, &mut report.findings);
-    let pass = Pass::new(files, &manifest, &classes, progress, interrupt);
-    progress.start("verifying", manifest.total_bytes(), "byte");
+    let pass = Pass::new(files, &manifest, &classes, watch);
+    watch.progress.start("verifying", manifest.total_bytes(), "byte");
     pass.advance(manifest.files.values().map(|file| file.bytes).sum());
     pass.tell(report.findings.len());
     for (name, split) in in_order(&manifest) {
-        let train = name == "train";
+        let train = name == Split::Train.name();
         let mut sampled = vec![];
         if train {
             report.map_rows = classes.map_rows(&manifest).min(split.rows);
@@ -254,7 +252,7 @@ fn of_files(
             report.findings.extend(classes.check_counts(&counts));
         }
     }
-    progress.finish();
+    watch.progress.finish();
     report.files += manifest.files.len() + 1;
     report.notes = other_files(files, &manifest);
     sort(&mut report.findings, &manifest);
@@ -265,7 +263,7 @@ fn of_files(
 fn in_order(manifest: &Manifest) -> Vec<(&str, &SplitEntry)> {
     let mut splits: Vec<_> =
         manifest.splits.iter().map(|(name, split)| (name.as_str(), split)).collect();
-    let place = |name: &str| SPLITS.iter().position(|known| *known == name);
+    let place = |name: &str| Split::ALL.iter().position(|known| known.name() == name);
     splits.sort_by_key(|(name, _)| place(name).unwrap_or(usize::MAX));
     splits
 }

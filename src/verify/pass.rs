@@ -10,7 +10,8 @@ use super::findings::{Finding, FindingKind, RowFaults};
 use super::keys::Keys;
 use super::rows::{self, Key, SplitContract};
 use crate::bank::{BankFiles, ExaminedShard, Manifest, ShardEntry};
-use crate::progress::{Interrupt, Progress};
+use crate::domain::Split;
+use crate::progress::Watch;
 use crate::text::counted;
 
 /// One pass over a bank.
@@ -18,8 +19,7 @@ pub(super) struct Pass<'a> {
     files: &'a dyn BankFiles,
     manifest: &'a Manifest,
     classes: &'a Classes,
-    progress: &'a dyn Progress,
-    interrupt: &'a Interrupt,
+    watch: Watch<'a>,
     /// Bytes looked at.
     done: AtomicU64,
     /// Findings so far.
@@ -42,16 +42,15 @@ impl<'a> Pass<'a> {
         files: &'a dyn BankFiles,
         manifest: &'a Manifest,
         classes: &'a Classes,
-        progress: &'a dyn Progress,
-        interrupt: &'a Interrupt,
+        watch: Watch<'a>,
     ) -> Self {
         let (done, found) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { files, manifest, classes, progress, interrupt, done, found }
+        Self { files, manifest, classes, watch, done, found }
     }
 
     /// Counts bytes that were looked at.
     pub(super) fn advance(&self, bytes: u64) {
-        self.progress.advance(bytes);
+        self.watch.progress.advance(bytes);
         self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -59,12 +58,12 @@ impl<'a> Pass<'a> {
     pub(super) fn tell(&self, findings: usize) {
         if findings > 0 {
             let found = findings + self.found.fetch_add(findings, Ordering::Relaxed);
-            self.progress.status(&counted(found, "finding"));
+            self.watch.progress.status(&counted(found, "finding"));
         }
     }
 
     fn go_on(&self) -> Result<(), VerifyError> {
-        if !self.interrupt.requested() {
+        if !self.watch.interrupted() {
             return Ok(());
         }
         let total = self.manifest.total_bytes().max(1);
@@ -84,7 +83,7 @@ impl<'a> Pass<'a> {
         let split = &self.manifest.splits[name];
         let contract = SplitContract {
             manifest: self.manifest,
-            train: name == "train",
+            train: name == Split::Train.name(),
             head: self.classes.head.as_ref(),
             names: self.classes.names(),
         };
@@ -120,7 +119,7 @@ impl<'a> Pass<'a> {
     ) -> Result<(Vec<GroupKeys>, Checked), VerifyError> {
         self.go_on()?;
         let mut all = Checked::default();
-        let split = if contract.train { "train" } else { "test" };
+        let split = if contract.train { Split::Train } else { Split::Test };
         let maps = self.manifest.map_specs();
         let shard = match ExaminedShard::open(self.files, entry, split, &maps) {
             Ok(shard) => shard,
@@ -160,7 +159,7 @@ impl<'a> Pass<'a> {
         if entry.sha256.is_empty() {
             return Ok(None);
         }
-        let finding = match shard.sha256(&|| self.interrupt.requested()) {
+        let finding = match shard.sha256(&|| self.watch.interrupted()) {
             Ok(found) => {
                 self.go_on()?;
                 let found = found.filter(|found| *found != entry.sha256);

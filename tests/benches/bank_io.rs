@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use fsa_bank::bank::{Bank, BankError, Column, Layout, SplitName, TrainRow};
-use fsa_bank::domain::{FeatureShape, LinearHead};
+use fsa_bank::bank::{Bank, BankError, Column, Layout, TrainRow};
+use fsa_bank::domain::{FeatureShape, LinearHead, Split};
 use rayon::prelude::*;
 
 /// What real programs run with.
@@ -90,9 +90,9 @@ fn write(
 /// The sum of the bits of all maps.
 fn read(dir: &Path) -> Result<u64, BankError> {
     let bank = Bank::open(dir)?;
-    let rows = bank.rows(SplitName::Train)?;
+    let rows = bank.rows(Split::Train)?;
     let all: Vec<usize> = (0..rows.len()).collect();
-    let reader = bank.row_reader(SplitName::Train)?;
+    let reader = bank.row_reader(Split::Train)?;
     let (sum, seen) = (AtomicU64::new(0), AtomicU64::new(0));
     rows.index.plan(&all).par_iter().try_for_each(|request| {
         reader.read(request, &[Column::FeatureMap], |_, row| {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use fsa_bank::config::{DatasetConfig, DatasetKind, RandomCrop, TrainConfig};
 use fsa_bank::dataset::{Augmentation, Dataset, Loader, Transform};
+use fsa_bank::domain::Split;
 use fsa_bank::rng::{KeyedRng, Stage};
 
 const BATCH: usize = 64;
@@ -45,7 +46,7 @@ fn main() {
     };
     let images: Vec<(usize, Transform)> =
         (0..dataset.train.len()).map(|i| (i, transform(i))).collect();
-    let loader = Loader::new(&dataset, "train", &dataset.train);
+    let loader = Loader::new(&dataset, Split::Train, &dataset.train);
     let begin = Instant::now();
     let (mut made, mut sum) = (0, 0.0);
     for batch in images.chunks(BATCH) {

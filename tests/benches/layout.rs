@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use fsa_bank::bank::{
-    Bank, Column, FORMAT_VERSION, Layout, Manifest, RowHead, RowValues, SplitName, TrainRow,
+    Bank, Column, FORMAT_VERSION, Layout, Manifest, RowHead, RowValues, TrainRow,
 };
+use fsa_bank::domain::Split;
 use fsa_bank::rng::{KeyedRng, Stage};
 use write_bank::{NewBank, write_bank};
 
@@ -69,9 +70,9 @@ fn main() {
 
 /// The first maps of the bank with their rows.
 fn load(bank: &Bank) -> Vec<TrainRow> {
-    let rows = bank.rows(SplitName::Train).unwrap_or_else(|e| panic!("{e}"));
+    let rows = bank.rows(Split::Train).unwrap_or_else(|e| panic!("{e}"));
     let wanted: Vec<usize> = (0..rows.len().min(MAPS)).collect();
-    let reader = bank.row_reader(SplitName::Train).unwrap_or_else(|e| panic!("{e}"));
+    let reader = bank.row_reader(Split::Train).unwrap_or_else(|e| panic!("{e}"));
     let mut loaded = vec![];
     for request in rows.index.plan(&wanted) {
         let take = |row: usize, values: RowValues<'_>| {
@@ -155,9 +156,9 @@ fn write(dir: &Path, bank: &Bank, rows: &[TrainRow], layout: Layout) {
 
 /// Seconds to read and decode the maps of some rows; the best of three.
 fn read(bank: &Bank, wanted: &[usize]) -> f64 {
-    let rows = bank.rows(SplitName::Train).unwrap_or_else(|e| panic!("{e}"));
+    let rows = bank.rows(Split::Train).unwrap_or_else(|e| panic!("{e}"));
     let once = |_| {
-        let reader = bank.row_reader(SplitName::Train).unwrap_or_else(|e| panic!("{e}"));
+        let reader = bank.row_reader(Split::Train).unwrap_or_else(|e| panic!("{e}"));
         let begin = Instant::now();
         let mut sum = 0.0;
         for request in rows.index.plan(wanted) {

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use fsa_bank::bank::{Bank, BankError, Layout, TrainRow};
 use fsa_bank::config::FinetuneConfig;
-use fsa_bank::domain::FeatureShape;
+use fsa_bank::domain::{FeatureShape, Split};
 use fsa_bank::finetune::{self, FinetuneRequest};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use rayon::prelude::*;
 
 /// What real programs run with.
@@ -53,7 +53,7 @@ fn main() {
             overwrite: true,
             memory_bytes: MEMORY_BYTES,
         };
-        let outcome = finetune::run(&request, &Silent, &Interrupt::default());
+        let outcome = finetune::run(&request, Watch::new(&Silent, &Interrupt::default()));
         let timing = outcome.unwrap_or_else(|e| panic!("{e}")).report.timing;
         rates.push(timing.iterations_per_sec);
         println!("{}", serde_json::to_string(&timing).expect("numbers are JSON"));
@@ -75,7 +75,7 @@ fn make(dir: &Path, shape: FeatureShape, classes: usize, rows: usize) -> Result<
     const CHUNK: usize = 256;
     let bank = synthetic::new_bank(shape, Layout::default(), &head, labels.len(), classes);
     synthetic::write_bank(dir, bank, |shard, open| {
-        let training = shard.split == "train";
+        let training = shard.split == Split::Train;
         let row = |i: u64| match training {
             true => synthetic::row(&head, shape, i as u32, labels[i as usize]),
             false => synthetic::row(&head, shape, 1 << 24 | i as u32, i as u32),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use fsa_bank::check;
 use fsa_bank::config::{ClassOrder, DatasetConfig, DatasetKind};
-use fsa_bank::dataset::{Account, Dataset, Reason, Split, images_below};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::dataset::{Account, Dataset, Reason, SplitImages, images_below};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::proposal::{self, ProposalRequest};
 use proptest::prelude::*;
 
@@ -164,7 +164,7 @@ fn config(root: &Path) -> DatasetConfig {
     DatasetConfig { kind: DatasetKind::Folder, path: root.into(), ..Default::default() }
 }
 
-fn splits_of(dataset: &Dataset) -> Vec<&Split> {
+fn splits_of(dataset: &Dataset) -> Vec<&SplitImages> {
     [Some(&dataset.train), dataset.val.as_ref(), Some(&dataset.test)]
         .into_iter()
         .flatten()
@@ -196,7 +196,7 @@ proptest! {
         reachable(&root, std::slice::from_ref(&root), &root, &mut all);
         let dataset = Dataset::open(&config(&root)).unwrap();
         let account = &dataset.account;
-        let of_split = |split: &&Split| (0..split.len()).map(|i| split.path(i).to_string()).collect();
+        let of_split = |split: &&SplitImages| (0..split.len()).map(|i| split.path(i).to_string()).collect();
         let images: Vec<String> =
             splits_of(&dataset).iter().flat_map(|s| -> Vec<String> { of_split(s) }).collect();
         let left: BTreeSet<String> =
@@ -240,7 +240,7 @@ proptest! {
         let proposed = proposal::run(&request).unwrap().survey;
         prop_assert_eq!(&proposed.account, account);
         prop_assert_eq!(proposed.class_names, dataset.class_names.clone());
-        let checked = check::run("set", &config(&root), &Silent, &go).unwrap();
+        let checked = check::run("set", &config(&root), Watch::new(&Silent, &go)).unwrap();
         let undecodable: BTreeSet<String> =
             checked.faults.iter().map(|fault| fault.place.path.clone()).collect();
         prop_assert!(undecodable.is_superset(&doomed));

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fsa_bank::bank::{Bank, BankError, Column, Layout, SplitName};
+use fsa_bank::bank::{Bank, BankError, Column, Layout};
+use fsa_bank::domain::Split;
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::Weights;
 
@@ -12,10 +13,10 @@ use crate::fixtures::BankSpec;
 /// Everything that Phase-II reads, as one string.
 fn read_all(dir: &Path) -> Result<String, BankError> {
     let bank = Bank::open(dir)?;
-    let rows = bank.rows(SplitName::Train)?;
-    let test = bank.rows(SplitName::Test)?;
+    let rows = bank.rows(Split::Train)?;
+    let test = bank.rows(Split::Test)?;
     let wanted: Vec<usize> = (0..rows.len()).collect();
-    let reader = bank.row_reader(SplitName::Train)?;
+    let reader = bank.row_reader(Split::Train)?;
     let mut maps = vec![];
     for request in rows.index.plan(&wanted) {
         reader.read(&request, &[Column::FeatureMap], |_, row| maps.extend_from_slice(row.map))?;
@@ -88,8 +89,8 @@ fn damage_is_named_by_file_and_place_and_only_where_it_is_read() {
 
     // Rows whose maps are elsewhere are still readable.
     let bank = Bank::open(&dir).unwrap();
-    let rows = bank.rows(SplitName::Train).unwrap();
-    let reader = bank.row_reader(SplitName::Train).unwrap();
+    let rows = bank.rows(Split::Train).unwrap();
+    let reader = bank.row_reader(Split::Train).unwrap();
     let first = rows.index.plan(&[0]);
     assert!(reader.read(&first[0], &[Column::FeatureMap], |_, _| {}).is_ok());
     let last = rows.index.plan(&[rows.len() - 1]);

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fsa_bank::bank::{Bank, BankError, BankFile, BankFiles, Column, MANIFEST_FILE, SplitName};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::bank::{Bank, BankError, BankFile, BankFiles, Column, MANIFEST_FILE};
+use fsa_bank::domain::Split;
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::verify::{self, VerifyOptions};
 
 use crate::fixtures::BankSpec;
@@ -64,14 +65,14 @@ impl BankFile for Content {
 /// All rows of all splits, the maps included, with every bit of their values.
 fn everything(bank: &Bank) -> Vec<String> {
     let mut told = vec![format!("{} {:?} {:?}", bank.id, bank.class_names, bank.head)];
-    for split in [SplitName::Train, SplitName::Test] {
+    for split in [Split::Train, Split::Test] {
         let rows = bank.rows(split).unwrap();
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         told.push(format!("{:?} {:?}", rows.index, rows.nonzero));
         told.push(format!("{:?} {:?}", bits(&rows.pooled), bits(&rows.cam)));
     }
     let (index, reader) =
-        (bank.index(SplitName::Train).unwrap(), bank.row_reader(SplitName::Train).unwrap());
+        (bank.index(Split::Train).unwrap(), bank.row_reader(Split::Train).unwrap());
     let all: Vec<usize> = (0..index.len()).collect();
     for request in index.plan(&all) {
         let columns = [Column::Pooled, Column::FeatureMap];
@@ -86,7 +87,8 @@ fn a_bank_in_memory_is_read_and_verified_as_one_in_a_folder() {
     let dir = tempfile::tempdir().unwrap();
     let written = BankSpec::default().write(dir.path());
     let (expected, report) = (everything(&written), {
-        let verified = verify::run(dir.path(), &VerifyOptions::default(), &Silent, &go());
+        let verified =
+            verify::run(dir.path(), &VerifyOptions::default(), Watch::new(&Silent, &go()));
         verified.unwrap()
     });
     let files = Arc::new(InMemory::of_folder(dir.path()));
@@ -95,7 +97,8 @@ fn a_bank_in_memory_is_read_and_verified_as_one_in_a_folder() {
     let bank = Bank::read(files.clone()).unwrap();
     assert_eq!(bank.dir(), Path::new(PLACE));
     assert_eq!(everything(&bank), expected);
-    let found = verify::run_on(&*files, &VerifyOptions::default(), &Silent, &go()).unwrap();
+    let found =
+        verify::run_on(&*files, &VerifyOptions::default(), Watch::new(&Silent, &go())).unwrap();
     assert!(found.findings.is_empty() && found.notes.is_empty(), "{found:?}");
     assert_eq!(verify::VerifyReport { bank: report.bank.clone(), ..found }, report);
     assert!(files.opened.load(Ordering::Relaxed) > files.files.len());
@@ -111,8 +114,8 @@ fn what_is_wrong_with_a_file_in_memory_names_its_place() {
         files.remove(name);
         let lacking = InMemory { files, opened: AtomicUsize::new(0) };
         let error = Bank::read(Arc::new(lacking)).and_then(|bank| {
-            bank.rows(SplitName::Train)?;
-            bank.rows(SplitName::Test).map(drop)
+            bank.rows(Split::Train)?;
+            bank.rows(Split::Test).map(drop)
         });
         let Err(BankError::Read { path, source }) = error else { panic!("{name}: {error:?}") };
         assert_eq!((path, source.kind()), (Path::new(PLACE).join(name), io::ErrorKind::NotFound));

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::path::Path;
 
 use fsa_bank::bank::{
-    Bank, Column, Layout, ShardEntry, SplitName, classes_schema, describe_columns, pooled_schema,
-    train_schema,
+    Bank, Column, Layout, ShardEntry, classes_schema, describe_columns, pooled_schema, train_schema,
 };
+use fsa_bank::domain::Split;
 use parquet::basic::{Compression, Encoding};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
@@ -50,13 +50,13 @@ fn rows_and_maps_are_read_back_as_they_were_written() {
     };
     let spec = BankSpec { layout, ..Default::default() };
     let bank = spec.write(dir.path());
-    let rows = bank.rows(SplitName::Train).unwrap();
+    let rows = bank.rows(Split::Train).unwrap();
     let written = spec.rows();
     assert_eq!(rows.len(), written.len());
     // Every third map, so that pages are skipped.
     let wanted: Vec<usize> = (0..rows.len()).step_by(3).collect();
     let mut seen = vec![];
-    let reader = bank.row_reader(SplitName::Train).unwrap();
+    let reader = bank.row_reader(Split::Train).unwrap();
     for request in rows.index.plan(&wanted) {
         reader
             .read(&request, &[Column::FeatureMap, Column::Pooled], |row, values| {
@@ -77,7 +77,7 @@ fn rows_and_maps_are_read_back_as_they_were_written() {
         assert_eq!(rows.cam_of(i), row.cam);
         assert_eq!(rows.nonzero_of(i), row.nonzero);
     }
-    assert_eq!(bank.rows(SplitName::Test).unwrap().len(), 40);
+    assert_eq!(bank.rows(Split::Test).unwrap().len(), 40);
     assert_eq!(bank.head, spec.head());
 }
 
@@ -136,12 +136,13 @@ fn the_entry_of_a_shard_follows_from_its_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout { row_group_bytes: 1920, map_page_bytes: 768, ..Default::default() };
     let bank = BankSpec { layout, ..Default::default() }.write(dir.path());
-    for (split, entry) in &bank.manifest.splits {
-        for written in &entry.shards {
+    assert_eq!(bank.manifest.splits.len(), 2);
+    for split in [Split::Train, Split::Test] {
+        for written in &bank.manifest.split(split).unwrap().shards {
             let file = File::open(dir.path().join(&written.file)).unwrap();
             let maps = bank.manifest.map_specs();
             assert_eq!(ShardEntry::of(&written.file, &file, split, &maps).unwrap(), *written);
-            let other = if split == "train" { "test" } else { "train" };
+            let other = if split == Split::Train { Split::Test } else { Split::Train };
             let error = ShardEntry::of(&written.file, &file, other, &maps).unwrap_err();
             assert!(error.to_string().contains("its columns: "), "{error}");
         }

@@ -9,7 +9,7 @@ use fsa_bank::check::{self, CheckError, FaultKind};
 use fsa_bank::config::{DatasetConfig, DatasetKind, FinetuneConfig, Selection, ShotRule};
 use fsa_bank::dataset::Dataset;
 use fsa_bank::domain::ClassCounts;
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::report::{class_sizes_svg, statistics_text};
 use fsa_bank::statistics::{self, Statistics};
 use serde_json::Value;
@@ -253,7 +253,7 @@ fn a_check_finds_every_missing_file_of_a_list() {
     let list = dir.path().join("list.txt");
     fs::write(&list, (0..2).flat_map(lines).collect::<String>()).unwrap();
     let config = DatasetConfig { kind: DatasetKind::List, path: list, ..Default::default() };
-    let report = check::run("list", &config, &Silent, &Interrupt::default()).unwrap();
+    let report = check::run("list", &config, Watch::new(&Silent, &Interrupt::default())).unwrap();
     let mut missing: Vec<&str> = report.faults.iter().map(|f| f.place.path.as_str()).collect();
     missing.sort();
     assert_eq!(missing, ["train/colour-0/005.png", "train/colour-1/005.png"]);
@@ -271,7 +271,7 @@ fn pixels_of_an_archive_are_compared() {
         selection: Selection::First,
         ..Default::default()
     };
-    let report = check::run("cifar", &config, &Silent, &Interrupt::default()).unwrap();
+    let report = check::run("cifar", &config, Watch::new(&Silent, &Interrupt::default())).unwrap();
     // Ten images, each ten times in training and twice in the test split.
     assert_eq!((report.leaks.len(), report.faults.len()), (10, 0));
     assert_eq!(report.leaks[3].len(), 12);
@@ -304,11 +304,11 @@ fn rows_of_a_table_are_decoded_one_by_one() {
     writer.close().unwrap();
 
     let config = DatasetConfig { kind: DatasetKind::Parquet, path, ..Default::default() };
-    let report = check::run("table", &config, &Silent, &Interrupt::default()).unwrap();
+    let report = check::run("table", &config, Watch::new(&Silent, &Interrupt::default())).unwrap();
     let faults: Vec<(&str, &str, &str)> = report
         .faults
         .iter()
-        .map(|f| (f.place.split.as_str(), f.place.path.as_str(), f.place.class.as_str()))
+        .map(|f| (f.place.split.name(), f.place.path.as_str(), f.place.class.as_str()))
         .collect();
     assert_eq!(faults, [("train", "1", "x"), ("test", "3", "y")]);
     assert!(report.leaks.is_empty());
@@ -320,7 +320,7 @@ fn a_check_that_is_stopped_says_how_far_it_came() {
     let config = DatasetConfig { path: dir.path().join("images"), ..Default::default() };
     let interrupt = Interrupt::default();
     interrupt.request();
-    let error = check::run("tiny", &config, &Silent, &interrupt).unwrap_err();
+    let error = check::run("tiny", &config, Watch::new(&Silent, &interrupt)).unwrap_err();
     assert!(error.to_string().starts_with("stopped after 0 of 32 images"), "{error}");
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use fsa_bank::bank::{Bank, Column, Layout, MapsKept, SplitName};
+use fsa_bank::bank::{Bank, Column, Layout, MapsKept};
+use fsa_bank::domain::Split;
 
 use crate::fixtures::BankSpec;
 
@@ -22,10 +23,10 @@ fn a_bank_of_format_1_is_read_as_it_was_written() {
     let spec = BankSpec { counts: vec![9, 4, 2], val: true, layout, ..Default::default() };
     assert_eq!(bank.head, spec.head());
     assert_eq!(bank.class_counts.0, spec.counts);
-    let (rows, written) = (bank.rows(SplitName::Train).unwrap(), spec.rows());
+    let (rows, written) = (bank.rows(Split::Train).unwrap(), spec.rows());
     assert_eq!(rows.len(), written.len());
     let all: Vec<usize> = (0..rows.len()).collect();
-    let reader = bank.row_reader(SplitName::Train).unwrap();
+    let reader = bank.row_reader(Split::Train).unwrap();
     let mut seen = 0;
     for request in rows.index.plan(&all) {
         reader
@@ -39,6 +40,6 @@ fn a_bank_of_format_1_is_read_as_it_was_written() {
             .unwrap();
     }
     assert_eq!(seen, 30);
-    assert_eq!(bank.rows(SplitName::Val).unwrap().len(), 12);
-    assert_eq!(bank.rows(SplitName::Test).unwrap().len(), 30);
+    assert_eq!(bank.rows(Split::Val).unwrap().len(), 12);
+    assert_eq!(bank.rows(Split::Test).unwrap().len(), 30);
 }

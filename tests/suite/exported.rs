@@ -133,7 +133,7 @@ fn an_exported_model_predicts_what_phase_two_measured() {
 
 fn rows(shards: &str) -> fsa_bank::bank::Rows {
     let bank = fsa_bank::bank::Bank::open(Path::new(shards)).unwrap();
-    bank.rows(fsa_bank::bank::SplitName::Train).unwrap()
+    bank.rows(fsa_bank::domain::Split::Train).unwrap()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use fsa_bank::bank::{Bank, BankError, Manifest};
 use fsa_bank::config::load;
 use fsa_bank::dataset::{Dataset, Skipped};
 use fsa_bank::features::{self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel};
-use fsa_bank::progress::{Interrupt, Progress, Silent};
+use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 
 use crate::command_line::{PROGRAM, text};
@@ -37,7 +37,9 @@ pub fn make(
     progress: &dyn Progress,
     stop: &Interrupt,
 ) -> Result<FeaturesOutcome, FeaturesError> {
-    prepared(run, out, more, change, |request, model| features::run(request, model, progress, stop))
+    prepared(run, out, more, change, |request, model| {
+        features::run(request, model, Watch::new(progress, stop))
+    })
 }
 
 /// Does something with the network and the images of a run.
@@ -429,7 +431,7 @@ fn leave_to_replace_leaves_nothing_of_other_settings() {
     assert_eq!(state.shards_done, state.shards / 2);
     let state = part("1/2", false, &[]);
     assert_eq!(state.shards_done, state.shards);
-    features::commit(&out, false, &Silent, &go).unwrap();
+    features::commit(&out, false, Watch::new(&Silent, &go)).unwrap();
     assert_whole(&out, &whole);
 }
 
@@ -454,7 +456,7 @@ fn what_is_no_whole_bank_is_not_taken_for_one() {
         if edit == "gone" {
             std::fs::remove_file(&shard).unwrap();
         }
-        let messages = [again(), features::commit(&out, false, &Silent, &go)];
+        let messages = [again(), features::commit(&out, false, Watch::new(&Silent, &go))];
         for message in messages.map(|made| made.unwrap_err().to_string()) {
             assert!(message.contains("train-00002.parquet") && message.contains(part), "{message}");
             assert!(message.contains("verify SHARDS --repair"), "{message}");
@@ -485,7 +487,7 @@ fn damaged_files_alone_are_made_anew() {
             &out,
             more,
             |_| {},
-            |request, model| features::repair(request, model, &damaged, &Silent, &go),
+            |request, model| features::repair(request, model, &damaged, Watch::new(&Silent, &go)),
         )
     };
     damage();

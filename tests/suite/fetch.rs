@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use fsa_bank::dataset::known::{Archive, Known, Source};
 use fsa_bank::fetch::{self, Done, FetchError, FetchRequest, Fetched, Patience};
-use fsa_bank::progress::{Interrupt, Progress, Silent};
+use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
 use md5::{Digest, Md5};
 
 use crate::command_line::{call, text};
@@ -164,7 +164,7 @@ fn fetch_with(
 ) -> Result<Vec<Fetched>, FetchError> {
     let patience = Patience { failures: 3, wait: Duration::from_millis(1) };
     let request = FetchRequest { known, to, server: Some(&server.address), patience };
-    fetch::run(&request, progress, interrupt)
+    fetch::run(&request, Watch::new(progress, interrupt))
 }
 
 /// Bytes that do not repeat within the length of a test's file.

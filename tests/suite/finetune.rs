@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use fsa_bank::augment::{Mask, confusing_classes, draw_locations};
-use fsa_bank::bank::{Bank, Column, Layout, Rows, SplitName};
+use fsa_bank::bank::{Bank, Column, Layout, Rows};
 use fsa_bank::config::{FinetuneConfig, Method, Sampling};
-use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
+use fsa_bank::domain::{ClassId, FeatureShape, LinearHead, Split};
 use fsa_bank::finetune::{
     self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
 };
 use fsa_bank::head_training::{Batch, HeadTrainer, TrainerOptions};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::sampler::{BatchPlan, BatchSampler, Population, Sample};
 use proptest::prelude::*;
@@ -35,7 +35,7 @@ fn try_run(
         overwrite: true,
         memory_bytes,
     };
-    finetune::run(&request, &Silent, &Interrupt::default())
+    finetune::run(&request, Watch::new(&Silent, &Interrupt::default()))
 }
 
 fn classifier(bank: &Path, config: FinetuneConfig, memory_bytes: u64) -> Vec<u8> {
@@ -47,7 +47,7 @@ fn classifier(bank: &Path, config: FinetuneConfig, memory_bytes: u64) -> Vec<u8>
 fn all_maps(bank: &Bank, rows: &Rows) -> Vec<Vec<f32>> {
     let mut maps = vec![vec![]; rows.len()];
     let wanted: Vec<usize> = (0..rows.len()).collect();
-    let reader = bank.row_reader(SplitName::Train).unwrap();
+    let reader = bank.row_reader(Split::Train).unwrap();
     for request in rows.index.plan(&wanted) {
         let take = |row: usize, values: fsa_bank::bank::RowValues<'_>| {
             maps[row] = values.map.to_vec();
@@ -59,7 +59,7 @@ fn all_maps(bank: &Bank, rows: &Rows) -> Vec<Vec<f32>> {
 
 /// Phase-II written out the slow way: one fused map at a time, location by location.
 fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
-    let rows = bank.rows(SplitName::Train).unwrap();
+    let rows = bank.rows(Split::Train).unwrap();
     let maps = all_maps(bank, &rows);
     let split = bank.class_counts.split(config.head_ratio);
     let (channels, locations) =
@@ -208,7 +208,7 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
         overwrite: false,
         memory_bytes: 1 << 30,
     };
-    let other = finetune::run(&request, &Silent, &Interrupt::default()).unwrap();
+    let other = finetune::run(&request, Watch::new(&Silent, &Interrupt::default())).unwrap();
     assert!(std::fs::read(other.folder.join("classifier.safetensors")).unwrap() != wanted);
 }
 
@@ -227,7 +227,7 @@ fn a_finished_result_is_kept_and_an_out_of_date_one_is_not() {
             overwrite,
             memory_bytes: 1 << 30,
         };
-        finetune::run(&request, &Silent, &Interrupt::default()).unwrap()
+        finetune::run(&request, Watch::new(&Silent, &Interrupt::default())).unwrap()
     };
     assert!(!run(false).already_done);
     assert!(run(false).already_done);

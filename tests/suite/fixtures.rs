@@ -169,7 +169,7 @@ impl BankSpec {
         };
         let written = write_bank(dir, bank, |shard, open| {
             let [from, to] = shard.items.map(|at| at as usize);
-            splits[shard.split][from..to]
+            splits[shard.split.name()][from..to]
                 .chunks(self.append_rows)
                 .try_for_each(|rows| open.append(rows))
         });

@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fsa_bank::bank::{
-    Bank, BankError, BuildPlan, Column, FileEntry, Layout, Manifest, ShardEntry, SplitName,
-    TrainRow,
+    Bank, BankError, BuildPlan, Column, FileEntry, Layout, Manifest, ShardEntry, TrainRow,
 };
-use fsa_bank::domain::FeatureShape;
+use fsa_bank::domain::{FeatureShape, Split};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::Weights;
 
@@ -497,7 +496,7 @@ const FINETUNE: [&str; 6] =
 #[test]
 fn a_bank_that_is_taken_apart_and_put_together_is_the_same() {
     let victim = Victim::new();
-    let read = || format!("{:?}", Bank::open(&victim.dir).unwrap().rows(SplitName::Train).unwrap());
+    let read = || format!("{:?}", Bank::open(&victim.dir).unwrap().rows(Split::Train).unwrap());
     let before = read();
     victim.pages(|_| {});
     victim.classes(|_| {});
@@ -523,10 +522,10 @@ fn a_bank_of_links_is_read() {
 
 fn read_all(dir: &Path) -> Result<(), BankError> {
     let bank = Bank::open(dir)?;
-    bank.rows(SplitName::Test)?;
-    let rows = bank.rows(SplitName::Train)?;
+    bank.rows(Split::Test)?;
+    let rows = bank.rows(Split::Train)?;
     let all: Vec<usize> = (0..rows.len()).collect();
-    let reader = bank.row_reader(SplitName::Train)?;
+    let reader = bank.row_reader(Split::Train)?;
     for request in rows.index.plan(&all) {
         reader.read(&request, &[Column::Pooled, Column::Cam, Column::FeatureMap], |_, _| {})?;
     }

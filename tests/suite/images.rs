@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use arrow::array::{ArrayRef, BinaryArray, Int32Array, RecordBatch, StringArray};
-use fsa_bank::bank::{Bank, SplitName};
+use fsa_bank::bank::Bank;
 use fsa_bank::config::{DatasetConfig, DatasetKind, Interpolation, RandomCrop, TrainConfig};
 use fsa_bank::dataset::{
     Augmentation, Dataset, DatasetError, Loader, Preprocessing, Skipped, Transform,
 };
-use fsa_bank::domain::FitOptions;
+use fsa_bank::domain::{FitOptions, Split};
 use fsa_bank::features::{self, FeaturesError, HeadSource};
 use fsa_bank::finetune::{self, FinetuneRequest};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::train::{self, TrainError};
 
@@ -369,7 +369,7 @@ fn a_bank_has_no_rows_of_what_cannot_be_decoded() {
     assert_eq!(bank.class_counts.0, [23, 11, 5, 2]);
     let (train, test) = (&bank.manifest.splits["train"], &bank.manifest.splits["test"]);
     assert_eq!((train.images, train.rows, test.images, test.rows), (41, 123, 23, 23));
-    let rows = bank.rows(SplitName::Train).unwrap();
+    let rows = bank.rows(Split::Train).unwrap();
     let mut ids = rows.index.sample_ids.clone();
     ids.dedup();
     let expected: Vec<u32> = (0..43).filter(|id| ![3, 25].contains(id)).collect();
@@ -387,7 +387,7 @@ fn a_bank_has_no_rows_of_what_cannot_be_decoded() {
             overwrite: false,
             memory_bytes: 1 << 30,
         };
-        let tuned = finetune::run(&request, &Silent, &go).unwrap();
+        let tuned = finetune::run(&request, Watch::new(&Silent, &go)).unwrap();
         assert_eq!(tuned.report.train_images, [23, 11, 5, 2], "{method}");
     }
 }
@@ -438,7 +438,7 @@ fn a_row_of_a_table_that_cannot_be_decoded_is_skipped_like_a_file() {
     let mut dataset = Dataset::open(&settings).unwrap();
     let loaded = |dataset: &Dataset| {
         let images: Vec<(usize, Transform)> = (0..3).map(|i| (i, Transform::NONE)).collect();
-        let made = Loader::new(dataset, "train", &dataset.train).inputs(&images);
+        let made = Loader::new(dataset, Split::Train, &dataset.train).inputs(&images);
         made.map(|made| (made.kept, made.values.len()))
     };
     assert!(matches!(loaded(&dataset), Err(DatasetError::TooManySkipped { .. })));
@@ -468,7 +468,7 @@ fn a_file_that_has_gone_from_a_list_is_skipped_when_it_is_asked_for() {
     dataset.skipped = Skipped::at_most(0.5);
     let images: Vec<(usize, Transform)> =
         (0..dataset.train.len()).map(|i| (i, Transform::NONE)).collect();
-    let made = Loader::new(&dataset, "train", &dataset.train).inputs(&images).unwrap();
+    let made = Loader::new(&dataset, Split::Train, &dataset.train).inputs(&images).unwrap();
     assert_eq!(made.kept.len(), images.len() - 1);
     let skipped = dataset.skipped.images();
     assert_eq!((skipped.len(), skipped[0].path.as_str()), (1, "3.png"));
@@ -497,8 +497,7 @@ fn resized_crops_and_colours_reach_training_and_views_alike() {
     // Manifests of other banks do not speak of it.
     let text = fs::read_to_string(usual.dir().join("manifest.json")).unwrap();
     assert!(!text.contains("crop_scale") && !text.contains("color_jitter"));
-    let (rows, usual) =
-        (bank.rows(SplitName::Train).unwrap(), usual.rows(SplitName::Train).unwrap());
+    let (rows, usual) = (bank.rows(Split::Train).unwrap(), usual.rows(Split::Train).unwrap());
     assert_eq!(rows.pooled_of(0), usual.pooled_of(0), "the clean view is clean");
     assert_ne!(rows.pooled_of(1), usual.pooled_of(1));
     assert_ne!(rows.pooled_of(1), rows.pooled_of(2));
@@ -523,7 +522,7 @@ fn a_resized_crop_is_of_the_original_image() {
         ..TrainConfig::default()
     };
     let mean_red = |how: Transform| {
-        let made = Loader::new(&dataset, "train", &dataset.train).inputs(&[(0, how)]).unwrap();
+        let made = Loader::new(&dataset, Split::Train, &dataset.train).inputs(&[(0, how)]).unwrap();
         made.values[..32 * 32].iter().sum::<f32>() / (32.0 * 32.0)
     };
     // Scaled up, the pixels at its edge look at their neighbours.
@@ -543,7 +542,7 @@ fn crops_of_images_held_decoded_are_of_their_squares() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/demo-images.parquet");
     let settings = DatasetConfig { kind: DatasetKind::Parquet, ..config(&path) };
     let dataset = Dataset::open(&settings).unwrap();
-    let loader = Loader::new(&dataset, "train", &dataset.train);
+    let loader = Loader::new(&dataset, Split::Train, &dataset.train);
     let whole = TrainConfig {
         crop: RandomCrop::Resized,
         crop_scale: [1.0, 1.0],

@@ -13,7 +13,7 @@ use fsa_bank::bank::Bank;
 use fsa_bank::config::load;
 use fsa_bank::dataset::Dataset;
 use fsa_bank::finetune::{self, FinetuneRequest, Selection};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use parquet::arrow::ArrowWriter;
 
 use crate::fixtures::image_folder;
@@ -104,7 +104,7 @@ fn goes_through(dir: tempfile::TempDir, dataset: &str, names: [&str; 3]) {
         overwrite: false,
         memory_bytes: 1 << 30,
     };
-    let tuned = finetune::run(&request, &Silent, &go).unwrap_or_else(|e| panic!("{e}"));
+    let tuned = finetune::run(&request, Watch::new(&Silent, &go)).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(tuned.report.class_names, names);
     assert!(tuned.folder.join("classifier.safetensors").is_file());
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fsa_bank::config::{self, DatasetConfig, DatasetKind};
-use fsa_bank::dataset::{Dataset, Reason, Split, read_lists};
+use fsa_bank::dataset::{Dataset, Reason, SplitImages, read_lists};
 
 use crate::command_line::{PROGRAM, text};
 use crate::fixtures::photograph;
@@ -35,7 +35,7 @@ fn save(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
 }
 
 /// Class and colour of each image.
-fn content(split: &Split) -> Vec<(u32, u8)> {
+fn content(split: &SplitImages) -> Vec<(u32, u8)> {
     (0..split.len()).map(|i| (split.labels()[i], split.image(i).unwrap()[0])).collect()
 }
 
@@ -269,7 +269,8 @@ fn an_attribute_of_its_own_is_a_label() {
         "{message}"
     );
     let smiling = opened(&DatasetConfig { label_column: "smiling".into(), ..settings });
-    let labels = |split: &Split| content(split).iter().map(|image| image.0).collect::<Vec<_>>();
+    let labels =
+        |split: &SplitImages| content(split).iter().map(|image| image.0).collect::<Vec<_>>();
     assert_eq!((labels(&smiling.train), labels(&smiling.test)), (vec![1, 1, 0, 0], vec![1, 0]));
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fsa_bank::config::{DatasetConfig, DatasetKind};
-use fsa_bank::dataset::{Dataset, Split};
+use fsa_bank::dataset::{Dataset, SplitImages};
 
 use crate::fixtures::photograph;
 
@@ -38,7 +38,7 @@ fn save(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
 }
 
 /// Class and colour of each image.
-fn content(split: &Split) -> Vec<(u32, u8)> {
+fn content(split: &SplitImages) -> Vec<(u32, u8)> {
     (0..split.len()).map(|i| (split.labels()[i], split.image(i).unwrap()[0])).collect()
 }
 

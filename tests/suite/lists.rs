@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray};
 use fsa_bank::config::{self, DatasetConfig, DatasetKind, ShotRule};
-use fsa_bank::dataset::{Dataset, Listed, Split, read_lists};
+use fsa_bank::dataset::{Dataset, Listed, SplitImages, read_lists};
 use fsa_bank::eval::{Accuracy, Groups};
 use parquet::arrow::ArrowWriter;
 
@@ -35,7 +35,7 @@ fn opened(config: &DatasetConfig) -> Dataset {
 }
 
 /// Path, class and colour of each image.
-fn content(split: &Split) -> Vec<(String, u32, u8)> {
+fn content(split: &SplitImages) -> Vec<(String, u32, u8)> {
     (0..split.len())
         .map(|i| {
             let image = split.image(i).unwrap();
@@ -46,7 +46,7 @@ fn content(split: &Split) -> Vec<(String, u32, u8)> {
 }
 
 /// Classes and colours alone.
-fn colours(split: &Split) -> Vec<(u32, u8)> {
+fn colours(split: &SplitImages) -> Vec<(u32, u8)> {
     content(split).into_iter().map(|(_, label, colour)| (label, colour)).collect()
 }
 

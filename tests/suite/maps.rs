@@ -6,12 +6,12 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use fsa_bank::bank::{
-    Bank, BankError, Build, BuildPlan, Column, Layout, Manifest, MapsKept, SplitName, TrainRow,
+    Bank, BankError, Build, BuildPlan, Column, Layout, Manifest, MapsKept, TrainRow,
 };
 use fsa_bank::compare::{self, CompareRequest};
 use fsa_bank::config::{FinetuneConfig, GenericClasses, KeepMaps, Method, load};
 use fsa_bank::dataset::{Dataset, Skipped};
-use fsa_bank::domain::FitOptions;
+use fsa_bank::domain::{FitOptions, Split};
 use fsa_bank::features::{
     self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, RepairOutcome,
 };
@@ -19,7 +19,7 @@ use fsa_bank::finetune::{
     self, FinetuneError, FinetuneRequest, MapNeed, Report, Selection, least_memory_bytes,
 };
 use fsa_bank::inspect::summarise;
-use fsa_bank::progress::{Interrupt, Progress, Silent};
+use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
 use fsa_bank::report::summary_text;
 
 use fsa_bank::verify::{self, Sample, VerifyOptions};
@@ -79,7 +79,7 @@ fn try_finetune(bank: &Path, config: FinetuneConfig) -> Result<(Report, Vec<u8>)
         overwrite: true,
         memory_bytes: 1 << 30,
     };
-    let outcome = finetune::run(&request, &Silent, &Interrupt::default())?;
+    let outcome = finetune::run(&request, Watch::new(&Silent, &Interrupt::default()))?;
     let classifier = std::fs::read(outcome.folder.join("classifier.safetensors")).unwrap();
     Ok((outcome.report, classifier))
 }
@@ -103,8 +103,8 @@ fn drawn_classes(report: &Report) -> Vec<u32> {
 
 /// The map of each row; `None` where it is refused.
 fn maps(bank: &Bank) -> Vec<Option<Vec<f32>>> {
-    let index = bank.index(SplitName::Train).unwrap();
-    let reader = bank.row_reader(SplitName::Train).unwrap();
+    let index = bank.index(Split::Train).unwrap();
+    let reader = bank.row_reader(Split::Train).unwrap();
     let map = |row| {
         let mut map = None;
         let read = reader.read(&index.plan(&[row])[0], &[Column::FeatureMap], |_, values| {
@@ -125,7 +125,7 @@ fn maps(bank: &Bank) -> Vec<Option<Vec<f32>>> {
 /// Every byte and value of a bank is as it should be, and as many rows have a map.
 fn assert_holds(bank: &Path, with_maps: u64) {
     let options = VerifyOptions { sample: Sample::All };
-    let report = verify::run(bank, &options, &Silent, &Interrupt::default()).unwrap();
+    let report = verify::run(bank, &options, Watch::new(&Silent, &Interrupt::default())).unwrap();
     assert_eq!((report.findings, report.recomputed_rows), (vec![], with_maps));
 }
 
@@ -133,7 +133,7 @@ fn assert_holds(bank: &Path, with_maps: u64) {
 /// same FSA.
 fn check_needed(all: &Path, needed: &Path, config: &FinetuneConfig) {
     let (all, needed) = (Bank::open(all).unwrap(), Bank::open(needed).unwrap());
-    let rows = [&all, &needed].map(|bank| bank.rows(SplitName::Train).unwrap());
+    let rows = [&all, &needed].map(|bank| bank.rows(Split::Train).unwrap());
     assert_eq!(rows[0].index.labels, rows[1].index.labels);
     assert_eq!((&rows[0].pooled, &rows[0].cam), (&rows[1].pooled, &rows[1].cam));
     assert_eq!(rows[0].nonzero, rows[1].nonzero);
@@ -171,7 +171,7 @@ fn repair(run: &Run, bank: &Path, damaged: &[String]) -> RepairOutcome {
         measure_forward: false,
         free_bytes: &fsa_bank::disk::free_bytes,
     };
-    features::repair(&request, model, damaged, &Silent, &go).unwrap()
+    features::repair(&request, model, damaged, Watch::new(&Silent, &go)).unwrap()
 }
 
 /// Readers of their own find what the columns promise, in the rows that have a map.
@@ -223,7 +223,7 @@ fn classes_without_maps_may_have_fewer_views() {
             own.join("shards")
         };
         let banks = [&all, &place].map(|bank| Bank::open(bank).unwrap());
-        let rows = banks.each_ref().map(|bank| bank.rows(SplitName::Train).unwrap());
+        let rows = banks.each_ref().map(|bank| bank.rows(Split::Train).unwrap());
         let classes = classes_of(&banks[1]);
         let index = &rows[0].index;
         let expected: Vec<usize> = (0..index.len())
@@ -399,7 +399,8 @@ fn a_bank_without_maps_serves_the_methods_that_take_pooled_vectors() {
         out: None,
         memory_bytes: 1 << 30,
     };
-    let table = compare::run(&request, &Silent, &Interrupt::default()).unwrap().comparison;
+    let table =
+        compare::run(&request, Watch::new(&Silent, &Interrupt::default())).unwrap().comparison;
     let failed = table.rows[0].failed.as_deref().unwrap();
     assert!(failed.contains("fsa draws from maps; this bank keeps no maps"), "{failed}");
     assert_eq!((table.rows[1].failed.as_ref(), table.rows[1].runs.len()), (None, 2));
@@ -510,7 +511,7 @@ fn the_maps_of_some_classes_are_held_or_streamed_with_the_same_result() {
             out: None,
             memory_bytes,
         };
-        let table = compare::run(&request, &Silent, &Interrupt::default())?.comparison;
+        let table = compare::run(&request, Watch::new(&Silent, &Interrupt::default()))?.comparison;
         let runs = table.rows.into_iter().flat_map(|row| row.runs);
         Ok::<_, FinetuneError>(runs.map(|run| run.score).collect::<Vec<_>>())
     };
@@ -569,8 +570,8 @@ fn a_row_without_the_map_it_must_have_is_an_error_and_so_is_one_too_many() {
     for (maps, edit, expected) in cases {
         let dir = tempfile::tempdir().unwrap();
         let bank = BankSpec { maps, edit, ..Default::default() }.write(dir.path());
-        let index = bank.index(SplitName::Train).unwrap();
-        let reader = bank.row_reader(SplitName::Train).unwrap();
+        let index = bank.index(Split::Train).unwrap();
+        let reader = bank.row_reader(Split::Train).unwrap();
         let sample = if expected.contains("class 0") { 1 } else { 63 };
         let row = index.sample_ids.iter().position(|&id| id == sample).unwrap();
         let read = reader.read(&index.plan(&[row])[0], &[Column::FeatureMap], |_, _| {});

@@ -4,15 +4,15 @@
 use std::path::Path;
 use std::process::Command;
 
-use fsa_bank::bank::{Bank, Layout, SplitName};
+use fsa_bank::bank::{Bank, Layout};
 use fsa_bank::config::{FinetuneConfig, GenericClasses, Loss, MaskValues, Method};
-use fsa_bank::domain::{ClassCounts, LinearHead};
+use fsa_bank::domain::{ClassCounts, LinearHead, Split};
 use fsa_bank::finetune::{
     self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
 };
 use fsa_bank::head_training::{Batch, Form, HeadTrainer, TrainerOptions};
 use fsa_bank::methods::Batches;
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 use proptest::prelude::*;
 use serde_json::json;
@@ -38,7 +38,7 @@ fn try_run(
     let (out, overwrite) = (None, true);
     let request =
         FinetuneRequest { bank, config, seed: 2, selection, out, overwrite, memory_bytes };
-    finetune::run(&request, &Silent, &Interrupt::default())
+    finetune::run(&request, Watch::new(&Silent, &Interrupt::default()))
 }
 
 fn classifier(outcome: &FinetuneOutcome) -> Vec<u8> {
@@ -237,7 +237,7 @@ fn a_choice_needs_images_that_phase1_never_saw_or_is_labelled() {
     let first_best = points.iter().position(|&accuracy| accuracy == best).unwrap();
     assert_eq!(chosen.chosen_iteration, chosen.curve[first_best].iteration);
     assert!(points.len() > 1 && chosen.curve.last().unwrap().iteration == 30);
-    assert!(with.has(SplitName::Val));
+    assert!(with.has(Split::Val));
 }
 
 #[test]

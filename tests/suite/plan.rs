@@ -16,7 +16,7 @@ use fsa_bank::features::{
     self, FeaturesError, FeaturesOutcome, FeaturesRequest, Forecast, FrozenModel, HeadSource,
     MapsKnown, SampleFigures,
 };
-use fsa_bank::progress::{Interrupt, Progress, Silent};
+use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 
 use crate::fixtures::{folder_pipeline, image_folder};
@@ -131,7 +131,9 @@ impl Case {
     }
 
     fn plan(&self) -> Result<Forecast, FeaturesError> {
-        self.with(|request, model| features::plan(request, model, &Silent, &Interrupt::default()))
+        self.with(|request, model| {
+            features::plan(request, model, Watch::new(&Silent, &Interrupt::default()))
+        })
     }
 
     fn make(&self) -> Result<FeaturesOutcome, FeaturesError> {
@@ -139,7 +141,9 @@ impl Case {
     }
 
     fn make_telling(&self, progress: &dyn Progress) -> Result<FeaturesOutcome, FeaturesError> {
-        self.with(|request, model| features::run(request, model, progress, &Interrupt::default()))
+        self.with(|request, model| {
+            features::run(request, model, Watch::new(progress, &Interrupt::default()))
+        })
     }
 
     /// All files and folders of the case.
@@ -412,7 +416,8 @@ fn a_classifier_that_is_fitted_needs_room_twice() {
     case.free = Some(once * 2);
     let stop = Interrupt::default();
     let stopping = StopAt("fitting", stop.clone());
-    let stopped = case.with(|request, model| features::run(request, model, &stopping, &stop));
+    let stopped =
+        case.with(|request, model| features::run(request, model, Watch::new(&stopping, &stop)));
     assert!(matches!(stopped, Err(FeaturesError::InterruptedFit)));
     let third = case.plan().unwrap();
     assert!(off(third.disk.needed as f64, once as f64) < 0.1, "{once} {}", third.disk.needed);

@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use fsa_bank::bank::{Bank, SplitName};
+use fsa_bank::bank::Bank;
 use fsa_bank::config::CropMode;
+use fsa_bank::domain::Split;
 use fsa_bank::eval;
 use serde_json::{Value, json};
 
@@ -234,7 +235,7 @@ fn ten_networks_find_the_same_classes_in_every_way() {
         let made = json_of(&[&features[..], &exact, &how].concat());
         assert_eq!(made["top1"], json!({"test": 100.0, "train": 100.0}), "{name}");
         let bank = Bank::open(&dir.path().join("run/shards")).unwrap();
-        let (_, pooled) = bank.rows(SplitName::Test).unwrap().clean();
+        let (_, pooled) = bank.rows(Split::Test).unwrap().clean();
         let found = eval::predict(&pooled, &bank.head);
         assert!(found.iter().map(|&class| class as u64).eq(right.iter().copied()), "{name}");
 

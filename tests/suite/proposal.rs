@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use fsa_bank::backbone::EngineOptions;
 use fsa_bank::config::{self, Arch, Arithmetic, DatasetKind, LoadedPipeline};
 use fsa_bank::dataset::Dataset;
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::train::{self, TrainRequest};
 
 use crate::command_line::{PROGRAM, text};
@@ -81,7 +81,8 @@ fn a_folder_gets_a_pipeline_that_loads_and_trains() {
         overwrite: false,
         engine,
     };
-    let trained = train::run(&request, &FakeEngine, &Silent, &Interrupt::default()).unwrap();
+    let trained =
+        train::run(&request, &FakeEngine, Watch::new(&Silent, &Interrupt::default())).unwrap();
     assert_eq!(trained.epochs.len(), 1);
 }
 

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fsa_bank::backbone::{Engine, EngineOptions};
-use fsa_bank::bank::{Bank, BankError, SplitName};
+use fsa_bank::bank::{Bank, BankError};
 use fsa_bank::config::{Arithmetic, LoadedPipeline, load};
 use fsa_bank::dataset::Dataset;
-use fsa_bank::domain::FitOptions;
+use fsa_bank::domain::{FitOptions, Split};
 use fsa_bank::features::{
     self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork,
     TorchRequest,
 };
 use fsa_bank::finetune::{self, FinetuneRequest};
-use fsa_bank::progress::{Interrupt, Progress, Silent};
+use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
 use fsa_bank::train::{self, EpochMetrics, TrainError, TrainOutcome, TrainRequest};
 
 use crate::fake_engine::{FakeEngine, HoldingEngine};
@@ -58,7 +58,7 @@ impl Run {
             overwrite: false,
             engine: engine_options(),
         };
-        train::run(&request, &FakeEngine, progress, stop)
+        train::run(&request, &FakeEngine, Watch::new(progress, stop))
     }
 
     pub fn features(&self, stop: &Interrupt) -> Result<FeaturesOutcome, FeaturesError> {
@@ -85,7 +85,7 @@ impl Run {
         let network = choose(loaded, dataset, self.path(), head.is_some(), progress, stop)?;
         let model =
             FrozenModel::torch(&network, loaded, dataset, head, &FakeEngine, engine_options())?;
-        features::run(&request, model, progress, stop)
+        features::run(&request, model, Watch::new(progress, stop))
     }
 }
 
@@ -101,7 +101,7 @@ pub fn choose(
     let options = engine_options();
     let wanted =
         TorchRequest { loaded, dataset, folder, other_head, options: &options, dry: false };
-    TorchNetwork::choose(&wanted, &FakeEngine, progress, stop)
+    TorchNetwork::choose(&wanted, &FakeEngine, Watch::new(progress, stop))
 }
 
 /// Asks to stop once `after` units are done.
@@ -139,7 +139,7 @@ fn images_become_a_model_a_bank_and_a_better_classifier() {
 
     let bank = Bank::open(&made.bank).unwrap();
     assert_eq!(bank.class_counts.0, [24, 12, 5, 2]);
-    let rows = bank.rows(SplitName::Train).unwrap();
+    let rows = bank.rows(Split::Train).unwrap();
     assert_eq!(
         rows.index.labels,
         run.dataset.train.labels().iter().flat_map(|&l| [l; 3]).collect::<Vec<_>>()
@@ -159,7 +159,7 @@ fn images_become_a_model_a_bank_and_a_better_classifier() {
         overwrite: false,
         memory_bytes: 1 << 30,
     };
-    let tuned = finetune::run(&request, &Silent, &go).unwrap();
+    let tuned = finetune::run(&request, Watch::new(&Silent, &go)).unwrap();
     fsa_bank::report::write_finetune(&tuned).unwrap();
     let (before, after) = (&tuned.report.before.groups, &tuned.report.after.groups);
     assert!(after.tail.accuracy > before.tail.accuracy, "{before:?} {after:?}");
@@ -183,7 +183,7 @@ fn a_val_split_gets_pooled_rows_of_its_own() {
     let go = Interrupt::default();
     run.train(false, &Silent, &go).unwrap();
     let bank = Bank::open(&run.features(&go).unwrap().bank).unwrap();
-    let (val, test) = (bank.rows(SplitName::Val).unwrap(), bank.rows(SplitName::Test).unwrap());
+    let (val, test) = (bank.rows(Split::Val).unwrap(), bank.rows(Split::Test).unwrap());
     assert_eq!(val.index.labels, [1, 1]);
     // The same images as the first two of class 1 in the test split.
     let first = test.index.labels.iter().position(|&l| l == 1).unwrap();
@@ -199,7 +199,7 @@ fn images_held_out_of_training_become_the_val_split() {
     let held_out = run.dataset.held_out.unwrap();
     assert_eq!((held_out.images, held_out.classes_without), (8, 1));
     let val = run.dataset.val.as_ref().unwrap();
-    let paths = |split: &fsa_bank::dataset::Split| -> std::collections::BTreeSet<String> {
+    let paths = |split: &fsa_bank::dataset::SplitImages| -> std::collections::BTreeSet<String> {
         (0..split.len()).map(|i| split.path(i).to_string()).collect()
     };
     let (train, val_paths) = (paths(&run.dataset.train), paths(val));
@@ -214,7 +214,7 @@ fn images_held_out_of_training_become_the_val_split() {
     run.train(false, &Silent, &go).unwrap();
     let bank = Bank::open(&run.features(&go).unwrap().bank).unwrap();
     assert_eq!(bank.class_counts.0, [19, 10, 4, 2]);
-    let rows = bank.rows(SplitName::Val).unwrap();
+    let rows = bank.rows(Split::Val).unwrap();
     assert_eq!(rows.index.labels, [0, 0, 0, 0, 0, 1, 1, 2]);
 }
 
@@ -288,7 +288,8 @@ fn images_on_the_device_train_the_same_weights() {
             engine: engine_options(),
         };
         let lines = Lines::default();
-        let outcome = train::run(&request, engine, &lines, &Interrupt::default()).unwrap();
+        let outcome =
+            train::run(&request, engine, Watch::new(&lines, &Interrupt::default())).unwrap();
         let told = lines.0.into_inner().unwrap().iter().any(|l| l.contains("are on the device"));
         (std::fs::read(outcome.model).unwrap(), told)
     };

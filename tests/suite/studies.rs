@@ -7,7 +7,7 @@ use fsa_bank::bank::Bank;
 use fsa_bank::compare::{self, CompareOutcome, CompareRequest};
 use fsa_bank::config::{FinetuneConfig, Loss, Method};
 use fsa_bank::finetune::{self, FinetuneError, FinetuneRequest, Selection};
-use fsa_bank::progress::{Interrupt, Progress, Silent};
+use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
 use fsa_bank::report;
 use fsa_bank::sweep::{self, ROWS_FILE, SweepOutcome, SweepRequest};
 use toml::Table;
@@ -30,7 +30,7 @@ fn compare(
     let (seeds, out, memory_bytes) = (2, None, 1 << 30);
     let bank = bank.dir();
     let request = CompareRequest { bank, configs, seeds, selection, out, memory_bytes };
-    compare::run(&request, &Silent, &Interrupt::default())
+    compare::run(&request, Watch::new(&Silent, &Interrupt::default()))
 }
 
 #[test]
@@ -61,7 +61,8 @@ fn a_comparison_has_a_row_for_every_method_and_agrees_with_finetune() {
                 overwrite: true,
                 memory_bytes: 1 << 30,
             };
-            let alone = finetune::run(&request, &Silent, &Interrupt::default()).unwrap();
+            let alone =
+                finetune::run(&request, Watch::new(&Silent, &Interrupt::default())).unwrap();
             assert_eq!(alone.report.after, run.score, "{}", row.name);
         }
     }
@@ -127,7 +128,7 @@ fn sweep(
         out: None,
         memory_bytes: 1 << 30,
     };
-    sweep::run(&request, progress, interrupt)
+    sweep::run(&request, Watch::new(progress, interrupt))
 }
 
 const GRID: [&str; 2] = ["head_ratio=0.6,0.9", "learning_rate=0.001,0.1"];

@@ -13,7 +13,7 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Int8Type};
 use fsa_bank::config::{self, DatasetConfig, DatasetKind};
-use fsa_bank::dataset::{Dataset, Split, kind_at};
+use fsa_bank::dataset::{Dataset, SplitImages, kind_at};
 use fsa_bank::proposal::{self, ProposalRequest};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -42,7 +42,7 @@ fn error(config: &DatasetConfig) -> String {
     Dataset::open(config).err().expect("an error").to_string()
 }
 
-fn content(split: &Split) -> Vec<(String, u32, u8)> {
+fn content(split: &SplitImages) -> Vec<(String, u32, u8)> {
     (0..split.len())
         .map(|i| {
             let image = split.image(i).unwrap();
@@ -426,7 +426,7 @@ fn tables_of_paths_are_read_as_files() {
     let table = dir.path().join("train-00000-of-00001.parquet");
     let rows = [(2, 10), (0, 20), (1, 30), (1, 40)];
     let split = || ("split", text(&["train", "train", "train", "test"]));
-    let colours = |split: &Split| -> Vec<(u32, u8)> {
+    let colours = |split: &SplitImages| -> Vec<(u32, u8)> {
         content(split).into_iter().map(|(_, label, colour)| (label, colour)).collect()
     };
     let all = |dataset: &Dataset| [colours(&dataset.train), colours(&dataset.test)].concat();

@@ -16,7 +16,7 @@ use fsa_bank::dataset::Skipped;
 use fsa_bank::domain::{FeatureShape, FitOptions, LinearHead};
 use fsa_bank::features::HeadSource;
 use fsa_bank::finetune::{self, FinetuneError, FinetuneRequest, Selection, least_memory_bytes};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::report::verify_text;
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::verify::{self, FindingKind, Sample, VerifyError, VerifyOptions, VerifyReport};
@@ -28,7 +28,7 @@ use crate::stages::Run;
 
 fn verify(dir: &Path) -> Result<VerifyReport, VerifyError> {
     let options = VerifyOptions { sample: Sample::All };
-    verify::run(dir, &options, &Silent, &Interrupt::default())
+    verify::run(dir, &options, Watch::new(&Silent, &Interrupt::default()))
 }
 
 type Edit = fn(&mut TrainRow);
@@ -91,7 +91,8 @@ fn a_whole_bank_holds() {
 
         for (sample, rows) in [(0, 0), (10, 10), (1000, 207)] {
             let options = VerifyOptions { sample: Sample::Rows(sample) };
-            let report = verify::run(&dir, &options, &Silent, &Interrupt::default()).unwrap();
+            let report =
+                verify::run(&dir, &options, Watch::new(&Silent, &Interrupt::default())).unwrap();
             assert_eq!((report.recomputed_rows, report.findings.len()), (rows, 0));
         }
     }
@@ -342,7 +343,7 @@ fn maps_are_there_where_the_manifest_says_so() {
     assert!(told.contains("an image with 2 views, the last 1; expected 1 view"), "{told}");
     // Rows are drawn so that about as many as asked for have a map.
     let options = VerifyOptions { sample: Sample::Rows(10) };
-    let report = verify::run(&dir, &options, &Silent, &Interrupt::default()).unwrap();
+    let report = verify::run(&dir, &options, Watch::new(&Silent, &Interrupt::default())).unwrap();
     assert!((5..15).contains(&report.recomputed_rows), "{}", report.recomputed_rows);
 
     let (_keep, dir) = without(MapsKept::None, |row| row.feature_map.clear());
@@ -484,7 +485,7 @@ fn the_report_does_not_depend_on_threads_and_an_interrupt_is_heard() {
 
     let interrupt = Interrupt::default();
     interrupt.request();
-    let stopped = verify::run(&dir, &VerifyOptions::default(), &Silent, &interrupt);
+    let stopped = verify::run(&dir, &VerifyOptions::default(), Watch::new(&Silent, &interrupt));
     assert!(matches!(stopped, Err(VerifyError::Interrupted { .. })));
 }
 

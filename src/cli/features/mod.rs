@@ -9,11 +9,11 @@ use crate::bank::behind_links;
 use crate::cli::account::{self, WithAccount};
 use crate::cli::args::{FeaturesArgs, FeaturesCommand};
 use crate::cli::error::CliError;
-use crate::cli::train::{ALL_SPLITS, engine_options, load, open_dataset, run_folder};
+use crate::cli::train::{engine_options, load, open_dataset, run_folder};
 use crate::cli::{Context, engine_process, print_json, print_text};
 use crate::config::{self, InputSpec, LoadedPipeline, Pipeline, Source, Statement};
 use crate::dataset::{Dataset, known};
-use crate::domain::{FitOptions, LinearHead};
+use crate::domain::{FitOptions, LinearHead, Split};
 use crate::export::ExportError;
 use crate::features::{
     self, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, RepairOutcome, TorchNetwork,
@@ -88,7 +88,7 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
     config::settled(&said.chain([own]).collect::<Vec<_>>(), &input)?;
     let folder = run_folder(&args.common, &loaded);
     let listed_in = purpose.makes_bank().then_some(folder.as_path());
-    let dataset = open_dataset(context, &loaded, &args.common.skipping, &ALL_SPLITS, listed_in)?;
+    let dataset = open_dataset(context, &loaded, &args.common.skipping, &Split::ALL, listed_in)?;
     let head = head_source(context, args, &loaded, &dataset)?;
     let arithmetic = loaded.pipeline.features.arithmetic;
     let options = engine_options(context, &args.common, &loaded, arithmetic);
@@ -100,7 +100,7 @@ fn make(context: &Context, args: &FeaturesArgs, purpose: Purpose) -> anyhow::Res
         options: &options,
         dry: !purpose.makes_bank(),
     };
-    let network = TorchNetwork::choose(&request, engine, &context.screen, &context.interrupt)
+    let network = TorchNetwork::choose(&request, engine, context.watch())
         .map_err(|error| args.common.explained(error))?;
     context.screen.line(&format!("network: {}", network.path.display()));
     context.screen.line(&format!("images: {input}"));
@@ -129,13 +129,12 @@ fn use_network(
         Purpose::Plan => show_plan(context, args, loaded, dataset, model).map(|()| Made::Plan),
         Purpose::Repair { bank, damaged } => {
             let request = request(args, loaded, dataset, bank);
-            let (screen, interrupt) = (&context.screen, &context.interrupt);
-            let done = features::repair(&request, model, damaged, screen, interrupt)?;
+            let done = features::repair(&request, model, damaged, context.watch())?;
             for (files, what) in [
                 (&done.restored, "has its bytes back"),
                 (&done.changed, "made anew with other bytes, of another device or batch size"),
             ] {
-                files.iter().for_each(|file| screen.line(&format!("{file}: {what}")));
+                files.iter().for_each(|file| context.screen.line(&format!("{file}: {what}")));
             }
             Ok(Made::Repair(done))
         }
@@ -237,7 +236,7 @@ fn show_plan(
 ) -> anyhow::Result<()> {
     let out = behind_links(&run_folder(&args.common, loaded).join("shards"));
     let request = request(args, loaded, dataset, &out);
-    let forecast = features::plan(&request, model, &context.screen, &context.interrupt)?;
+    let forecast = features::plan(&request, model, context.watch())?;
     let found = dataset.skipped.count();
     let account = account::settle(context, &loaded.name, dataset, &found, None)?;
     if context.json {
@@ -275,7 +274,7 @@ fn write_bank(
         make_in_processes: (processes.number > 1).then_some(&in_processes as _),
         ..request(args, loaded, dataset, &out)
     };
-    let outcome = features::run(&request, model, &context.screen, &context.interrupt)?;
+    let outcome = features::run(&request, model, context.watch())?;
     if args.worker {
         return Ok(outcome);
     }
@@ -291,10 +290,10 @@ fn write_bank(
         return Ok(outcome);
     }
     let chance = 100.0 / dataset.class_names.len() as f64;
-    if outcome.top1.get("train").is_some_and(|&top1| top1 < 2.0 * chance.min(25.0)) {
+    if outcome.top1.get(Split::Train.name()).is_some_and(|&top1| top1 < 2.0 * chance.min(25.0)) {
         context.screen.warning(&format!(
             "the network finds the classes of {:.1} % of its training images, chance is {chance:.1} %: are these its classes, and its preprocessing?",
-            outcome.top1["train"]
+            outcome.top1[Split::Train.name()]
         ));
     }
     Ok(outcome)

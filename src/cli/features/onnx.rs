@@ -10,6 +10,7 @@ use crate::{
     backbone::onnx::{ImageInput, InputRange},
     cli::{model, train::load},
     config::{self, DatasetConfig, InputSpec, LoadedPipeline, Pipeline, Source, Statement},
+    domain::Split,
     export::Description,
     progress::Progress,
 };
@@ -28,7 +29,7 @@ pub(super) fn run(
 ) -> anyhow::Result<Made> {
     use crate::backbone::BackboneError;
     use crate::backbone::onnx::{OnnxFile, OnnxOptions};
-    use crate::cli::train::{ALL_SPLITS, open_dataset_of, run_folder};
+    use crate::cli::train::{open_dataset_of, run_folder};
     use crate::features::{FrozenModel, HeadSource};
     use crate::labels::Labels;
 
@@ -82,7 +83,7 @@ pub(super) fn run(
         both.is_some_and(|(labels, own)| labels.decide(own.classes(), images))
     };
     let skipping = &args.common.skipping;
-    let dataset = open_dataset_of(context, &loaded, skipping, &ALL_SPLITS, listed_in, is_named)?;
+    let dataset = open_dataset_of(context, &loaded, skipping, &Split::ALL, listed_in, is_named)?;
     let mut head = super::head_source(context, args, &loaded, &dataset)?;
     if let (None, Some(own)) = (&head, own) {
         let own = super::in_order(context, own, labels.as_ref(), &dataset)?;

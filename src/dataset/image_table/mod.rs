@@ -12,10 +12,10 @@ use super::labelled::{Classes, Columns, Entry, List, Lists, Numbering};
 use super::list::Listed;
 use super::list::formats::parquet_table::read_list;
 use super::parts::Parts;
-use super::split::Split;
-use super::split_name::SplitName;
+use super::split_images::SplitImages;
 use super::table::{self, Table, Texts, batches, new_list, wrong_row};
 use crate::config::DatasetConfig;
+use crate::domain::Split;
 
 /// Reads the images of one file or of a folder of shards, encoded, or as files where the table has their
 /// paths alone; rows keep their order within a split.
@@ -37,7 +37,7 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
             true => read_images(&file, config, split)?,
             false => read_list(&file, config, split)?,
         };
-        lists.add(list, split.unwrap_or(SplitName::Train));
+        lists.add(list, split.unwrap_or(Split::Train));
     }
     if lists.splits[0].is_empty() {
         let found = "no image of the split train".into();
@@ -88,21 +88,21 @@ fn join(
     framing: Framing,
     classes: &Classes,
     lists: Vec<List>,
-) -> Result<Split, DatasetError> {
+) -> Result<SplitImages, DatasetError> {
     let (mut labels, mut paths, mut images) = (vec![], vec![], vec![]);
     for list in lists {
         labels.extend(classes.labels(&list)?);
         paths.extend(list.paths);
         images.extend(list.encoded);
     }
-    Ok(Split::encoded(framing, path, labels, paths, images))
+    Ok(SplitImages::encoded(framing, path, labels, paths, images))
 }
 
 /// Reads a table of images; `split` is what the file's name says.
 fn read_images(
     file: &Path,
     config: &DatasetConfig,
-    split: Option<SplitName>,
+    split: Option<Split>,
 ) -> Result<List, DatasetError> {
     let Table { builder, names, mut columns, mut room } = Table::open(file, config)?;
     let table = |found| DatasetError::Columns { path: file.into(), found };

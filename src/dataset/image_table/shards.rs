@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::error::DatasetError;
-use crate::dataset::split_name::SplitName;
 use crate::dataset::walk;
+use crate::domain::Split;
 
 /// One file, whose rows say their split, or the files of a folder, in order of their names.
-pub(super) fn of(path: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError> {
+pub(super) fn of(path: &Path) -> Result<Vec<(Option<Split>, PathBuf)>, DatasetError> {
     if path.is_file() {
         return Ok(vec![(None, path.into())]);
     }
@@ -54,14 +54,14 @@ pub(in crate::dataset) fn any_in(folder: &Path) -> Option<bool> {
 }
 
 /// Whether there are shards, be it with something wrong about them.
-fn has_shards(found: &Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError>) -> bool {
+fn has_shards(found: &Result<Vec<(Option<Split>, PathBuf)>, DatasetError>) -> bool {
     match found {
         Ok(shards) => !shards.is_empty(),
         Err(e) => matches!(e, DatasetError::Table { .. } | DatasetError::Configurations { .. }),
     }
 }
 
-fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError> {
+fn in_folder(folder: &Path) -> Result<Vec<(Option<Split>, PathBuf)>, DatasetError> {
     let mut shards = vec![];
     let mut stray = None;
     for name in walk::names(folder)? {
@@ -69,7 +69,7 @@ fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, Dataset
         if path.is_dir() {
             let files = walk::names(&path)?.into_iter().map(|name| path.join(name));
             let files: Vec<PathBuf> = files.filter(|file| is_parquet(file)).collect();
-            match SplitName::of(&name) {
+            match Split::of(&name) {
                 Some(split) => shards.extend(files.into_iter().map(|file| (split, file))),
                 None if files.is_empty() => {}
                 None => stray = Some(path),
@@ -83,7 +83,7 @@ fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, Dataset
         let found = "a folder of Parquet files whose name is no split (train, validation, test)";
         return Err(DatasetError::Table { path, found: found.into() });
     }
-    for split in [SplitName::Train, SplitName::Val, SplitName::Test] {
+    for split in [Split::Train, Split::Val, Split::Test] {
         let files: Vec<&PathBuf> =
             shards.iter().filter(|(of, _)| *of == split).map(|(_, file)| file).collect();
         whole(folder, &files)?;
@@ -93,16 +93,16 @@ fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, Dataset
 }
 
 /// What the names of files or of their folders were taken for.
-pub(super) fn taken(shards: &[(Option<SplitName>, PathBuf)]) -> Option<String> {
-    let word = |(split, file): &'_ (Option<SplitName>, PathBuf)| {
+pub(super) fn taken(shards: &[(Option<Split>, PathBuf)]) -> Option<String> {
+    let word = |(split, file): &'_ (Option<Split>, PathBuf)| {
         let name = file.file_name()?.to_str()?;
         let word = first_word(name);
         let folder = || file.parent()?.file_name()?.to_str();
-        let own = SplitName::of(word).is_some();
+        let own = Split::of(word).is_some();
         Some((if own { word } else { folder()? }.to_string(), (*split)?))
     };
-    let words: BTreeSet<(String, SplitName)> = shards.iter().filter_map(word).collect();
-    SplitName::taken(words.iter().map(|(word, split)| (word.as_str(), *split)))
+    let words: BTreeSet<(String, Split)> = shards.iter().filter_map(word).collect();
+    Split::taken(words.iter().map(|(word, split)| (word.as_str(), *split)))
 }
 
 fn first_word(name: &str) -> &str {
@@ -113,9 +113,9 @@ fn is_parquet(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
 }
 
-fn split_of(path: &Path, name: &str) -> Result<SplitName, DatasetError> {
+fn split_of(path: &Path, name: &str) -> Result<Split, DatasetError> {
     let word = first_word(name);
-    SplitName::of(word).ok_or_else(|| DatasetError::Table {
+    Split::of(word).ok_or_else(|| DatasetError::Table {
         path: path.into(),
         found: format!(
             "its name begins with `{word}`, which is no split (train, validation, test)\n  Give the file itself, or name it as a split."
@@ -179,7 +179,7 @@ fn plain_number(file: &Path) -> Option<(bool, u64)> {
     let digits = stem.rsplit(['-', '_']).next()?;
     let rest = stem[..stem.len() - digits.len()].trim_end_matches(['-', '_']);
     let is_number = digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let is_shard = is_number && (rest.is_empty() || SplitName::of(rest).is_some());
+    let is_shard = is_number && (rest.is_empty() || Split::of(rest).is_some());
     Some((rest.is_empty(), digits.parse().ok().filter(|_| is_shard)?))
 }
 

@@ -5,7 +5,7 @@ use super::one_hot::{Indicators, yes_or_no};
 use super::sought::{OfKind, Sought};
 use crate::config::DatasetConfig;
 use crate::dataset::error::DatasetError;
-use crate::dataset::split_name::SplitName;
+use crate::domain::Split;
 use crate::text::backticked;
 
 const PATHS: [&str; 13] = [
@@ -43,15 +43,15 @@ const LABELS: [&str; 14] = [
 const NAMES: [&str; 3] = ["class_name", "category_name", "label_name"];
 const SPLITS: [&str; 3] = ["split", "subset", "partition"];
 /// The splits of no and of yes.
-type Flag = [&'static str; 2];
+type Flag = [Split; 2];
 /// Columns of yes and no that say a split; the first is fastai's.
 const FLAGS: [(&str, Flag); 6] = [
-    ("is_valid", ["train", "val"]),
-    ("is_val", ["train", "val"]),
-    ("is_validation", ["train", "val"]),
-    ("is_test", ["train", "test"]),
-    ("is_train", ["test", "train"]),
-    ("is_training", ["test", "train"]),
+    ("is_valid", [Split::Train, Split::Val]),
+    ("is_val", [Split::Train, Split::Val]),
+    ("is_validation", [Split::Train, Split::Val]),
+    ("is_test", [Split::Train, Split::Test]),
+    ("is_train", [Split::Test, Split::Train]),
+    ("is_training", [Split::Test, Split::Train]),
 ];
 /// What names an image where nothing else does: a file's name, with or without its extension.
 const IDS: [&str; 4] = ["image_id", "img_id", "id_code", "id"];
@@ -87,7 +87,7 @@ impl Columns {
     /// What a field of the split column says, as a split's name.
     pub(in crate::dataset) fn split_word<'a>(&self, field: &'a str) -> &'a str {
         match self.flag.zip(yes_or_no(field)) {
-            Some((words, yes)) => words[usize::from(yes)],
+            Some((splits, yes)) => splits[usize::from(yes)].name(),
             None => field,
         }
     }
@@ -181,7 +181,7 @@ fn by_values(
             |i: &usize| !known.contains(&Some(*i)) && columns.label != Labels::Column(*i);
         let mut splits = OfKind::splits((0..header.len()).filter(is_other).collect());
         look(&mut splits)?;
-        columns.split = splits.only_with(SplitName::Train.name());
+        columns.split = splits.only_with(Split::Train.name());
         columns.split_by_values = columns.split.is_some();
     }
     Ok(())

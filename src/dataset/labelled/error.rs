@@ -1,5 +1,6 @@
 //! What can be wrong with a list of images, and where in it.
 
+use crate::domain::Split;
 use crate::text::backticked;
 use std::fmt;
 use std::path::PathBuf;
@@ -58,8 +59,8 @@ pub enum ListError {
     /// No image of a split.
     #[error("has no image of the split {split}, though it names a split for each image")]
     EmptySplit {
-        /// train, val or test.
-        split: &'static str,
+        /// The split.
+        split: Split,
     },
     /// Bytes that are not text.
     #[error("not UTF-8 text\n  Save the list as UTF-8.")]

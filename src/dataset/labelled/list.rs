@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::error::{ListError, Place};
 use crate::dataset::class_name::nfc;
 use crate::dataset::error::DatasetError;
-use crate::dataset::split_name::SplitName;
+use crate::domain::Split;
 
 /// What labels that are numbers mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +32,9 @@ pub(in crate::dataset) struct List {
     /// Of each label, the class's name, where the list has one besides.
     pub(in crate::dataset) names: Vec<Option<String>>,
     /// Of each image, the split that it says; empty where the list says none.
-    pub(in crate::dataset) splits: Vec<SplitName>,
+    pub(in crate::dataset) splits: Vec<Split>,
     /// Words that stand for splits, where they are not their names.
-    pub(in crate::dataset) split_words: BTreeMap<String, SplitName>,
+    pub(in crate::dataset) split_words: BTreeMap<String, Split>,
     /// Of each image, its bytes; empty where images are files.
     pub(in crate::dataset) encoded: Vec<Bytes>,
     pub(in crate::dataset) numbering: Numbering,
@@ -119,7 +119,7 @@ impl List {
             }
         }
         if let Some(word) = split {
-            let Some(name) = SplitName::of(word) else {
+            let Some(name) = Split::of(word) else {
                 return wrong(self, ListError::UnknownSplit { split: word.into() });
             };
             if word != name.name() && !self.split_words.contains_key(word) {
@@ -168,12 +168,12 @@ impl List {
     }
 
     /// The images of each split, train, val and test; all are of `role` where the list names none.
-    pub(in crate::dataset) fn divided(mut self, role: SplitName) -> [Option<Self>; 3] {
+    pub(in crate::dataset) fn divided(mut self, role: Split) -> [Option<Self>; 3] {
         if self.splits.is_empty() {
             let mut whole = Some(self);
-            return SplitName::ALL.map(|name| if name == role { whole.take() } else { None });
+            return Split::ALL.map(|name| if name == role { whole.take() } else { None });
         }
-        SplitName::ALL.map(|name| {
+        Split::ALL.map(|name| {
             let mut part = Self::new(&self.file, self.numbering, self.unit);
             (part.labels, part.names) = (self.labels.clone(), self.names.clone());
             for i in (0..self.splits.len()).filter(|&i| self.splits[i] == name) {
@@ -187,13 +187,13 @@ impl List {
     }
 
     /// The images of one split.
-    pub(in crate::dataset) fn only(self, name: SplitName) -> Result<Self, DatasetError> {
+    pub(in crate::dataset) fn only(self, name: Split) -> Result<Self, DatasetError> {
         let file = self.file.clone();
         let [train, val, test] = self.divided(name);
         let wanted = match name {
-            SplitName::Train => train,
-            SplitName::Val => val,
-            SplitName::Test => test,
+            Split::Train => train,
+            Split::Val => val,
+            Split::Test => test,
         };
         wanted.ok_or_else(|| no_image_of(&file, name))
     }
@@ -205,6 +205,6 @@ pub(in crate::dataset) fn in_list(file: &Path, place: Place, wrong: ListError) -
 }
 
 /// The error of a list without an image of a split.
-pub(in crate::dataset) fn no_image_of(file: &Path, split: SplitName) -> DatasetError {
-    in_list(file, Place::Whole, ListError::EmptySplit { split: split.name() })
+pub(in crate::dataset) fn no_image_of(file: &Path, split: Split) -> DatasetError {
+    in_list(file, Place::Whole, ListError::EmptySplit { split })
 }

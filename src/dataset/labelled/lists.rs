@@ -7,7 +7,7 @@ use super::classes::{Classes, respelled_note};
 use super::list::List;
 use crate::config::ClassOrder;
 use crate::dataset::error::DatasetError;
-use crate::dataset::split_name::SplitName;
+use crate::domain::Split;
 use crate::text::counted;
 
 /// The lists of a dataset, split by split: train, val and test.
@@ -21,7 +21,7 @@ pub(in crate::dataset) struct Lists {
 
 impl Lists {
     /// Adds a list, whose images are of `role` where it names no splits.
-    pub(in crate::dataset) fn add(&mut self, mut list: List, role: SplitName) {
+    pub(in crate::dataset) fn add(&mut self, mut list: List, role: Split) {
         self.take_notes(&mut list);
         for (lists, part) in self.splits.iter_mut().zip(list.divided(role)) {
             lists.extend(part);
@@ -32,7 +32,7 @@ impl Lists {
     pub(in crate::dataset) fn take_notes(&mut self, list: &mut List) {
         self.files.insert(list.file.clone());
         self.note(std::mem::take(&mut list.notes));
-        self.note(SplitName::taken(list.split_words.iter().map(|(w, s)| (w.as_str(), *s))));
+        self.note(Split::taken(list.split_words.iter().map(|(w, s)| (w.as_str(), *s))));
         let respelled = std::mem::take(&mut list.respelled);
         self.note(respelled.iter().map(|name| respelled_note(name)));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::dataset::image_kind::has_picture_extension;
-use crate::dataset::split_name::SplitName;
+use crate::domain::Split;
 
 /// Columns that rows are passed to.
 pub(in crate::dataset) trait Sought {
@@ -27,7 +27,7 @@ pub(super) struct OfKind {
 impl OfKind {
     /// Columns of words that stand for splits.
     pub(super) fn splits(columns: Vec<usize>) -> Self {
-        Self::new(columns, |value| Some(SplitName::of(value)?.name().into()))
+        Self::new(columns, |value| Some(Split::of(value)?.name().into()))
     }
 
     /// Columns of names of image files.

@@ -10,7 +10,7 @@ use super::search::{self, Files};
 use crate::dataset::error::DatasetError;
 use crate::dataset::image_kind::has_picture_extension;
 use crate::dataset::labelled::{LAYOUTS, List, ListError, ListedSplit, Place, in_list, photograph};
-use crate::dataset::split_name::SplitName;
+use crate::domain::Split;
 
 /// Images that are looked for before a list is taken to be of another layout.
 const PROBES: usize = 16;
@@ -222,7 +222,7 @@ pub(super) struct Search<'a> {
 /// paths are then those of the files that were found.
 pub(super) fn locate(
     split: &mut ListedSplit,
-    name: SplitName,
+    name: Split,
     search: &mut Search,
 ) -> Result<(), DatasetError> {
     let Search { root, folders, files, in_common, taken } = search;
@@ -300,7 +300,7 @@ fn several_remedy(folder: Option<&str>) -> String {
 }
 
 /// Files that two splits have, how many they are, in a sentence.
-pub(super) fn in_two_splits(splits: &[(SplitName, &ListedSplit)]) -> Vec<String> {
+pub(super) fn in_two_splits(splits: &[(Split, &ListedSplit)]) -> Vec<String> {
     let files = |split: &ListedSplit| -> HashSet<PathBuf> {
         split.paths.iter().map(|path| PathBuf::from(path.trim_start_matches("./"))).collect()
     };

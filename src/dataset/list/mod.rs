@@ -16,10 +16,9 @@ use super::labelled::{
     ListError, ListedSplit, Lists, Place, in_list, joined, no_image_of, twice_labelled,
 };
 use super::parts::Parts;
-use super::split::Split;
-use super::split_name::SplitName;
+use super::split_images::SplitImages;
 use crate::config::DatasetConfig;
-use crate::domain::ClassCounts;
+use crate::domain::{ClassCounts, Split};
 
 /// What the lists of a dataset say, before any image is looked for.
 pub struct Listed {
@@ -59,7 +58,7 @@ impl Listed {
         let mut notes = vec![];
         let classes = lists.classes(config.class_order, &mut notes)?;
         let [train, val, test] = lists.splits.map(|lists| joined(lists, &classes));
-        let train = train?.ok_or_else(|| no_image_of(&config.path, SplitName::Train))?;
+        let train = train?.ok_or_else(|| no_image_of(&config.path, Split::Train))?;
         let (root, class_names, files) = (root.into(), classes.names, lists.files);
         Ok(Self { root, class_names, train, val: val?, test: test?, notes, files })
     }
@@ -75,7 +74,7 @@ impl Listed {
             taken: layout::Taken::default(),
         };
         let splits = [Some(&mut self.train), self.val.as_mut(), self.test.as_mut()];
-        for (name, split) in SplitName::ALL.into_iter().zip(splits) {
+        for (name, split) in Split::ALL.into_iter().zip(splits) {
             split.map_or(Ok(()), |split| layout::locate(split, name, &mut search))?;
         }
         self.notes.extend(search.taken.notes());
@@ -85,7 +84,7 @@ impl Listed {
         let left_out = unlisted::files(&self.root, &splits, &self.files)?;
         let twice_labelled = twice_labelled(&splits, &self.class_names);
         let files =
-            |split: ListedSplit| Split::files(framing, &self.root, split.labels, split.paths);
+            |split: ListedSplit| SplitImages::files(framing, &self.root, split.labels, split.paths);
         let (train, val) = (files(self.train), self.val.map(files));
         let mut parts = Parts::whole(self.class_names, train, val, self.test.map(files));
         (parts.account.notes, parts.account.left_out) = (self.notes, left_out);
@@ -94,9 +93,9 @@ impl Listed {
         Ok(parts)
     }
 
-    fn named(&self) -> Vec<(SplitName, &ListedSplit)> {
+    fn named(&self) -> Vec<(Split, &ListedSplit)> {
         let splits = [Some(&self.train), self.val.as_ref(), self.test.as_ref()];
-        SplitName::ALL.into_iter().zip(splits).filter_map(|(name, of)| Some((name, of?))).collect()
+        Split::ALL.into_iter().zip(splits).filter_map(|(name, of)| Some((name, of?))).collect()
     }
 }
 
@@ -111,11 +110,11 @@ impl Listed {
 pub fn read(config: &DatasetConfig) -> Result<Listed, DatasetError> {
     let (root, train_file) = root_and_list(config)?;
     let mut lists = Lists::default();
-    lists.add(formats::read(&train_file, &root, config)?, SplitName::Train);
+    lists.add(formats::read(&train_file, &root, config)?, Split::Train);
     if lists.splits[0].is_empty() {
-        return Err(no_image_of(&train_file, SplitName::Train));
+        return Err(no_image_of(&train_file, Split::Train));
     }
-    for (file, name) in [(&config.val_list, SplitName::Val), (&config.test_list, SplitName::Test)] {
+    for (file, name) in [(&config.val_list, Split::Val), (&config.test_list, Split::Test)] {
         if !file.as_os_str().is_empty() {
             let mut list = formats::read(&root.join(file), &root, config)?;
             lists.take_notes(&mut list);

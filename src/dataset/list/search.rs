@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::dataset::class_name::nfc;
 use crate::dataset::image_kind::has_picture_extension;
-use crate::dataset::split_name::SplitName;
+use crate::domain::Split;
 
 /// Entries that are looked at: a list may lie in the root of a disk.
 const MOST_ENTRIES: usize = 4_000_000;
@@ -18,7 +18,7 @@ pub(super) struct Files {
     /// By name, and by name without the extension, in Unicode's normal form C.
     places: HashMap<String, Vec<u32>>,
     /// Splits that folders are named as.
-    splits: HashSet<SplitName>,
+    splits: HashSet<Split>,
 }
 
 impl Files {
@@ -58,7 +58,7 @@ impl Files {
     }
 
     /// Whether a file is in a folder of another split than this one, which has a folder too.
-    pub(super) fn is_of_another(&self, file: &str, split: SplitName) -> bool {
+    pub(super) fn is_of_another(&self, file: &str, split: Split) -> bool {
         let mut of_file = splits_of(file).peekable();
         self.splits.contains(&split) && of_file.peek().is_some() && of_file.all(|of| of != split)
     }
@@ -91,20 +91,20 @@ impl Files {
 }
 
 /// Of several files, the only one in a folder that is named as the split, or else as the list.
-pub(super) fn preferred<'a>(files: &[&'a str], split: SplitName, list: &Path) -> Option<&'a str> {
+pub(super) fn preferred<'a>(files: &[&'a str], split: Split, list: &Path) -> Option<&'a str> {
     let only = |is: &dyn Fn(&str) -> bool| {
         let mut fit = files.iter().filter(|file| divided(file).0.split_terminator('/').any(is));
         fit.next().filter(|_| fit.next().is_none()).copied()
     };
     let stem = list.file_stem();
-    only(&|folder| SplitName::of(folder) == Some(split))
+    only(&|folder| Split::of(folder) == Some(split))
         .or_else(|| only(&|folder| stem.is_some_and(|stem| stem == folder)))
 }
 
 /// A folder that all images may be in, with its slash: that of the first file that is not named as
 /// another split.
-pub(super) fn folder_for<'a>(files: &[&'a str], split: SplitName) -> Option<&'a str> {
-    let other = |folder: &str| SplitName::of(folder).is_some_and(|of| of != split);
+pub(super) fn folder_for<'a>(files: &[&'a str], split: Split) -> Option<&'a str> {
+    let other = |folder: &str| Split::of(folder).is_some_and(|of| of != split);
     let folders = files.iter().map(|file| divided(file).0);
     folders.into_iter().find(|folder| !folder.is_empty() && !folder.split('/').any(other))
 }
@@ -115,8 +115,8 @@ fn divided(path: &str) -> (&str, &str) {
 }
 
 /// The splits that a file's folders are named as.
-fn splits_of(file: &str) -> impl Iterator<Item = SplitName> {
-    divided(file).0.split_terminator('/').filter_map(SplitName::of)
+fn splits_of(file: &str) -> impl Iterator<Item = Split> {
+    divided(file).0.split_terminator('/').filter_map(Split::of)
 }
 
 fn paths_below(root: &Path) -> Vec<String> {
@@ -182,13 +182,13 @@ mod tests {
     #[test]
     fn of_several_files_that_of_the_split_or_of_the_list_is_preferred() {
         let of = |files: &[&str], list: &str| {
-            preferred(files, SplitName::Train, Path::new(list)).map(String::from)
+            preferred(files, Split::Train, Path::new(list)).map(String::from)
         };
         assert_eq!(of(&["Training/1.png", "test/1.png"], "x.csv").unwrap(), "Training/1.png");
         assert_eq!(of(&["a/birds/1.png", "b/1.png"], "birds.csv").unwrap(), "a/birds/1.png");
         assert_eq!(of(&["a/train/1.png", "b/train/1.png"], "x.csv"), None);
         assert_eq!(of(&["a/1.png", "train.png"], "x.csv"), None);
-        let folder = |files: &[&str]| folder_for(files, SplitName::Train).map(String::from);
+        let folder = |files: &[&str]| folder_for(files, Split::Train).map(String::from);
         assert_eq!(folder(&["test/1.png", "x/1.png"]).unwrap(), "x/");
         assert_eq!(folder(&["1.png", "test/1.png"]), None);
     }

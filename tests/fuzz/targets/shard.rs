@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::fs::{self, File};
 
 use fsa_bank::bank::{FileEntry, ShardEntry};
+use fsa_bank::domain::Split;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 mod victim;
@@ -16,8 +17,12 @@ use victim::parquet_file::{ParquetFile, Thrift};
 use victim::{Victim, look_at};
 
 const CLASSES: &str = "classes.parquet";
-const FILES: [(&str, usize, &str); 3] =
-    [("train", 0, "train-00000.parquet"), ("test", 1, "test-00001.parquet"), ("", 0, CLASSES)];
+/// Files with the splits whose shards they are, and their places among these.
+const FILES: [(Option<Split>, usize, &str); 3] = [
+    (Some(Split::Train), 0, "train-00000.parquet"),
+    (Some(Split::Test), 1, "test-00001.parquet"),
+    (None, 0, CLASSES),
+];
 
 thread_local! {
     static VICTIM: RefCell<Victim> = RefCell::new(Victim::new());
@@ -33,20 +38,20 @@ fuzz_target!(|bytes: &[u8]| {
         let whole = fs::read(&path).unwrap();
         fs::write(&path, bytes).unwrap();
         let mut manifest = victim.manifest.clone();
-        if name == CLASSES {
-            manifest.files.insert(name.into(), FileEntry::of(bytes));
-            victim.put(&manifest);
-            look_at(&victim.dir, verifying);
-        } else {
+        if let Some(split) = split {
             let file = File::open(&path).unwrap();
             if let Ok(entry) = ShardEntry::of(name, &file, split, &manifest.map_specs()) {
-                let of_split = manifest.splits.get_mut(split).unwrap();
+                let of_split = manifest.splits.get_mut(split.name()).unwrap();
                 of_split.rows = of_split.rows + entry.rows - of_split.shards[place].rows;
                 of_split.images = of_split.images.min(of_split.rows);
                 of_split.shards[place] = entry;
                 victim.put(&manifest);
                 look_at(&victim.dir, verifying);
             }
+        } else {
+            manifest.files.insert(name.into(), FileEntry::of(bytes));
+            victim.put(&manifest);
+            look_at(&victim.dir, verifying);
         }
         fs::write(&path, whole).unwrap();
     });

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fsa_bank::bank::{Bank, BankError, Column, FORMAT_VERSION, Manifest, SplitName};
-use fsa_bank::progress::{Interrupt, Silent};
+use fsa_bank::bank::{Bank, BankError, Column, FORMAT_VERSION, Manifest};
+use fsa_bank::domain::Split;
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::verify::{self, VerifyOptions};
 
 #[path = "../../suite/parquet_file.rs"]
@@ -46,7 +47,7 @@ fn seed_bank() -> PathBuf {
 /// Everything that Phase-II reads, or all that `verify` looks at.
 pub fn look_at(dir: &Path, verifying: bool) {
     if verifying {
-        let _ = verify::run(dir, &VerifyOptions::default(), &Silent, &Interrupt::default());
+        let _ = verify::run(dir, &VerifyOptions::default(), Watch::new(&Silent, &Interrupt::default()));
     } else {
         let _ = read(dir);
     }
@@ -54,13 +55,13 @@ pub fn look_at(dir: &Path, verifying: bool) {
 
 fn read(dir: &Path) -> Result<(), BankError> {
     let bank = Bank::open(dir)?;
-    for split in [SplitName::Test, SplitName::Val, SplitName::Train] {
+    for split in [Split::Test, Split::Val, Split::Train] {
         if bank.has(split) {
             bank.rows(split)?;
         }
     }
-    let index = bank.index(SplitName::Train)?;
-    let reader = bank.row_reader(SplitName::Train)?;
+    let index = bank.index(Split::Train)?;
+    let reader = bank.row_reader(Split::Train)?;
     let every_third: Vec<usize> = (0..index.len()).step_by(3).collect();
     for request in index.plan(&every_third) {
         let columns = [Column::Pooled, Column::Cam, Column::FeatureMap];

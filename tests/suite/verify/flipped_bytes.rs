@@ -95,7 +95,7 @@ fn finetuned(dir: &Path, memory_bytes: u64) -> Result<(Vec<u8>, String), Finetun
         overwrite: true,
         memory_bytes,
     };
-    let outcome = finetune::run(&request, &Silent, &Interrupt::default())?;
+    let outcome = finetune::run(&request, Watch::new(&Silent, &Interrupt::default()))?;
     let report = &outcome.report;
     let scores = serde_json::to_string(&(&report.before, &report.after)).unwrap();
     Ok((fs::read(out.join("classifier.safetensors")).unwrap(), scores))

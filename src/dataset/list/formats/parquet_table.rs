@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::config::DatasetConfig;
 use crate::dataset::error::DatasetError;
 use crate::dataset::labelled::{List, Numbering, Place, no_path};
-use crate::dataset::split_name::SplitName;
 use crate::dataset::table::{Table, Texts, batches, new_list, wrong_row};
+use crate::domain::Split;
 
 /// Reads a list.
 pub(super) fn read(file: &Path, _: &Path, config: &DatasetConfig) -> Result<List, DatasetError> {
@@ -17,7 +17,7 @@ pub(super) fn read(file: &Path, _: &Path, config: &DatasetConfig) -> Result<List
 pub(in crate::dataset) fn read_list(
     file: &Path,
     config: &DatasetConfig,
-    split: Option<SplitName>,
+    split: Option<Split>,
 ) -> Result<List, DatasetError> {
     let Table { builder, names, mut columns, mut room } = Table::open(file, config)?;
     columns.path = columns.path.or(columns.id);

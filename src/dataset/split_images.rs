@@ -16,7 +16,7 @@ use crate::config::Interpolation;
 use crate::regular_file;
 
 /// Images of one split: square 8-bit RGB, in rows of pixels (H, W, 3).
-pub struct Split {
+pub struct SplitImages {
     pub(super) labels: Vec<u32>,
     pub(super) paths: Vec<String>,
     pub(super) size: usize,
@@ -62,7 +62,7 @@ fn decoded_once(
 /// Decoded images of files and tables stay in memory up to this size.
 const KEEP_DECODED_BYTES: usize = 4 << 30;
 
-impl Split {
+impl SplitImages {
     pub(super) fn decoded(
         size: usize,
         labels: Vec<u32>,
