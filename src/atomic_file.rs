@@ -29,7 +29,7 @@ impl WriteError {
 
     /// Of a file that the user names, where a folder is.
     pub fn folder(path: &Path) -> Self {
-        Self::at_named(path)(io::Error::new(io::ErrorKind::IsADirectory, "a folder is there"))
+        Self::at_named(path)(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"))
     }
 
     /// For `map_err`, of a file that the user names.
@@ -55,7 +55,7 @@ pub fn create_dir(path: &Path) -> Result<(), WriteError> {
         let mut dangling = path.ancestors().filter(|part| part.is_symlink() && !part.exists());
         WriteError::at(path)(match dangling.next() {
             Some(link) => {
-                let found = format!("{}: a link to nowhere", link.display());
+                let found = format!("{}: a broken link", link.display());
                 io::Error::new(io::ErrorKind::NotFound, found)
             }
             None => error,
@@ -308,8 +308,7 @@ mod tests {
         }
         // Nothing is left beside them.
         assert_eq!(fs::read_dir(path("far")).unwrap().count(), 2);
-        for (wrong, found) in [("d", "links"), ("f", "No such file"), ("far", "a folder is there")]
-        {
+        for (wrong, found) in [("d", "links"), ("f", "No such file"), ("far", "it is a folder")] {
             let message = write_named(&path(wrong), b"x").unwrap_err().to_string();
             assert!(message.contains(found) && message.contains(wrong), "{message}");
         }

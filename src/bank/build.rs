@@ -322,7 +322,7 @@ impl Build {
             match found {
                 Ok((sha256, _)) if sha256 == result.shard.sha256 => Some(result),
                 _ => {
-                    progress.line(&format!("{}: damaged; it is to be made again", shard.file));
+                    progress.line(&format!("{}: damaged; it will be made again", shard.file));
                     // A shard that stays marked would be taken for done by whoever makes the others.
                     let _ = fs::remove_file(self.marker_path(shard));
                     None
@@ -556,7 +556,7 @@ fn same_plan(
     let there = read_plan(dir)?;
     let what = match &there {
         Some(there) => there.difference(plan),
-        None => Some("plan.json is no plan".into()),
+        None => Some("plan.json is not a plan".into()),
     };
     match what {
         None => Ok(there),

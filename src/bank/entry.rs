@@ -48,7 +48,7 @@ impl ShardEntry {
         let metadata = at(file, bytes, Footer::metadata_range(file, bytes).map_err(read)?);
         let footer_offset = Footer::begin(&metadata.map_err(read)?).map_err(content)?;
         let behind = bytes.checked_sub(footer_offset);
-        let behind = behind.ok_or_else(|| content("chunks behind its end".into()))?;
+        let behind = behind.ok_or_else(|| content("chunks after its end".into()))?;
         let tail = at(file, bytes, (footer_offset, behind)).map_err(read)?;
         let footer = contract.read(&tail, footer_offset, footer_offset).map_err(content)?;
         let checksums = || {

@@ -377,7 +377,10 @@ mod tests {
         let one = FileColumns::of_split("train", &maps[..1]).contract();
         let refused = VerifiedShard::open(&FolderFiles::new(dir.path()), &entry, &one);
         let refused = refused.err().unwrap().to_string();
-        assert!(refused.contains("12 parts in the place of `the root` of 11"), "{refused}");
+        assert!(
+            refused.contains("expected `the root` of 11 parts, found `the root` of 12 parts"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -151,7 +151,7 @@ fn device(name: &str) -> Result<String, String> {
 
 fn known(name: &str) -> Result<&'static Known, String> {
     let names = || known::ALL.map(|known| known.name).join(", ");
-    Known::named(name).ok_or_else(|| format!("no known dataset; known are {}", names()))
+    Known::named(name).ok_or_else(|| format!("not a known dataset; known are {}", names()))
 }
 
 /// `init`
@@ -164,7 +164,7 @@ pub struct InitArgs {
     /// The pipeline's file [default: NAME.toml here, NAME being that of the folder or list]
     #[arg(long, value_name = "FILE.toml")]
     pub out: Option<PathBuf>,
-    /// Replace the file where it is there already
+    /// Replace an existing file
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -274,7 +274,7 @@ impl FeaturesArgs {
 pub struct CommitArgs {
     /// Folder of the bank that is to be, such as runs/demo/shards
     pub bank: PathBuf,
-    /// Replace a bank that is there and differs
+    /// Replace an existing bank that differs
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -297,7 +297,7 @@ pub struct FinetuneArgs {
     /// (biased) or test (best on test)
     #[arg(long, default_value = "none", value_name = "WHERE", value_parser = super::settings::word::<Selection>)]
     pub select: Selection,
-    /// Make the result again where it is there already
+    /// Make an existing result again
     #[arg(long)]
     pub overwrite: bool,
     /// List every class, however many there are

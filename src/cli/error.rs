@@ -22,7 +22,7 @@ pub(super) enum CliError {
     #[error("--methods {name}: {source}")]
     Method { name: String, source: Box<ConfigError> },
     /// A repair without the network.
-    #[error("{}: no trained model there; files are made anew with the model that the bank was made with\n  Give the folder of the run that has it with --out.", .0.display())]
+    #[error("{}: no trained model here; files are made again with the model that the bank was made with\n  Give the folder of the run that has it with --out.", .0.display())]
     NoModelToRepair(PathBuf),
     /// An engine that is not part of this build, or not beside it.
     #[error("{0}")]
@@ -31,7 +31,7 @@ pub(super) enum CliError {
     #[error("{}: cannot be started: {source}\n  Build it again with `make build`.", engine.display())]
     EngineStart { engine: PathBuf, source: io::Error },
     /// Parts that `doctor` has not found.
-    #[error("missing: {0}; each says above what to do")]
+    #[error("missing: {0}; see above for how to fix each")]
     MissingParts(String),
 }
 

@@ -20,7 +20,8 @@ pub(super) fn standard_output_is_one() -> bool {
 pub(super) fn check(cli: &Cli) -> Result<(), CliError> {
     let files = cli.command.named_files();
     if let Some((flag, _)) = files.iter().find(|(_, path)| *path == Path::new("-")) {
-        let found = format!("{flag} -: no name of a file\n  For standard output give /dev/stdout.");
+        let found =
+            format!("{flag} -: not the name of a file\n  For standard output give /dev/stdout.");
         return Err(CliError::Usage(found));
     }
     let to_output: Vec<String> = files

@@ -120,7 +120,7 @@ DatasetConfig = "dataset" {
     /// How images are found.
     kind: DatasetKind = DatasetKind::Folder, note("; see below");
     /// File or folder, relative to the folder of the pipeline.
-    path: PathBuf = PathBuf::new(), absent("none; required"), note("; `--data` takes its place"),
+    path: PathBuf = PathBuf::new(), absent("none; required"), note("; `--data` overrides it"),
         rule(|d| is_given(&d.path), "a file or directory");
     /// List of the images to train on: relative to the folder of the pipeline or, where nothing is there,
     /// inside `path`, which is the folder of the listed images.
@@ -145,7 +145,7 @@ DatasetConfig = "dataset" {
         rule(|d| d.has_columns() || d.split_column.is_empty(), OF_TABLES);
     /// Beginnings of listed paths with what replaces them; the first that a path has is used.
     path_rewrites: Vec<[String; 2]> = vec![],
-        note(", such as `[[\"train_256/\", \"train/\"]]`; `[\"\", \"train/\"]` goes before all"),
+        note(", such as `[[\"train_256/\", \"train/\"]]`; `[\"\", \"train/\"]`is put before every path"),
         rule(|d| d.has_columns() || d.path_rewrites.is_empty(), OF_TABLES);
     /// Order of classes that have names (of folders, and of labels that are not all numbers): `name` is
     /// 0, 1, 10, 2; `natural`, as timm's, 0, 1, 2, 10.

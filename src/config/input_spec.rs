@@ -284,11 +284,11 @@ fn remedy(earlier: &Statement, other: &Statement, key: &str) -> String {
     let (network, given) = (&earlier.place, &other.place);
     match (earlier.source, other.source) {
         (Classifier, Metadata) => format!(
-            "Give the network that the classifier belongs to; if it is this one, its metadata is wrong, and `fsa-bank export {given} --preprocessing FILE --onnx NEW.onnx` mends it (FILE as timm's config.json)."
+            "Give the network that the classifier belongs to; if it is this one, its metadata is wrong, and `fsa-bank export {given} --preprocessing FILE --onnx NEW.onnx` corrects it (FILE as timm's config.json)."
         ),
         (Classifier, Trained) => "Give the network that the classifier belongs to.".into(),
         (Metadata, Given) => format!(
-            "Leave out --preprocessing; or, if the network's metadata is wrong, `fsa-bank export {network} --preprocessing {given} --onnx NEW.onnx` mends it."
+            "Leave out --preprocessing; or, if the network's metadata is wrong, `fsa-bank export {network} --preprocessing {given} --onnx NEW.onnx` corrects it."
         ),
         (_, Images) => "Give a network that takes images of this size.".into(),
         (Given, Pipeline) => format!("Leave out --preprocessing, or dataset.{key}."),

@@ -47,7 +47,7 @@ pub enum Reason {
     Missing,
     /// It lies beside the class folders.
     OutsideClasses,
-    /// It lies in a folder that is no split.
+    /// It lies in a folder that is not a split.
     NoSplit,
     /// No list names it.
     NotListed,
@@ -65,7 +65,7 @@ impl fmt::Display for Reason {
             Self::Unreadable => "not decodable, which count towards --max-skipped in a class",
             Self::Missing => "missing, which count towards --max-skipped",
             Self::OutsideClasses => "beside the folders of classes",
-            Self::NoSplit => "in a folder that is no split",
+            Self::NoSplit => "in a folder that is not a split",
             Self::NotListed => "in no list",
             Self::LinkLoop => "a link to a folder that it lies in, not followed",
             Self::NotAnImage => "not an image",

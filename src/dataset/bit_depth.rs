@@ -65,7 +65,7 @@ impl Values {
         }
         if let (Some((depth, few)), WHOLE) = (shallow, bit_depth) {
             return Some(format!(
-                "{few} of {images} images of 16 bits looked at have values of at most {}, as of {depth} bits, and others up to {largest}: where the former are of {depth} bits, they are nearly black beside the others, which no dataset.bit_depth mends; multiply their values first, for example with `{}`",
+                "{few} of {images} images of 16 bits looked at have values of at most {}, as of {depth} bits, and others up to {largest}: where the former are of {depth} bits, they are nearly black beside the others, which no dataset.bit_depth corrects; multiply their values first, for example with `{}`",
                 white(depth),
                 multiplying(depth)
             ));

@@ -36,7 +36,7 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// An image's file that the disk does not give.
-    #[error("{}: cannot be read: {source}\n  That speaks of the disk, not of the image, so the image is not left out. Run the same command again once the file can be read.", path.display())]
+    #[error("{}: cannot be read: {source}\n  This looks like a disk problem, so the image is not left out. Run the same command again once the file can be read.", path.display())]
     Disk {
         /// The file.
         path: PathBuf,
@@ -164,7 +164,7 @@ pub enum DatasetError {
         remedy: String,
     },
     /// Images of a split that are in no folder of a class.
-    #[error("{}: all {images} images lie beside folders of classes; expected one folder a class, as in train/\n  Images without classes cannot be measured on: give the folder `{folder}` a name that is no split, such as unlabelled.", path.display())]
+    #[error("{}: all {images} images lie beside folders of classes; expected one folder a class, as in train/\n  Accuracy cannot be measured on images without classes: give the folder `{folder}` a name that is not a split, such as unlabelled.", path.display())]
     NoLabels {
         /// The folder.
         path: PathBuf,

@@ -240,7 +240,7 @@ impl Layout {
             let images = account.left_out.iter().filter(is_in).count();
             if images > 0 {
                 account.warnings.push(format!(
-                    "the folder `{other}` is no split (train, val or test): its images are not used, {images} in all; if it is one, rename it to train, val or test"
+                    "the folder `{other}` is not a split (train, val or test): its images are not used, {images} in all; if it is one, rename it to train, val or test"
                 ));
             }
         }

@@ -273,7 +273,7 @@ impl Known {
         }
         let how = match self.source {
             Source::Server(_) => "Get it with",
-            Source::ByHand(_) => "How to get it is told by",
+            Source::ByHand(_) => "For how to get it, run",
         };
         let to = shell_path(folder);
         wanted += &format!("\n  {how}: fsa-bank dataset fetch {} --to {to}", self.name);

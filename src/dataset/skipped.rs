@@ -187,7 +187,13 @@ impl SkippedList {
     pub fn told(&self) -> Option<String> {
         let file = self.file.as_ref()?.display();
         let images = counted(self.images, "image");
-        Some(format!("{images} cannot be decoded and left out: {file}"))
+        let [were, they_are] = match self.images {
+            1 => ["was", "it is"],
+            _ => ["were", "they are"],
+        };
+        Some(format!(
+            "{images} could not be decoded and {were} left out; {they_are} listed in {file}"
+        ))
     }
 }
 

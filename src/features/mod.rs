@@ -128,7 +128,7 @@ fn unfitted_maps(
     match existing(context.out, false, &bare) {
         Ok(Some(there)) => {
             let out = context.out.display();
-            context.progress.line(&format!("{out}: the maps are there already"));
+            context.progress.line(&format!("{out}: the maps exist already"));
             Ok(there)
         }
         Err(e) if !context.request.overwrite => Err(e),

@@ -88,7 +88,7 @@ impl Sampler<'_> {
         kinds: &[RowKind],
         backbone: &mut dyn Backbone,
     ) -> Result<RowCosts, FeaturesError> {
-        self.progress.line("measuring a sample of the rows, of which nothing stays");
+        self.progress.line("measuring a sample of rows (discarded afterwards)");
         let begin = Instant::now();
         let images = ImagePass::new(self.request);
         let most = kinds.iter().map(RowKind::rows).max().unwrap_or(0);

@@ -221,7 +221,7 @@ impl Call<'_> {
         let whole = match response.status().as_u16() {
             200 => {
                 if part.bytes > 0 {
-                    let text = "the server does not continue; from the beginning";
+                    let text = "the server cannot resume; starting over";
                     self.progress.line(&format!("{}: {text}", self.archive.file));
                     part.clear()?;
                 }
@@ -231,7 +231,9 @@ impl Call<'_> {
             416 if range_total(response.headers()) == Some(part.bytes) => return Ok(()),
             416 => {
                 part.clear()?;
-                return Err(Ending::Again("more was here than the server has".into()));
+                return Err(Ending::Again(
+                    "the local file is longer than the server's; starting over".into(),
+                ));
             }
             status @ (408 | 429 | 500..=599) => {
                 return Err(Ending::Again(format!("the server answered {status}")));

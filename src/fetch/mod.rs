@@ -22,11 +22,11 @@ pub struct FetchRequest<'a> {
     pub to: &'a Path,
     /// Address of the archives' folder, in place of the publisher's.
     pub server: Option<&'a str>,
-    /// How much is borne of a bad connection.
+    /// How many failed attempts are tolerated.
     pub patience: Patience,
 }
 
-/// How much is borne of a bad connection.
+/// How many failed attempts are tolerated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     /// Failures in a row, without a byte between them, after which it is given up.
@@ -71,7 +71,7 @@ pub enum Done {
 pub enum FetchError {
     /// The dataset is not on a server that this program fetches from.
     #[error(
-        "{name}: not to be had without a registration or another program\n  `fsa-bank dataset fetch {name}` says how to get it."
+        "{name}: cannot be downloaded automatically: it needs a registration or another tool\n  `fsa-bank dataset fetch {name}` says how to get it."
     )]
     ByHand {
         /// The dataset.
@@ -142,7 +142,7 @@ pub enum FetchError {
         found: String,
     },
     /// Another process fetches the same file.
-    #[error("{}: another process writes it\n  Wait for that one, or choose another place with --to.", path.display())]
+    #[error("{}: another process is writing it\n  Wait for that one, or choose another place with --to.", path.display())]
     Busy {
         /// The file.
         path: PathBuf,

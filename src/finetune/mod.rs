@@ -117,7 +117,7 @@ pub enum FinetuneError {
         remedy: &'static str,
     },
     /// A run that shared its batches with one that failed.
-    #[error("stopped together with another run that failed")]
+    #[error("not finished: a run that shares its batches failed")]
     Together,
     /// A result that is there already cannot be read.
     #[error("{}: not a result of this program ({found})\n  Choose another folder with --out, or replace it with --overwrite.", path.display())]
@@ -141,7 +141,7 @@ pub struct FinetuneRequest<'a> {
     pub selection: Selection,
     /// Folder of the result; `None`: `finetune/METHOD-CONFIGHASH-SEED` beside the bank.
     pub out: Option<PathBuf>,
-    /// Make the result again where it is there already.
+    /// Make an existing result again.
     pub overwrite: bool,
     /// Memory that the process may take, in bytes; it changes nothing in the result.
     pub memory_bytes: u64,

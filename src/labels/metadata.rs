@@ -68,7 +68,7 @@ impl OfMetadata {
             let Some(names) = names else {
                 let shown: String = said.chars().take(12 * SHOWN).collect();
                 doubts.push(format!(
-                    "{path}: metadata `{key}` is no list of class names that is known here (numbers are from 0), and not used: {shown}\n  Give the names of the network's outputs with --labels FILE, one a line in their order."
+                    "{path}: metadata `{key}` is not a known list of class names (numbers are from 0) and is not used: {shown}\n  Give the names of the network's outputs with --labels FILE, one a line in their order."
                 ));
                 continue;
             };

@@ -25,7 +25,7 @@ pub enum LabelsError {
         source: std::io::Error,
     },
     /// A file that is no list of names.
-    #[error("{}: no list of class names; expected one a line in the order of the network's outputs, a JSON list, a JSON object by number, or a config.json with `id2label` or `label_names`", path.display())]
+    #[error("{}: not a list of class names; expected one a line in the order of the network's outputs, a JSON list, a JSON object by number, or a config.json with `id2label` or `label_names`", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum LabelsError {
     },
     /// A class of the images that the network does not have.
     #[error(
-        "{source_text}: `{class}`, class {number} of the images, is none of the network's {classes} classes ({names})\n  Give the names of the network's outputs, in their order, with --labels FILE, or fit a classifier for these images: features --head fit."
+        "{source_text}: `{class}`, class {number} of the images, is not among the network's {classes} classes ({names})\n  Give the names of the network's outputs, in their order, with --labels FILE, or fit a classifier for these images: features --head fit."
     )]
     Unmatched {
         /// Where the names are from.

@@ -41,7 +41,7 @@ pub enum ProposalError {
     #[error(transparent)]
     Write(#[from] WriteError),
     /// A file is in the way.
-    #[error("{}: there already\n  Choose another file with --out, or replace it with --overwrite.", path.display())]
+    #[error("{}: exists already\n  Choose another file with --out, or replace it with --overwrite.", path.display())]
     Exists {
         /// The file.
         path: PathBuf,

@@ -284,8 +284,8 @@ pub fn fetched_text(known: &Known, folder: &Path, fetched: &[Fetched]) -> String
         let places = archive.places.iter().filter_map(|place| place.file_name());
         let places: Vec<_> = places.map(|name| name.to_string_lossy().into_owned()).collect();
         let done = match archive.done {
-            Done::Kept => "was there",
-            Done::Unpacked => "was there, now unpacked",
+            Done::Kept => "exists already",
+            Done::Unpacked => "exists already, now unpacked",
             Done::Fetched => "fetched, md5 as published",
         };
         table.row(vec![places.join(", "), done.into()]);
@@ -307,7 +307,7 @@ pub fn fetched_text(known: &Known, folder: &Path, fetched: &[Fetched]) -> String
 /// How to get a dataset that this program does not fetch.
 pub fn by_hand_text(known: &Known, folder: &Path) -> String {
     let mut text = format!(
-        "{}: not to be had without a registration or another program; into {}/:\n\n",
+        "{}: cannot be downloaded automatically: it needs a registration or another tool; into {}/:\n\n",
         known.title,
         folder.display()
     );

@@ -66,7 +66,7 @@ pub enum TrainError {
         found: String,
     },
     /// There is no model to load.
-    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}{flags}", path.display(), shell_path(pipeline))]
+    #[error("{}: no trained model here\n  Make it with: fsa-bank train {}{flags}", path.display(), shell_path(pipeline))]
     NoModel {
         /// Where it should be.
         path: PathBuf,

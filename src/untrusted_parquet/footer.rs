@@ -189,7 +189,7 @@ impl Contract {
             let found = elements.get(at).map(|element| Node::of(element, at == 0)).transpose()?;
             if found.as_ref() != Some(node) {
                 let found = found.map_or("no more columns".into(), |found| found.to_string());
-                return Err(format!("its columns: {found} in the place of {node}"));
+                return Err(format!("its columns: expected {node}, found {found}"));
             }
         }
         match elements.get(expected.len()) {

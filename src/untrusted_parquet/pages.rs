@@ -95,7 +95,7 @@ fn header(bytes: &[u8], kind: i64, most: u64) -> Result<(Fields<'_>, u64), Strin
     let most = most.min(compressed.saturating_mul(MOST_EXPANSION));
     if content > most {
         return Err(format!(
-            "{content} bytes when it is decompressed; there can be {most} at most"
+            "{content} bytes when it is decompressed; at most {most} are possible"
         ));
     }
     Ok((header, content))
@@ -130,7 +130,7 @@ fn data_page(
         _ => encoding == PLAIN,
     };
     if !fits || about.number(3)? != RLE || about.number(4)? != RLE {
-        return Err(format!("encoding {encoding}, which such a column has not"));
+        return Err(format!("encoding {encoding}, which such a column never has"));
     }
     Ok(content)
 }

@@ -118,7 +118,7 @@ impl VerifyReport {
                 "Restore the manifest from a copy, or make the bank again: the same `fsa-bank features` with --overwrite."
             }
             false => {
-                "Restore what is damaged from a copy, or make it anew: --repair PIPELINE, or --repair --onnx NETWORK --images IMAGES."
+                "Restore what is damaged from a copy, or make it again: --repair PIPELINE, or --repair --onnx NETWORK --images IMAGES."
             }
         };
         Err(VerifyError::Faulty { dir: self.bank.clone(), findings, files, remedy })

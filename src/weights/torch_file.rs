@@ -187,7 +187,7 @@ fn of_pickles(bytes: &[u8], mut at: usize) -> Result<Vec<StateDict>, TorchFileEr
         let storage =
             named.ok_or_else(|| wrong(&format!("values `{}` of no tensor", shown(&key))))?;
         let (length, rest) = bytes[at..].split_first_chunk().ok_or_else(|| {
-            wrong(&format!("the length of the values `{}` is not there", shown(&key)))
+            wrong(&format!("the length of the values `{}` is missing", shown(&key)))
         })?;
         let (said, bytes_each) = (u64::from_le_bytes(*length), storage.dtype.bitsize() as u64 / 8);
         let wanted = storage.values.checked_mul(bytes_each).filter(|&n| n <= rest.len() as u64);

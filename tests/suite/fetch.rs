@@ -538,7 +538,7 @@ fn a_dataset_that_is_there_is_told_as_json() {
     assert_eq!(json["fetched"][2]["done"], "kept");
     assert!(json["dataset"]["terms"].as_str().unwrap().contains("non-commercial"));
     let told = text(&call(&["-q", "dataset", "fetch", "inat2018", "--to", to]).stdout);
-    assert!(told.contains("train_val2018   was there"), "{told}");
+    assert!(told.contains("train_val2018   exists already"), "{told}");
     assert!(told.contains("non-commercial"), "{told}");
 }
 

@@ -92,7 +92,7 @@ fn a_file_that_is_there_stays_unless_it_may_be_replaced() {
     fs::write(&file, "mine").unwrap();
     let (code, screen) = said(&init(dir.path(), &["birds"]));
     assert_eq!(code, 2, "{screen}");
-    assert!(screen.contains("birds.toml: there already") && screen.contains("--overwrite"));
+    assert!(screen.contains("birds.toml: exists already") && screen.contains("--overwrite"));
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
     let (code, screen) = said(&init(dir.path(), &["birds", "--overwrite"]));
     assert_eq!(code, 0, "{screen}");

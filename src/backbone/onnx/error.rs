@@ -88,7 +88,7 @@ pub enum OnnxError {
         difference: f32,
     },
     /// What this program once wrote into the file's metadata does not read.
-    #[error("{}: its metadata entry `{key}` does not read: {found}\n  Export it again, with a version of fsa-bank that is not newer than this one.", path.display())]
+    #[error("{}: its metadata entry `{key}` cannot be read: {found}\n  Export it again, with a version of fsa-bank that is not newer than this one.", path.display())]
     Metadata {
         /// The model.
         path: PathBuf,

@@ -158,7 +158,7 @@ fn take_in(
     let end = length.map_or(Some(bytes.len()), |n| offset.checked_add(n));
     let range = end.and_then(|end| bytes.get(offset..end));
     let values = range.ok_or_else(|| {
-        wrong(format!("it has {} bytes; {offset} + {length:?} are wanted", bytes.len()))
+        wrong(format!("it has {} bytes; {offset} + {length:?} are needed", bytes.len()))
     })?;
     let taken = files.values().map(|file| file.taken).sum::<usize>() + values.len();
     if taken > MOST_SHARED * files.values().map(|file| file.bytes.len()).sum::<usize>() {

@@ -424,7 +424,7 @@ impl Place<'_> {
             name => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
                 Some(index) => Some(index),
                 None => {
-                    let message = format!("`{name}` is none of auto, cpu, cuda, cuda:N");
+                    let message = format!("`{name}` is not one of auto, cpu, cuda, cuda:N");
                     return Err(self.failed("choosing a device", message));
                 }
             },

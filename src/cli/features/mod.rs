@@ -132,8 +132,8 @@ fn use_network(
             let (screen, interrupt) = (&context.screen, &context.interrupt);
             let done = features::repair(&request, model, damaged, screen, interrupt)?;
             for (files, what) in [
-                (&done.restored, "has its bytes back"),
-                (&done.changed, "made anew with other bytes, of another device or batch size"),
+                (&done.restored, "restored byte for byte"),
+                (&done.changed, "made again with other bytes, of another device or batch size"),
             ] {
                 files.iter().for_each(|file| screen.line(&format!("{file}: {what}")));
             }
@@ -305,7 +305,7 @@ fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
     let pace = if outcome.already_done {
         "already there".into()
     } else if outcome.rows_made == 0 {
-        "of shards that were there".into()
+        "from existing shards".into()
     } else {
         let made = match outcome.rows_made < outcome.rows {
             true => format!("{} rows made now in ", outcome.rows_made),

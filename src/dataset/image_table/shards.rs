@@ -80,7 +80,7 @@ fn in_folder(folder: &Path) -> Result<Vec<(Option<SplitName>, PathBuf)>, Dataset
     }
     // Below a folder without shards it may be a configuration's.
     if let Some(path) = stray.filter(|_| !shards.is_empty()) {
-        let found = "a folder of Parquet files whose name is no split (train, validation, test)";
+        let found = "a folder of Parquet files whose name is not a split (train, validation, test)";
         return Err(DatasetError::Table { path, found: found.into() });
     }
     for split in [SplitName::Train, SplitName::Val, SplitName::Test] {
@@ -118,7 +118,7 @@ fn split_of(path: &Path, name: &str) -> Result<SplitName, DatasetError> {
     SplitName::of(word).ok_or_else(|| DatasetError::Table {
         path: path.into(),
         found: format!(
-            "its name begins with `{word}`, which is no split (train, validation, test)\n  Give the file itself, or name it as a split."
+            "its name begins with `{word}`, which is not a split (train, validation, test)\n  Give the file itself, or name it as a split."
         ),
     })
 }

@@ -32,7 +32,7 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// No format has this extension.
-    #[error("the extension `{extension}` is that of no list; known: {known}, or none")]
+    #[error("unknown list format: extension `{extension}`; known: {known}, or none")]
     UnknownFormat {
         /// In lower case.
         extension: String,
@@ -102,7 +102,7 @@ pub enum ListError {
         key: &'static str,
     },
     /// Rows of columns of 0 and 1 that do not say one class.
-    #[error("{} of the columns {} {} 1; expected one, the image's class\n  Remove rows of no class or of several, or the columns that are no class.", ones.len(), backticked(columns), if ones.len() == 1 { "is" } else { "are" })]
+    #[error("{} of the columns {} {} 1; expected one, the image's class\n  Remove rows of no class or of several, or the columns that are not classes.", ones.len(), backticked(columns), if ones.len() == 1 { "is" } else { "are" })]
     NotOneHot {
         /// The columns.
         columns: Vec<String>,
@@ -151,7 +151,7 @@ pub enum ListError {
     },
     /// A split that none of the words stands for.
     #[error(
-        "split `{split}`; expected train, val, validation or test\n  Where another column has the splits, name it in dataset.split_column; rename one that has none."
+        "split `{split}`; expected train, val, validation or test\n  Where another column has the splits, name it in dataset.split_column; if this column is not a split, rename it."
     )]
     UnknownSplit {
         /// The word.
@@ -216,7 +216,7 @@ pub enum ListError {
         remedy: String,
     },
     /// Images that are not there under any name.
-    #[error("the first images are not there: no {}\n  {remedy}", tried.join(", no "))]
+    #[error("the first images are missing: no {}\n  {remedy}", tried.join(", no "))]
     NotFound {
         /// Where the first was looked for.
         tried: Vec<String>,
@@ -225,7 +225,7 @@ pub enum ListError {
     },
     /// A name that several files have.
     #[error(
-        "`{image}` is not there, and several files could be meant: {}\n  {remedy}",
+        "`{image}` is missing, and several files could be meant: {}\n  {remedy}",
         backticked(files)
     )]
     Ambiguous {

@@ -19,7 +19,7 @@ const PAGES: &[Case] = &[
                 page.header.set(3, Thrift::I32(page.content.len() as i64));
             })
         },
-        "2147483647 bytes when it is decompressed; there can be ",
+        "2147483647 bytes when it is decompressed; at most ",
     ),
     (
         "a page that becomes 2 GB and does not say so",
@@ -60,7 +60,7 @@ const PAGES: &[Case] = &[
     (
         "a page of another encoding",
         |v| v.pages(|f| f.column(0, "view").pages[0].header.at(5).set(2, Thrift::I32(8))),
-        "its page 0: encoding 8, which such a column has not",
+        "its page 0: encoding 8, which such a column never has",
     ),
     (
         "levels of another encoding",
@@ -153,7 +153,7 @@ const MAPS: &[Case] = &[
                 f.column(0, "feature_map").pages[1].header.set(2, Thrift::I32(i32::MAX.into()))
             })
         },
-        "its page 1: 2147483647 bytes when it is decompressed; there can be ",
+        "its page 1: 2147483647 bytes when it is decompressed; at most ",
     ),
     (
         "two billion values in a page of maps",
