@@ -51,7 +51,7 @@ impl WriteError {
 /// The directory cannot be made.
 pub fn create_dir(path: &Path) -> Result<(), WriteError> {
     fs::create_dir_all(path).map_err(|error| {
-        // The system says of such a link, or of one above, that something is there.
+        // For such a link, or for one above, the system says that something exists.
         let mut dangling = path.ancestors().filter(|part| part.is_symlink() && !part.exists());
         WriteError::at(path)(match dangling.next() {
             Some(link) => {
@@ -192,11 +192,11 @@ pub fn write_in(aside: &Path, path: &Path, bytes: &[u8]) -> Result<(), WriteErro
 /// Writes a whole file that the user names, such as `--parquet FILE`: nothing there but a regular file is
 /// ever replaced.
 ///
-/// A link stays, and the file that it leads to is written, there or not. What is no regular file takes the
+/// A link stays, and the file that it leads to is written, there or not. What is not a regular file takes the
 /// bytes as they come: a pipe, a device, and standard output under any of its names. A folder is an error.
 ///
 /// # Errors
-/// The file cannot be written; a regular file that was there is untouched.
+/// The file cannot be written; an existing regular file is untouched.
 pub fn write_named(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let at = WriteError::at_named(path);
     let target = match fs::metadata(path) {

@@ -58,7 +58,7 @@ pub enum FaultKind {
     Missing,
     /// The file is there and cannot be read.
     Unreadable,
-    /// The file is no image, or a damaged one.
+    /// The file is not an image, or is a damaged one.
     Undecodable,
 }
 

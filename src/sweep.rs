@@ -88,7 +88,7 @@ pub struct Sweep {
     pub name: String,
     /// What chose.
     pub selection: Selection,
-    /// Runs that were there from an earlier call.
+    /// Runs that exist from an earlier call.
     pub reused: usize,
     /// One line a combination, in the order of the grid.
     pub lines: Vec<SweepLine>,

@@ -35,7 +35,7 @@ pub struct Pretrained {
 pub enum FileClassifier {
     /// It has the network's classes, and was taken.
     Taken,
-    /// It has so many classes; a new one replaces it.
+    /// It has this many classes; a new one replaces it.
     Replaced(usize),
     /// There is none that is an FC layer under the network's name.
     Missing,
@@ -370,7 +370,7 @@ mod tests {
             let told = format!("all weights taken from names without `{beginning}`");
             assert_eq!(found.told(&network, "starts at random"), [told]);
         }
-        // Half a word is no beginning.
+        // A part of a word is not a prefix.
         let file = renamed(&wanted, |own| format!("x{own}"));
         assert!(adapted(&network, &file).unwrap_err().to_string().contains("tensors differ"));
     }
@@ -409,7 +409,7 @@ mod tests {
             message.contains("layer1.1.bn1.bias: [4] in the file, not in the network"),
             "{message}"
         );
-        // The one that is right goes before the one that is short.
+        // The complete one is taken before the one that is short.
         let mut both = renamed(&deep, |own| format!("a.{own}"));
         both.tensors.extend(renamed(&wanted, |own| format!("net.model.{own}")).tensors);
         assert_eq!(adapted(&network, &both).unwrap().taken.beginning, "net.model.");

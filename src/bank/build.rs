@@ -30,7 +30,7 @@ use crate::progress::{Interrupt, Progress};
 use crate::regular_file;
 use crate::weights::Weights;
 
-/// A larger plan is none.
+/// A larger file is not a plan.
 const MOST_PLAN_BYTES: u64 = 1 << 24;
 
 /// What is known of a finished shard.
@@ -268,7 +268,7 @@ impl Build {
             }
             Err(source) => return Err(BankError::Read { path, source }),
         };
-        // A marker that is no marker marks nothing.
+        // A file that is not a valid marker is ignored.
         let Ok(marker) = serde_json::from_slice::<Marker>(&text) else { return Ok(None) };
         if marker.made_from != self.hashes {
             let what = manifest::first_difference(
@@ -479,7 +479,7 @@ impl Build {
         classes_table(&self.format, counts, head)
     }
 
-    /// Begins to make files of the bank `bank` anew, in `NAME.repair` beside it.
+    /// Begins to make files of the bank `bank` again, in `NAME.repair` beside it.
     ///
     /// # Errors
     /// The folder cannot be made.
@@ -494,7 +494,7 @@ impl Build {
         Ok(Self::of(bank, dir, plan, class_names))
     }
 
-    /// Puts the shards that were made anew, and other files with their content, into the bank; then its
+    /// Puts the shards that were made again, and other files with their content, into the bank; then its
     /// manifest, where it is another.
     ///
     /// # Errors

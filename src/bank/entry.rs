@@ -28,7 +28,7 @@ impl ShardEntry {
         Self::with_sha256(name, file, split, maps, || file_sha256(file).map(|(sha256, _)| sha256))
     }
 
-    /// The same where the file's sha256 is known otherwise.
+    /// The same where the file's sha256 is already known.
     pub(super) fn with_sha256(
         name: &str,
         file: &File,

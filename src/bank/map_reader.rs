@@ -59,7 +59,7 @@ impl<'a> MapReader<'a> {
     /// them, or all.
     ///
     /// # Errors
-    /// A page is damaged, or is no page of this format.
+    /// A page is damaged, or is not a page of this format.
     pub(super) fn read(
         &mut self,
         left: &[(usize, usize)],

@@ -25,7 +25,7 @@ use crate::domain::{ClassCounts, FeatureShape, LinearHead};
 use crate::untrusted_parquet::Contract;
 use crate::weights::Weights;
 
-/// What the program takes besides what it plans: code, stacks, buffers of decoders, and what the
+/// What the program takes in addition to what it plans: code, stacks, buffers of decoders, and what the
 /// allocator keeps for later.
 const PROCESS_BYTES: u64 = 128 << 20;
 /// What is known of a row's page of maps: its place and checksum, in the manifest and twice in readers.
@@ -74,7 +74,7 @@ impl Bank {
     /// Opens a bank. No shard is read yet.
     ///
     /// # Errors
-    /// The folder is no finished bank, a file is damaged, or the classifier is not the bank's.
+    /// The folder is not a finished bank, a file is damaged, or the classifier is not the bank's.
     pub fn open(dir: &Path) -> Result<Self, BankError> {
         Self::of_manifest(Arc::new(FolderFiles::new(dir)), Manifest::load(dir)?)
     }
@@ -207,7 +207,7 @@ impl Bank {
         Ok(rows)
     }
 
-    /// The rows of each row group, with the columns named besides those of the index.
+    /// The rows of each row group, with the named columns in addition to those of the index.
     fn read_groups(&self, split: SplitName, columns: &[&str]) -> Result<Vec<Rows>, BankError> {
         let entry = self.split(split)?;
         let contract = self.contract(split);
@@ -269,7 +269,7 @@ impl Bank {
         Ok(rows)
     }
 
-    /// What the rows of a split, in their order, must be besides what each of them is.
+    /// What the rows of a split must be together, in their order.
     fn check_rows(&self, split: SplitName, rows: &RowIndex) -> Result<(), BankError> {
         let name = split.name();
         let wrong = |found: String, expected: String| {

@@ -206,7 +206,7 @@ impl VerifiedShard {
                 ranges.extend(spans.into_iter().zip(checksums).map(range));
             }
         }
-        // The footer says where chunks and pages lie, one behind the other.
+        // The footer says where chunks and pages lie, one after the other.
         ranges.push(self.ranges[0].clone());
         Ok(ranges)
     }

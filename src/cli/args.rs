@@ -284,7 +284,7 @@ pub struct CommitArgs {
 pub struct FinetuneArgs {
     /// Folder of the bank, such as runs/demo/shards
     pub bank: PathBuf,
-    /// Take the settings of this pipeline's [finetune] section; flags go before them
+    /// Take the settings of this pipeline's [finetune] section; flags override them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of the result [default: finetune/METHOD-CONFIGHASH-SEED beside the bank]
@@ -341,7 +341,7 @@ pub struct CompareArgs {
     /// [default: val where the bank has a validation split, else none]
     #[arg(long, value_name = "WHERE", value_parser = super::settings::word::<Selection>)]
     pub select: Option<Selection>,
-    /// Take the settings of this pipeline's [finetune] section; flags go before them
+    /// Take the settings of this pipeline's [finetune] section; flags override them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of compare.json, .csv and .md [default: compare beside the bank]
@@ -372,7 +372,7 @@ pub struct SweepArgs {
     /// Score every run on the test images too, as for the paper's figures; nothing is chosen by it
     #[arg(long)]
     pub with_test: bool,
-    /// Take the settings of this pipeline's [finetune] section; flags go before them
+    /// Take the settings of this pipeline's [finetune] section; flags override them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of the rows [default: sweep beside the bank]
@@ -386,7 +386,7 @@ pub struct SweepArgs {
     pub settings: SettingArgs,
 }
 
-/// What is given besides a model.
+/// What is given in addition to a model.
 #[derive(Debug, Args)]
 pub struct GivenArgs {
     /// The classifier.safetensors of a Phase-II result, in place of the model's own
@@ -496,11 +496,11 @@ pub struct InspectArgs {
 pub struct VerifyArgs {
     /// Folder of the bank, such as runs/demo/shards
     pub bank: PathBuf,
-    /// Training rows whose pooled vector, activation map and zero locations are computed anew from their
+    /// Training rows whose pooled vector, activation map and zero locations are computed again from their
     /// map and the classifier: a number, spread over all shards, or `all`
     #[arg(long, value_name = "N|all", default_value = "1000")]
     pub sample: Sample,
-    /// Make damaged files anew with the network and images of this pipeline, given as to `features`; the
+    /// Make damaged files again with the network and images of this pipeline, given as to `features`; the
     /// others stay. With --onnx and --images no pipeline is needed
     #[arg(long, value_name = "PIPELINE", num_args = 0..=1)]
     pub repair: Option<Option<PathBuf>>,

@@ -27,7 +27,7 @@ pub(super) enum CliError {
     /// An engine that is not part of this build, or not beside it.
     #[error("{0}")]
     NoEngine(String),
-    /// The engine's executable is there and does not run.
+    /// The engine's executable exists and does not run.
     #[error("{}: cannot be started: {source}\n  Build it again with `make build`.", engine.display())]
     EngineStart { engine: PathBuf, source: io::Error },
     /// Parts that `doctor` has not found.

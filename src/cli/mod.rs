@@ -135,7 +135,7 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 }
 
 /// Writes to standard output, or to standard error where a file that the user named is standard output; a
-/// reader that has gone (`| head`) is no error, any other failure is one.
+/// reader that has gone (`| head`) is not an error, any other failure is.
 fn print_text(text: &str) -> anyhow::Result<()> {
     if named_files::standard_output_is_one() {
         // Nothing is left to tell a failure to.

@@ -192,7 +192,7 @@ impl FinetuneConfig {
 
 /// Settings from the keys of a file and those of the command line.
 ///
-/// The keys of the command line go before everything. A method's own settings go before the file's
+/// The keys of the command line override everything. A method's own settings override the file's
 /// where the command line asks for a method other than the file's: those were written for that one.
 pub(super) fn resolve(file: &Table, flags: &Table) -> Result<FinetuneConfig, toml::de::Error> {
     let method_of = |table: &Table| -> Result<Option<Method>, toml::de::Error> {

@@ -247,7 +247,7 @@ impl Statement {
 /// What all of `said` say together; of keys that none of them names, what `usual` has.
 ///
 /// # Errors
-/// Two say otherwise of the same key, or a value is out of its range.
+/// Two contradict each other about a key, or a value is out of its range.
 pub fn settled(said: &[Statement], usual: &InputSpec) -> Result<InputSpec, ConfigError> {
     let mut settled = usual.clone();
     for (at, (key, _)) in usual.values().into_iter().enumerate() {

@@ -34,7 +34,7 @@ pub enum Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arithmetic {
-    /// bf16 where the device computes in it, f32 elsewhere.
+    /// bf16 where the device computes in it, otherwise f32.
     Auto,
     /// 32-bit floats.
     F32,

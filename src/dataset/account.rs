@@ -21,11 +21,11 @@ pub struct Account {
     pub left_out: Vec<LeftOut>,
     /// What was taken for what, where that is not plain from the settings; each a sentence.
     pub notes: Vec<String>,
-    /// What is likely to be otherwise than the user thinks; each a sentence.
+    /// What is probably different from what the user expects; each a sentence.
     pub warnings: Vec<String>,
 }
 
-/// A file or entry that is no image of any split, or that cannot be decoded.
+/// A file or entry that is not an image of any split, or that cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LeftOut {
     /// As its source names it, such as `train/heron/notes.txt`.

@@ -10,7 +10,7 @@ const LOOKED_AT: usize = 64;
 /// Depths that values are taken to have, where they do not need all of 16 bits.
 const DEPTHS: [u32; 4] = [8, 10, 12, 14];
 const WHOLE: u32 = 16;
-/// Images of fewer bits among others are told from this share on: one in so many.
+/// Images of fewer bits among others are reported from this share on: one in this many.
 const MIXED_FROM: usize = 4;
 
 /// What images of 16 bits have in them.
@@ -79,7 +79,7 @@ impl Values {
     }
 }
 
-/// A command that gives an image of so many bits all of 16.
+/// A command that scales the values of an image of this many bits to 16.
 fn multiplying(depth: u32) -> String {
     format!("magick IN -evaluate multiply {} OUT.png", 1_u32 << (WHOLE - depth))
 }

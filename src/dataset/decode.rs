@@ -22,7 +22,7 @@ use crate::config::{CropMode, DatasetConfig, InputSpec, Interpolation};
 
 /// Images of more pixels are refused before memory is taken for them; PIL refuses the same ones.
 const MOST_PIXELS: u64 = 178_956_970;
-/// Bytes that decoders may take besides: as many pixels of the widest kind, 16-bit RGBA.
+/// Bytes that decoders may take in addition: as many pixels of the widest kind, 16-bit RGBA.
 pub(super) const MOST_BYTES: u64 = 8 * MOST_PIXELS;
 
 /// Which part of an image becomes the network's input, and how it is scaled.
@@ -79,7 +79,7 @@ pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetErro
     bytes(&read_image(path)?, path, framing)
 }
 
-/// An encoded image, which is no larger than the largest one decoded.
+/// An encoded image, which is at most as large as the largest one decoded.
 pub(super) fn read_image(path: &Path) -> Result<Vec<u8>, DatasetError> {
     read_at_most(path, MOST_BYTES)
 }

@@ -332,7 +332,7 @@ pub(super) fn share_that_allows(skipped: usize, images: usize) -> String {
 }
 
 /// Whether a failed read says that there is no such file, or none that is an image. Anything else, such as a
-/// failing disk, a server that is away or too many open files, may be otherwise when it is tried again.
+/// failing disk, a server that is away or too many open files, may have gone when it is tried again.
 pub(super) fn is_of_the_file(error: &io::Error) -> bool {
     use io::ErrorKind::{
         FileTooLarge, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
@@ -356,7 +356,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DatasetError> {
     read_at_most(path, u64::MAX)
 }
 
-/// A file of at most so many bytes.
+/// A file of at most this many bytes.
 pub(super) fn read_at_most(path: &Path, bytes: u64) -> Result<Vec<u8>, DatasetError> {
     regular_file::read(path, bytes)
         .map_err(|source| DatasetError::Read { path: path.into(), source })

@@ -35,7 +35,7 @@ impl Gallery {
     /// Lists the images that `config` describes.
     ///
     /// # Errors
-    /// The dataset cannot be listed. An image that is missing or cannot be decoded is no error here.
+    /// The dataset cannot be listed. An image that is missing or cannot be decoded is not an error here.
     pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
         let Dataset { class_names, train, val, test, account, .. } = Dataset::list(config)?;
         let named = [("train", Some(train)), ("val", val), ("test", Some(test))];

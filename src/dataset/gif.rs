@@ -51,7 +51,7 @@ impl FirstFrame {
         }
     }
 
-    /// Whether a part of the screen is none of the frame.
+    /// Whether a part of the screen is outside the frame.
     pub(super) fn leaves_some(&self) -> bool {
         let [left, top, right, bottom] = self.frame;
         left > 0 || top > 0 || right < self.screen[0] || bottom < self.screen[1]

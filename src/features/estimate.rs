@@ -32,7 +32,7 @@ use crate::rng::{KeyedRng, Stage};
 /// settings, bytes and time from a sample of rows that is made and thrown away. Nothing stays on disk.
 ///
 /// # Errors
-/// Those of [`super::run`] that are known before. A bank that does not fit is no error.
+/// Those of [`super::run`] that are known before. A bank that does not fit is not an error.
 ///
 /// # Cost
 /// Seconds to half a minute; with a network of less than two rows a second the time of 50 rows.
@@ -128,10 +128,10 @@ impl<'a> BuildEstimate<'a> {
 
     /// Bytes of the classifier and of the table of classes, both of which have its weights.
     fn rest_bytes(&self) -> u64 {
-        const BESIDES: usize = 2048;
+        const OVERHEAD: usize = 2048;
         let weights = 4 * (self.head.weight.len() + self.head.bias.len());
         let names = self.request.dataset.class_names.iter().map(|name| name.len() + 8);
-        (2 * (weights + names.sum::<usize>()) + BESIDES) as u64
+        (2 * (weights + names.sum::<usize>()) + OVERHEAD) as u64
     }
 
     /// Bytes that the missing shards take at most.

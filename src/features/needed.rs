@@ -38,7 +38,7 @@ struct Settings {
 pub(super) enum TailImages {
     /// All.
     All,
-    /// As many as are done in so many seconds, of every class alike: for an estimate.
+    /// As many as are done in this many seconds, of every class alike: for an estimate.
     ForSecs(f64),
 }
 

@@ -310,7 +310,7 @@ impl RowCosts {
         shards: impl Iterator<Item = &'s PlannedShard>,
     ) -> f64 {
         // 16 digits and a comma in a marker, on a line of their own in the manifest; what a shard has
-        // besides.
+        // as well.
         const A_CHECKSUM: f64 = 60.0;
         const A_SHARD: f64 = 1000.0;
         let bytes = |shard: &PlannedShard| {

@@ -15,7 +15,7 @@ use crate::file_lock::LockedFile;
 use crate::progress::{Interrupt, Progress};
 use crate::text::bytes_text;
 
-/// A connection that gives nothing for so long is given up and made anew.
+/// A connection that gives nothing for this long is given up and made again.
 const SILENCE: Duration = Duration::from_secs(30);
 const BUFFER_BYTES: usize = 1 << 18;
 
@@ -25,7 +25,7 @@ pub(super) fn part_of(target: &Path) -> PathBuf {
     target.with_file_name(format!("{name}.part"))
 }
 
-/// Compares a file that is there with its published md5.
+/// Compares an existing file with its published md5.
 pub(super) fn verify(
     path: &Path,
     archive: &Archive,
@@ -211,7 +211,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// One request, for what is not there yet.
+    /// One request, for what is missing yet.
     fn attempt(&self, part: &mut Part) -> Result<(), Ending> {
         let mut request = self.agent.get(self.url);
         if part.bytes > 0 {

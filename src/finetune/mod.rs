@@ -119,7 +119,7 @@ pub enum FinetuneError {
     /// A run that shared its batches with one that failed.
     #[error("not finished: a run that shares its batches failed")]
     Together,
-    /// A result that is there already cannot be read.
+    /// An existing result cannot be read.
     #[error("{}: not a result of this program ({found})\n  Choose another folder with --out, or replace it with --overwrite.", path.display())]
     OtherResult {
         /// The file.
@@ -208,7 +208,7 @@ pub struct Timing {
 pub struct FinetuneOutcome {
     /// The result's folder.
     pub folder: PathBuf,
-    /// Whether it was there already.
+    /// Whether it existed already.
     pub already_done: bool,
     /// The result.
     pub report: Report,

@@ -20,7 +20,7 @@ pub enum Selection {
     Val,
     /// The training images: biased, since Phase-I has fitted them.
     Train,
-    /// The test images: what is chosen so is no estimate of anything.
+    /// The test images: the figures of what they choose estimate nothing.
     Test,
 }
 

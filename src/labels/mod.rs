@@ -24,7 +24,7 @@ pub enum LabelsError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file that is no list of names.
+    /// A file that is not a list of names.
     #[error("{}: not a list of class names; expected one a line in the order of the network's outputs, a JSON list, a JSON object by number, or a config.json with `id2label` or `label_names`", path.display())]
     Format {
         /// The file.
@@ -87,7 +87,7 @@ pub enum Fit {
     Uncounted(usize),
 }
 
-/// A larger file is no list of names.
+/// A larger file is not a list of names.
 const MOST_BYTES: u64 = 1 << 24;
 /// Names shown in a message at most.
 const SHOWN: usize = 5;
@@ -96,7 +96,7 @@ impl Labels {
     /// Reads a file of names: one a line, JSON, or a `config.json`.
     ///
     /// # Errors
-    /// It cannot be read, or is no such list.
+    /// It cannot be read, or is not such a list.
     pub fn read(path: &Path) -> Result<Self, LabelsError> {
         let read = |source| LabelsError::Read { path: path.into(), source };
         let bytes = crate::regular_file::read(path, MOST_BYTES).map_err(read)?;

@@ -11,7 +11,7 @@ use super::{numpy, torch};
 
 /// CIFAR-100's training images have some 200,000 values, a checkpoint with its optimizer fewer.
 const MOST_VALUES: usize = 1 << 20;
-/// Marks that are open at once: how deep lists and the like stand in each other.
+/// Marks that are open at once: how deeply lists and the like are nested.
 const MOST_MARKS: usize = 100;
 
 type Outcome = Result<(), PickleError>;

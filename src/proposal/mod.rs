@@ -31,7 +31,7 @@ pub enum ProposalError {
     Settings {
         /// What is wrong with the list.
         source: DatasetError,
-        /// Settings besides those that the message names.
+        /// Settings in addition to those that the message names.
         given: Vec<String>,
     },
     /// No network for images of this size.
@@ -54,7 +54,7 @@ pub struct ProposalRequest<'a> {
     pub images: &'a Path,
     /// The pipeline's file; `None`: the images' name and `.toml`, in the current folder.
     pub out: Option<&'a Path>,
-    /// Replace a file that is there.
+    /// Replace an existing file.
     pub overwrite: bool,
 }
 

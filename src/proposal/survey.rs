@@ -29,7 +29,7 @@ pub struct Survey {
     pub sides: Sides,
     /// Bits that the values of images of 16 bits need; `None` where no such images were seen.
     pub bit_depth: Option<u32>,
-    /// Files among those measured that are no readable image.
+    /// Files among those measured that are not readable images.
     pub unreadable: Vec<String>,
     /// What became of every file that was met.
     #[serde(skip)]

@@ -41,7 +41,7 @@ pub fn verify_text(report: &VerifyReport) -> String {
     text
 }
 
-/// How many rows were computed anew.
+/// How many rows were computed again.
 fn recomputed(report: &VerifyReport) -> String {
     if report.map_rows == 0 {
         return "  no training row has a map: pooled vectors and CAMs were not computed again\n"

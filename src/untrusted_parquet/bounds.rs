@@ -110,12 +110,12 @@ fn check_pages(file: &File, mut start: u64, end: u64, brotli: bool) -> Result<()
     Ok(())
 }
 
-/// Whether so many bytes hold what the compressed ones become. The decoder goes on to their end, which
+/// Whether this many bytes hold what the compressed ones become. The decoder goes on to their end, which
 /// may be a million times as far; of the other codecs it stops, or they cannot.
 fn brotli_fits(compressed: &[u8], content: u64) -> bool {
     const BUFFER_BYTES: usize = 1 << 12;
     let stream = brotli_decompressor::Decompressor::new(compressed, BUFFER_BYTES);
-    // What is no stream is no concern here.
+    // What is not a stream is left to the decoder.
     io::copy(&mut stream.take(content + 1), &mut io::sink()).map_or(true, |bytes| bytes <= content)
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Contract {
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) kind: PhysicalType,
-    /// Values of a row; `None` for a column that is no list.
+    /// Values of a row; `None` for a column that is not a list.
     pub(crate) list: Option<u64>,
     /// Whether each of its pages has a checksum of its own.
     pub(crate) checked_by_page: bool,

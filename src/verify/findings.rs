@@ -10,7 +10,7 @@ use crate::bank::BankError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FindingKind {
-    /// A file that the manifest lists is not there.
+    /// A file that the manifest lists is missing.
     Missing,
     /// A file cannot be read.
     Unreadable,
@@ -24,7 +24,7 @@ pub enum FindingKind {
     Rows,
     /// A value is outside its range.
     Value,
-    /// (`sample_id`, `view`) is there twice, or a view that should be there is not.
+    /// (`sample_id`, `view`) occurs twice, or a view is missing.
     Key,
     /// `pooled` is not the mean of the map.
     Pooled,
@@ -80,7 +80,7 @@ fn is_zero(rows: &u64) -> bool {
     *rows == 0
 }
 
-/// Something to know that is no fault.
+/// Something to know that is not a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Note {
     /// The file, without a folder.

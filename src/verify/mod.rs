@@ -22,7 +22,7 @@ use classes::Classes;
 pub use findings::{Finding, FindingKind, Note};
 use pass::Pass;
 
-/// Training rows whose pooled vector, activation map and `nonzero` are computed from their map anew.
+/// Training rows whose pooled vector, activation map and `nonzero` are computed from their map again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sample {
     /// This many, spread over all shards.
@@ -65,7 +65,7 @@ impl FromStr for Sample {
 /// How thoroughly a bank is verified.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Rows that are computed anew. Every byte and every value is looked at whatever it is.
+    /// Rows that are computed again. Every byte and every value is looked at whatever it is.
     pub sample: Sample,
 }
 
@@ -86,7 +86,7 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Training rows that should have a map.
     pub map_rows: u64,
-    /// Those whose pooled vector, activation map and `nonzero` were computed anew.
+    /// Those whose pooled vector, activation map and `nonzero` were computed again.
     pub recomputed_rows: u64,
     /// Whether the sample left some out; else the missing ones are damaged.
     pub sampled: bool,

@@ -30,7 +30,7 @@ pub(super) struct Pass<'a> {
 #[derive(Default)]
 pub(super) struct Checked {
     pub(super) findings: Vec<Finding>,
-    /// Rows that were computed anew.
+    /// Rows that were computed again.
     pub(super) recomputed: u64,
 }
 

@@ -24,7 +24,7 @@ pub(super) type Key = [u32; 3];
 pub(super) struct RowsChecked {
     /// The keys of its rows in their order; `None` where some cannot be known.
     pub(super) keys: Option<Vec<Key>>,
-    /// Rows whose pooled vector and activation map were computed anew.
+    /// Rows whose pooled vector and activation map were computed again.
     pub(super) recomputed: u64,
 }
 
@@ -38,7 +38,7 @@ const SCORE_TOLERANCE: f32 = 1e-3;
 /// ... and by this times the largest logit.
 const LOGIT_TOLERANCE: f32 = 1e-5;
 
-/// Checks all rows of a row group, and computes those of `sampled` anew (rows of the group, ascending).
+/// Checks all rows of a row group, and computes those of `sampled` again (rows of the group, ascending).
 pub(super) fn check(
     contract: &SplitContract<'_>,
     group: &ExaminedGroup<'_>,

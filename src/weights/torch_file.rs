@@ -14,7 +14,7 @@ use crate::pickle::{Dialect, Pickle, PickleError, Value};
 /// What can be wrong with a file of `torch.save`.
 #[derive(Debug, thiserror::Error)]
 pub enum TorchFileError {
-    /// The pickle cannot be read, or asks for something that is no plain data.
+    /// The pickle cannot be read, or asks for something that is not plain data.
     #[error(transparent)]
     Pickle(#[from] PickleError),
     /// A program with its weights, as `torch.jit.save` writes it.
@@ -39,7 +39,7 @@ pub enum TorchFileError {
     /// Written on a machine of another byte order.
     #[error("its values are big-endian; expected little-endian")]
     BigEndian,
-    /// Values that the pickle speaks of and that are not there.
+    /// Values that the pickle refers to and that are missing.
     #[error("no values `{key}`; the file is cut short or damaged")]
     Missing {
         /// Their name.
@@ -134,7 +134,7 @@ fn of_zip(bytes: &[u8]) -> Result<Vec<StateDict>, TorchFileError> {
     if members.contains_key(&format!("{top}constants.pkl")) {
         return Err(TorchFileError::TorchScript);
     }
-    // The place of a member's content; `None` where it is not there.
+    // The place of a member's content; `None` where it is missing.
     let place = |name: &str| {
         let name = format!("{top}{name}");
         let wrong = |found| TorchFileError::Member { name: shown(&name), found };

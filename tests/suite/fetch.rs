@@ -241,7 +241,7 @@ fn archives_are_fetched_checked_and_unpacked_once() {
     assert_eq!(done(fetch_to(&to, &known, &server).unwrap()), [Done::Kept; 3]);
     assert_eq!(server.requests().len(), 3);
 
-    // What was removed is unpacked anew from the archive that is there.
+    // What was removed is unpacked again from the archive that is there.
     fs::remove_file(to.join("val.json")).unwrap();
     let again = done(fetch_to(&to, &known, &server).unwrap());
     assert_eq!(again, [Done::Unpacked, Done::Kept, Done::Kept]);

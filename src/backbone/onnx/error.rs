@@ -53,7 +53,7 @@ pub enum OnnxError {
         /// What to do.
         remedy: &'static str,
     },
-    /// A network of 8-bit integers whose map or classifier is none of floats.
+    /// A network of 8-bit integers whose map or classifier does not compute with floats.
     #[error("{}: this network is int8-quantised: {found}\n  Give the float model that it was quantised from.", path.display())]
     Quantised {
         /// The model.
@@ -97,7 +97,7 @@ pub enum OnnxError {
         /// What is wrong.
         found: String,
     },
-    /// onnxruntime is not there.
+    /// onnxruntime was not found.
     #[error(
         "onnxruntime: {found}\n  Install it (pip install onnxruntime, into .venv or the active environment), or set ORT_DYLIB_PATH to libonnxruntime.so."
     )]

@@ -15,7 +15,7 @@ use crate::weights::{Weights, WeightsError};
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 
-/// What a file says of itself, besides its graph.
+/// What a file says of itself, apart from its graph.
 #[derive(Debug, Clone)]
 pub struct ModelInfo {
     /// Side of the images.

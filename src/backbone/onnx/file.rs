@@ -174,7 +174,7 @@ fn take_in(
     Ok(())
 }
 
-/// Shape and values of a tensor of floats; `None` where it is no such tensor, or not whole.
+/// Shape and values of a tensor of floats; `None` where it is not such a tensor, or incomplete.
 pub(super) fn floats(tensor: &Tensor) -> Option<(Vec<usize>, Vec<f32>)> {
     let shape: Vec<usize> =
         tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect::<Option<_>>()?;

@@ -115,7 +115,7 @@ impl OnnxFile {
     /// one that gets another classifier.
     ///
     /// # Errors
-    /// The graph does not take images, or ends otherwise.
+    /// The graph does not take images, or ends in something else.
     pub fn find_map(&self) -> Result<Found, OnnxError> {
         self.find().or_else(|error| self.search(Search::without_classifier).map_err(|_| error))
     }

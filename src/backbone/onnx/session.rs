@@ -34,7 +34,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// The device that `auto`, `cpu`, `cuda` or `cuda:N` comes to, in words.
+    /// The device that `auto`, `cpu`, `cuda` or `cuda:N` selects, in words.
     ///
     /// # Errors
     /// Its provider cannot load.
@@ -79,7 +79,7 @@ fn must_have(needed: u64) -> Result<(), OnnxError> {
     }
 }
 
-/// What a message of onnxruntime or of the loader comes to where the address space is limited.
+/// What a message of onnxruntime or of the loader means where the address space is limited.
 fn no_room(message: &str) -> Option<OnnxError> {
     /// Enough for most networks.
     const USUAL: u64 = 3 << 29;

@@ -80,7 +80,7 @@ pub(super) fn run(jobs: &Jobs, rows: u64) -> Result<(), FeaturesError> {
     }
 }
 
-/// In one of the processes: asks to stop once the one that has started it stops, or is no more.
+/// In one of the processes: asks to stop once the one that has started it stops, or has ended.
 pub(super) fn stop_with_parent(interrupt: &Interrupt) {
     // A thread may begin to wait only when all the work is done.
     if parent_is_gone() {

@@ -34,7 +34,7 @@ pub(super) fn plan(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()>
     make(context, args, Purpose::Plan).map(drop)
 }
 
-/// `fsa-bank verify --repair`: makes the files `damaged` of `bank` anew.
+/// `fsa-bank verify --repair`: makes the files `damaged` of `bank` again.
 pub(super) fn repair(
     context: &Context,
     args: &FeaturesArgs,
@@ -61,7 +61,7 @@ enum Purpose<'a> {
     Bank,
     /// To tell what it would be.
     Plan,
-    /// To make some of its files anew.
+    /// To make some of its files again.
     Repair { bank: &'a Path, damaged: &'a [String] },
 }
 

@@ -205,7 +205,7 @@ pub enum ListError {
         /// There.
         train: String,
     },
-    /// A path that leads elsewhere.
+    /// A path that leads out of the folder.
     #[error("`{image}` leads out of the folder of the images, {}; expected a path below it\n  {remedy}", root.display())]
     OutsideRoot {
         /// The path.
@@ -215,7 +215,7 @@ pub enum ListError {
         /// What to do.
         remedy: String,
     },
-    /// Images that are not there under any name.
+    /// Images that were not found under any name.
     #[error("the first images are missing: no {}\n  {remedy}", tried.join(", no "))]
     NotFound {
         /// Where the first was looked for.
@@ -252,7 +252,7 @@ pub enum ListError {
         /// Their id.
         id: String,
     },
-    /// An annotation of an image that is not there.
+    /// An annotation of an image that does not exist.
     #[error("annotation {annotation} has image_id {image}; no image has that id")]
     NoImage {
         /// Its id, or its place.
@@ -260,7 +260,7 @@ pub enum ListError {
         /// The image's.
         image: String,
     },
-    /// An annotation of a category that is not there.
+    /// An annotation of a category that does not exist.
     #[error("annotation {annotation} has category_id {category}; no category has that id")]
     NoCategory {
         /// Its id, or its place.

@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(of(&rows, None).found(), [0, 1, 3]);
         assert_eq!(of(&rows, Some(0)).exclusive(), [1, 3]);
         assert_eq!(of(&rows, Some(1)).exclusive(), [0]);
-        // A label of other values is none of them.
+        // A label of other values is not one of them.
         assert_eq!(of(&rows, Some(4)).exclusive(), [0; 0]);
     }
 

@@ -92,7 +92,7 @@ pub(super) fn look(sought: &mut dyn Sought, batch: &RecordBatch, names: &[&str])
         .into_iter()
         .filter_map(|column| Some((column, lenient(batch, names[column]).ok()?)))
         .collect();
-    // What is no text is not known either.
+    // What is not text is not known either.
     let field = |row: usize, column: usize| texts.get(&column).map_or("?", |text| text.value(row));
     (0..batch.num_rows()).for_each(|row| sought.row(&|column| field(row, column)));
 }

@@ -63,7 +63,7 @@ impl Room {
         Self { rows: bytes, bytes: bytes.saturating_mul(1 << 10).saturating_add(SLACK_BYTES) }
     }
 
-    /// Takes a row that takes so many bytes.
+    /// Takes a row of this many bytes.
     pub(in crate::dataset) fn take(
         &mut self,
         file: &Path,

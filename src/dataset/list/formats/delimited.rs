@@ -149,7 +149,7 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// Whether a line that begins with # is a row of an image that is there.
+    /// Whether a line that begins with # is a row of an existing image.
     fn has_images_that_look_so(&self, path: usize, fields: usize, root: &Path) -> bool {
         let is_row = |line: &str| {
             let row: Vec<&str> = line.split(char::from(self.separator)).collect();
@@ -175,7 +175,7 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Goes to the next row that has a field; `false` behind the last one.
+    /// Goes to the next row that has a field; `false` after the last one.
     fn next(&mut self) -> Result<bool, csv::Error> {
         loop {
             let read = self.reader.read_record(&mut self.record);
