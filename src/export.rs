@@ -226,7 +226,7 @@ pub struct Model {
     pub said: Vec<Statement>,
     /// sha256 that names the network, whatever classifier is in it.
     identity: String,
-    /// What of it should be looked at again.
+    /// What of it the user should check.
     pub doubt: Option<String>,
     /// The same of the names of its classes.
     pub label_doubts: Vec<String>,
@@ -377,7 +377,7 @@ impl Model {
     }
 
     /// Gives the classifier the classes of images, in their order, where the names of both are known; what
-    /// there is to say of it, and whether that is to be looked at.
+    /// there is to say of it, and whether the user should check it.
     ///
     /// # Errors
     /// A class of the images that the model does not have.
@@ -447,7 +447,7 @@ impl Model {
             Kind::Onnx(file) => {
                 let number = |class: usize| class.to_string();
                 let names = match self.description.class_names.as_slice() {
-                    // What is there of names may be right.
+                    // The names that exist may be right.
                     [] if file.find().is_ok_and(|found| found.head() == Some(&self.head)) => None,
                     [] => Some((0..self.head.classes()).map(number).collect()),
                     names => Some(names.to_vec()),

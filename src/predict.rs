@@ -58,7 +58,7 @@ pub enum PredictError {
     NoImages {
         /// The first folder.
         path: PathBuf,
-        /// What there is.
+        /// What was found.
         found: String,
     },
     /// A picture cannot be written.

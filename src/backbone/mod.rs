@@ -26,7 +26,7 @@ pub enum BackboneError {
     Device {
         /// What was asked for.
         wanted: String,
-        /// What there is.
+        /// What was found.
         found: String,
         /// What to do.
         remedy: &'static str,

@@ -10,7 +10,7 @@ const MOST_BEGINNINGS: usize = 64;
 /// Parts of a file that are compared name by name, those with the most tensors of the network first.
 const MOST_COMPARED: usize = 16;
 /// Words of a place or a beginning that mark a copy of the network which is not the one to be used, where
-/// another is there: averages of weights, and what a teacher's pupil is in DINO.
+/// the file has another: averages of weights, and what a teacher's pupil is in DINO.
 const SECOND_CHOICE: [&str; 6] = ["ema", "momentum", "k", "target", "averaged", "student"];
 /// Ends of names that count batches or operations and are no weights.
 const COUNTERS: [&str; 3] = ["num_batches_tracked", "total_ops", "total_params"];
@@ -179,7 +179,7 @@ fn beginnings(network: &Network, dict: &StateDict) -> Vec<String> {
     found.into_iter().take(MOST_BEGINNINGS).map(|(_, beginning)| beginning).collect()
 }
 
-/// How many tensors of the network are there under a beginning.
+/// How many tensors of the network have names with this prefix.
 fn fitting(network: &Network, dict: &StateDict, beginning: &str) -> usize {
     let stored = |name: &str| dict.tensors.get(&format!("{beginning}{name}"));
     let fits = |p: &&Parameter| names_of(p).filter_map(stored).any(|t| t.shape == p.shape);

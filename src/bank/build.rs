@@ -248,7 +248,7 @@ impl Build {
         self.dir.join(&shard.file).with_extension("json")
     }
 
-    /// What is known of a shard, if it is done; its content is not looked at.
+    /// What is known of a shard, if it is done; its content is not read.
     ///
     /// # Errors
     /// It is one of another bank, and `overwrite` does not allow to replace it.
@@ -495,7 +495,7 @@ impl Build {
     }
 
     /// Puts the shards that were made again, and other files with their content, into the bank; then its
-    /// manifest, where it is another.
+    /// manifest, if it changed.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -530,7 +530,7 @@ impl Build {
         }
     }
 
-    /// Removes what a commit of `bank`, which is there, left because it was killed before its end. What cannot
+    /// Removes what a commit of the finished `bank` left because it was killed before its end. What cannot
     /// be removed now stays for the next run.
     pub fn tidy(bank: &Path) {
         let tidied = || {
@@ -565,7 +565,7 @@ fn same_plan(
     }
 }
 
-/// The plan of a bank that was begun; none where there is none, or one that does not read.
+/// The plan of a bank that was begun; `None` without a readable one.
 fn read_plan(dir: &Path) -> Result<Option<BuildPlan>, BankError> {
     let path = dir.join(PLAN_FILE);
     match regular_file::read(&path, MOST_PLAN_BYTES) {

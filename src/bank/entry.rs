@@ -20,7 +20,7 @@ impl ShardEntry {
     /// `name`.
     ///
     /// # Errors
-    /// The file cannot be read, or its footer is not that of such a shard. Its pages are not looked at.
+    /// The file cannot be read, or its footer is not that of such a shard. Its pages are not read.
     ///
     /// # Cost
     /// Reads the whole file twice, at most one column chunk (a page of maps) for each thread in memory.

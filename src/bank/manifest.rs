@@ -444,7 +444,7 @@ impl Manifest {
         of_shard.or_else(|| self.files.get(file).map(|f| (f.bytes, f.xxh3.to_string())))
     }
 
-    /// That every file of the bank in `dir` is there and as long as it was; what is in it is not looked at.
+    /// Checks that every file of the bank in `dir` exists and has its length; the content is not read.
     ///
     /// # Errors
     /// One is missing, or longer or shorter.

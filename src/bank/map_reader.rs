@@ -199,7 +199,7 @@ impl Starts {
     }
 }
 
-/// Encoded levels and the place behind them: four bytes with their length stand before them.
+/// Encoded levels and the place after them: four bytes with their length stand before them.
 fn levels_at(content: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let (length, rest) = content.get(at..)?.split_first_chunk()?;
     let length = u32::from_le_bytes(*length) as usize;

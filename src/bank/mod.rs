@@ -66,7 +66,7 @@ pub enum BankError {
     NoManifest {
         /// The folder.
         dir: PathBuf,
-        /// What is there.
+        /// What was found.
         found: &'static str,
         /// What to do.
         remedy: String,
@@ -134,9 +134,9 @@ pub enum BankError {
     Content {
         /// The file.
         path: PathBuf,
-        /// What is there.
+        /// What was found.
         found: String,
-        /// What the contract says.
+        /// What the contract requires.
         expected: String,
     },
     /// A map was asked for that the bank does not keep.
@@ -222,7 +222,7 @@ pub enum BankError {
         /// The folder.
         dir: PathBuf,
     },
-    /// A bank whose shards are not all there.
+    /// A bank with missing shards.
     #[error("{}: {state}; missing: {}\n  Make them with `fsa-bank features`, in one go or with --partition.", dir.display(), some_of(missing))]
     MissingShards {
         /// Where it grows.

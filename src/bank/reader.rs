@@ -103,7 +103,7 @@ impl Bank {
         let weights = read_at_most(&*files, CLASSIFIER_FILE, u64::MAX)
             .map_err(|source| BankError::Read { path: path.clone(), source })
             .and_then(|bytes| Ok(Weights::from_bytes(&bytes, &path)?));
-        // A classifier that was put in place of the bank's is whole, so its own hash goes first.
+        // A classifier that was put in place of the bank's is undamaged, so its own hash is checked first.
         let weights = weights.map_err(|e| content(CLASSIFIER_FILE).err().unwrap_or(e))?;
         let found = weights.sha256();
         if found != manifest.classifier_sha256 {

@@ -171,7 +171,7 @@ impl VerifiedShard {
     pub(super) fn decode_error(&self, error: &dyn std::fmt::Display) -> BankError {
         let damage = self.damage.lock().expect("no panic while held").take();
         damage.unwrap_or_else(|| {
-            self.content(format!("it does not decode: {error}"), "a shard of this format".into())
+            self.content(format!("it cannot be decoded: {error}"), "a shard of this format".into())
         })
     }
 

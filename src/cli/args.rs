@@ -91,7 +91,7 @@ pub enum Command {
 pub enum DatasetCommand {
     /// Splits, class sizes, imbalance ratio, head and tail, shot groups; a picture of the long tail
     Stats(StatsArgs),
-    /// Read and decode every image; list what is missing, undecodable or there twice
+    /// Read and decode every image; list what is missing, undecodable or duplicated
     Check(ImagesArgs),
     /// Get a known dataset: cifar10, cifar100, inat2017 and inat2018 are downloaded, checked and
     /// unpacked; of imagenet-lt and places-lt you are told what to get where
@@ -454,7 +454,7 @@ pub struct PredictArgs {
 /// `doctor`
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// A device that must be there: cuda or cuda:N; exit code 1 where an engine cannot use it
+    /// A device that must be available: cuda or cuda:N; exit code 1 where an engine cannot use it
     #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }

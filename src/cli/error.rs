@@ -18,7 +18,7 @@ pub(super) enum CliError {
     /// Arguments that do not go together, or that name nothing.
     #[error("{0}")]
     Usage(String),
-    /// A method of `compare` that there is not, or that cannot be so.
+    /// A method of `compare` that does not exist, or not in this combination.
     #[error("--methods {name}: {source}")]
     Method { name: String, source: Box<ConfigError> },
     /// A repair without the network.
@@ -48,7 +48,7 @@ pub(super) fn usage_error(message: &str) -> ! {
     Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, message).exit()
 }
 
-/// An error and all that caused it: causes that the messages above them do not tell are told below.
+/// An error with its causes: a cause that the message above it does not contain is printed below it.
 pub(super) fn told(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {

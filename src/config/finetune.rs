@@ -25,7 +25,7 @@ pub enum GenericClasses {
     Confusing,
     /// The head classes that it is confused with most.
     Head,
-    /// Classes drawn at random for each tail class: the paper's naive control (Fig. 9).
+    /// Classes drawn at random for each fused sample: the paper's naive control (Fig. 9).
     Random,
 }
 
@@ -77,7 +77,7 @@ words!(Sampling GenericClasses MaskValues RateSchedule ShotRule);
 settings! {
 /// `[finetune]`: Phase-II. Symbols and sources are in `docs/method.md`.
 FinetuneConfig = "finetune" {
-    /// What is done; it brings settings of its own, which keys and flags go over.
+    /// The method; it brings settings of its own, which keys and flags override.
     method: Method = Method::default(), flag("METHOD"), note(": see [Methods](#methods)");
     /// What training minimises.
     loss: Loss = Loss::default(), flag("LOSS"), by_method(), same_batches(),

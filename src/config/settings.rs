@@ -418,12 +418,12 @@ pub(super) fn word_of(value: &(impl Serialize + Debug)) -> String {
 /// The value that a word of a pipeline stands for.
 ///
 /// # Errors
-/// There is no such word; the message has those that there are, and the nearest.
+/// There is no such word; the message has the known ones, and the nearest.
 pub fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     Value::String(text.into()).try_into().map_err(|e| {
         let message = e.to_string();
         let message = message.lines().next().unwrap_or_default();
-        // The word, then those that there are.
+        // The word, then the known ones.
         match nearest(text, message.split('`').skip(1).step_by(2).skip(1)) {
             Some(known) => format!("{message}; did you mean `{known}`?"),
             None => message.into(),

@@ -43,7 +43,7 @@ pub struct LeftOut {
 pub enum Reason {
     /// It cannot be read or decoded: in a class, it counts towards `--max-skipped`.
     Unreadable,
-    /// A list names it, or it was there when the dataset was listed: it counts as an unreadable one.
+    /// A list names it, or it existed when the dataset was listed: it counts as an unreadable one.
     Missing,
     /// It lies beside the class folders.
     OutsideClasses,

@@ -158,7 +158,7 @@ pub enum DatasetError {
     TooFewClasses {
         /// The folder.
         path: PathBuf,
-        /// What there is.
+        /// What was found.
         found: String,
         /// What to do.
         remedy: String,
@@ -186,7 +186,7 @@ pub enum DatasetError {
     TooSmall {
         /// The directory or file.
         path: PathBuf,
-        /// What there is.
+        /// What was found.
         found: String,
         /// What is needed.
         expected: &'static str,

@@ -73,7 +73,7 @@ impl FirstFrame {
     }
 }
 
-/// The colours that flags say are there, and what follows them.
+/// The colours that the flags announce, and what follows them.
 fn colours(flags: u8, bytes: &[u8]) -> Option<(&[[u8; 3]], &[u8])> {
     let colours = if flags & 0x80 == 0 { 0 } else { 2 << (flags & 7) };
     let (colours, rest) = bytes.split_at_checked(3 * colours)?;

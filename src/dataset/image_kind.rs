@@ -1,4 +1,4 @@
-//! What a file is, told by its first bytes: an image that is decoded here, a picture of another kind, which
+//! What a file is, by its first bytes: an image that is decoded here, a picture of another kind, which
 //! is named and counted, or neither.
 
 use std::fmt;

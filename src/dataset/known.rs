@@ -1,5 +1,5 @@
-//! Datasets of the field by name: their archives, sizes and checksums, and how they are got. What a
-//! pipeline misses and what `dataset fetch` gets are told from this one table.
+//! Datasets of the field by name: their archives, sizes and checksums, and where to get them. What a
+//! pipeline misses and what `dataset fetch` gets follow from this one table.
 
 use std::path::{Path, PathBuf};
 

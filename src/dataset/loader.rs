@@ -86,7 +86,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Leaves out the images that `undecodable` names, all at once, as far as their errors bear it out.
+    /// Leaves out the images that `undecodable` names, all at once, as far as their errors confirm it.
     pub(super) fn skip_named(&self, undecodable: &HashSet<&str>) -> Result<(), DatasetError> {
         let named = (0..self.split.len()).filter(|&i| undecodable.contains(self.split.path(i)));
         let tried = named.filter_map(|i| Some((i, self.split.image(i).err()?)));
@@ -112,7 +112,7 @@ fn of_the_image(error: DatasetError) -> Result<DatasetError, DatasetError> {
 }
 
 impl Dataset {
-    /// Leaves out the images of some splits that were seen to be none that can be decoded when they were listed,
+    /// Leaves out the images of some splits that were found undecodable when they were listed,
     /// before anything is computed.
     ///
     /// # Errors

@@ -198,13 +198,13 @@ impl Dataset {
         Ok(crate::text::hex(&hash.finalize()[..16]))
     }
 
-    /// Paths that were seen to be of no image that can be decoded when the dataset was listed.
+    /// Paths of images that were found undecodable when the dataset was listed.
     pub(super) fn undecodable(&self) -> HashSet<&str> {
         let undecodable = |left: &&LeftOut| left.reason == Reason::Unreadable;
         self.account.left_out.iter().filter(undecodable).map(|left| left.path.as_str()).collect()
     }
 
-    /// A split's images of each class, but those that were seen to be none that can be decoded when they were listed.
+    /// A split's images of each class, without those that were found undecodable when they were listed.
     pub fn counts_as_listed(&self, split: &Split) -> ClassCounts {
         let (undecodable, labels) = (self.undecodable(), split.labels());
         let known = |i: &usize| !undecodable.contains(split.path(*i));

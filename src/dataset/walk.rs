@@ -1,4 +1,4 @@
-//! Every file below a folder, each told for what it is: what a folder of images has and what `predict`
+//! Every file below a folder, with its kind: what a folder of images has and what `predict`
 //! finds in one follow from the same walk.
 
 use std::collections::HashMap;

@@ -24,7 +24,7 @@ const CONFIG_KEYS: [&str; 2] = ["config", "model_config"];
 pub struct OfMetadata {
     /// The names.
     pub labels: Option<Labels>,
-    /// What of it should be looked at, in sentences.
+    /// What of it the user should check, in sentences.
     pub doubts: Vec<String>,
 }
 

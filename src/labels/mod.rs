@@ -190,7 +190,7 @@ impl Fit {
         }
     }
 
-    /// Whether what it says is to be looked at.
+    /// Whether the user should check what it says.
     pub fn is_doubtful(&self) -> bool {
         !matches!(self, Self::Same | Self::Order(_))
     }

@@ -261,7 +261,7 @@ runs/birds/shards: not begun
         assert!(forecast_text(&part).contains("it fits, but barely\n"));
         part.disk.free = None;
         assert!(
-            forecast_text(&part).contains("142.8 GiB needed; what is free in runs is unknown\n")
+            forecast_text(&part).contains("142.8 GiB needed; the free space in runs is unknown\n")
         );
     }
 

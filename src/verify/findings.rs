@@ -70,7 +70,7 @@ pub struct Finding {
     /// Rows with this fault, where it is one of rows.
     #[serde(skip_serializing_if = "is_zero")]
     pub rows: u64,
-    /// What is there.
+    /// What was found.
     pub found: String,
     /// What should be there.
     pub expected: String,

@@ -91,7 +91,7 @@ impl GroupCheck<'_, '_> {
         let column = match found {
             Ok(column) => column?,
             Err(error) => {
-                let found = format!("it does not decode: {error}");
+                let found = format!("it cannot be decoded: {error}");
                 self.faults.column(FindingKind::Schema, name, found, "a column of a bank".into());
                 return None;
             }

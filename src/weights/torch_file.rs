@@ -54,7 +54,7 @@ pub enum TorchFileError {
         values: u64,
         /// Bytes of each.
         bytes_each: u64,
-        /// What is there.
+        /// What was found.
         found: u64,
     },
     /// What follows the pickle of an old file is not what should.
@@ -66,7 +66,7 @@ pub enum TorchFileError {
     /// No tensors under names.
     #[error("{found}; expected a dictionary with tensors")]
     NoStateDict {
-        /// What is there.
+        /// What was found.
         found: String,
     },
 }

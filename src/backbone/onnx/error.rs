@@ -87,7 +87,7 @@ pub enum OnnxError {
         /// Largest difference.
         difference: f32,
     },
-    /// What this program once wrote into the file's metadata does not read.
+    /// What this program once wrote into the file's metadata cannot be read.
     #[error("{}: its metadata entry `{key}` cannot be read: {found}\n  Export it again, with a version of fsa-bank that is not newer than this one.", path.display())]
     Metadata {
         /// The model.
@@ -108,7 +108,7 @@ pub enum OnnxError {
     /// onnxruntime has no room.
     #[error("onnxruntime: the address space is limited to {} (ulimit -v), and it needs {}\n  Raise the limit: ulimit -v {}.", bytes_text(*limit), bytes_text(*needed), needed >> 10)]
     AddressSpace {
-        /// Bytes that there are.
+        /// Bytes of the limit.
         limit: u64,
         /// Bytes that it needs.
         needed: u64,

@@ -83,7 +83,7 @@ pub fn export(
     Ok(model.encode_to_vec())
 }
 
-/// The smallest model: one image value comes out as it went in. A device that runs it is there.
+/// The smallest model: one image value comes out as it went in. A device that runs it is available.
 #[cfg(feature = "onnx")]
 pub(super) fn smallest() -> Vec<u8> {
     let graph = Graph {

@@ -120,7 +120,7 @@ impl OnnxFile {
         self.find().or_else(|error| self.search(Search::without_classifier).map_err(|_| error))
     }
 
-    /// The one output behind which `look` finds what it looks for.
+    /// The one output before which `look` finds what it looks for.
     fn search<'a>(
         &'a self,
         look: impl Fn(&Search<'a>, &'a ValueInfo, ImageInput) -> Result<Found, String>,

@@ -137,7 +137,7 @@ fn in_environment(environment: &Path) -> Option<PathBuf> {
 /// Where and how a model runs.
 #[derive(Debug, Clone)]
 pub struct OnnxOptions {
-    /// `auto` (CUDA where its provider is there, else the CPU), `cpu`, `cuda` or `cuda:N`.
+    /// `auto` (CUDA where its provider is available, else the CPU), `cpu`, `cuda` or `cuda:N`.
     pub device: String,
     /// CPU threads; `None`: all.
     pub threads: Option<usize>,

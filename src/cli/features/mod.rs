@@ -47,7 +47,7 @@ pub(super) fn repair(
     })
 }
 
-/// What came of it.
+/// Its outcome.
 enum Made {
     Bank(FeaturesOutcome),
     Plan,
@@ -227,7 +227,7 @@ fn request<'a>(
     }
 }
 
-/// Tells what the bank would be; one that does not fit is an error, once all is told.
+/// Prints what the bank would be; one that does not fit is an error, after all is printed.
 fn show_plan(
     context: &Context,
     args: &FeaturesArgs,
@@ -251,7 +251,7 @@ fn show_plan(
     Ok(forecast.disk.require()?)
 }
 
-/// Runs the stage and tells what came of it.
+/// Runs the stage and prints its outcome.
 fn write_bank(
     context: &Context,
     args: &FeaturesArgs,

@@ -309,7 +309,7 @@ mod tests {
         };
         assert_eq!(words(&config, &["path", "label", "is_valid"]), ["val", "train", "test"]);
         assert_eq!(words(&config, &["path", "label", "Is_Train"]), ["train", "test", "test"]);
-        // A column of names goes first.
+        // A column of names is preferred.
         assert_eq!(words(&config, &["split", "label", "is_valid"]), ["True", "0", "test"]);
         let two = ["label", "is_valid", "is_test"];
         assert!(matches!(named(&config, &two), Err(ListError::TwoSplits { .. })));

@@ -94,7 +94,7 @@ pub enum ListError {
     NoColumn {
         /// What the column would hold.
         what: &'static str,
-        /// The columns that there are.
+        /// The existing columns.
         found: Vec<String>,
         /// Names that are looked for.
         known: Vec<String>,

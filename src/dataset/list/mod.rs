@@ -100,7 +100,7 @@ impl Listed {
     }
 }
 
-/// Reads the lists of a dataset of the kind `list`; its images need not be there.
+/// Reads the lists of a dataset of the kind `list`; its images need not exist.
 ///
 /// # Errors
 /// A list that is missing, cannot be read or contradicts itself: each names the file and, where there

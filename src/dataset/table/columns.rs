@@ -80,7 +80,7 @@ impl Texts {
     }
 }
 
-/// Leaves out columns whose values are no text and no numbers.
+/// Leaves out columns whose values are neither text nor numbers.
 pub(super) fn keep_scalars(sought: &mut dyn Sought, schema: &Schema) {
     sought.retain(&|column| is_scalar(schema.field(column).data_type()));
 }

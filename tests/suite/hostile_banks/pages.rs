@@ -30,7 +30,7 @@ const PAGES: &[Case] = &[
                 page.header.set(3, Thrift::I32(page.content.len() as i64));
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
     (
         "two billion values in a page",
@@ -96,7 +96,7 @@ const PAGES: &[Case] = &[
                 f.column(0, "view").pages[0].compress(&[&numbers[..], &[0, 64, 0]].concat());
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
     (
         "differences in blocks of nothing",
@@ -106,7 +106,7 @@ const PAGES: &[Case] = &[
                 f.column(0, "view").pages[0].compress(&[&numbers[..], &[0; 30]].concat());
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
     (
         "levels longer than their page",
@@ -118,7 +118,7 @@ const PAGES: &[Case] = &[
                 page.compress(&content);
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
     (
         "levels of fewer than no bytes",
@@ -130,12 +130,12 @@ const PAGES: &[Case] = &[
                 page.compress(&content);
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
     (
         "an empty page",
         |v| v.pages(|f| f.column(0, "pooled").pages[0].compress(&[])),
-        "it does not decode",
+        "it cannot be decoded",
     ),
 ];
 
@@ -190,7 +190,7 @@ const MAPS: &[Case] = &[
                 page.compress(&content[..content.len() / 2]);
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
 ];
 

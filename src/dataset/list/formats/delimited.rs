@@ -112,7 +112,7 @@ struct Form<'a> {
     /// The number of its first line.
     first_line: u64,
     separator: u8,
-    /// Whether lines that begin with # are no rows.
+    /// Whether lines that begin with # are comments.
     comments: bool,
 }
 
@@ -183,7 +183,7 @@ impl Rows<'_> {
                 Ok(_) => self.record.position(),
                 Err(e) => e.position(),
             };
-            // The position is behind the row before.
+            // The position is after the previous row.
             let begin = position.map_or(self.text.len(), |position| position.byte() as usize);
             self.advance(begin.min(self.text.len()));
             if !read? {
