@@ -272,7 +272,7 @@ impl FeaturesArgs {
 /// `commit`
 #[derive(Debug, Args)]
 pub struct CommitArgs {
-    /// Folder of the bank that is to be, such as runs/demo/shards
+    /// Folder of the bank to make, such as runs/demo/shards
     pub bank: PathBuf,
     /// Replace an existing bank that differs
     #[arg(long)]

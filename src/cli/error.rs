@@ -49,7 +49,7 @@ pub(super) fn usage_error(message: &str) -> ! {
 }
 
 /// An error with its causes: a cause that the message above it does not contain is printed below it.
-pub(super) fn told(error: &anyhow::Error) -> String {
+pub(super) fn with_causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
@@ -69,9 +69,9 @@ mod tests {
     fn a_cause_is_told_once() {
         let lost = || io::Error::other("no such device");
         let wrapped = Err::<(), _>(lost()).context("a.json").unwrap_err();
-        assert_eq!(told(&wrapped), "a.json\n  caused by: no such device");
+        assert_eq!(with_causes(&wrapped), "a.json\n  caused by: no such device");
         let typed = CliError::EngineStart { engine: "e".into(), source: lost() };
-        let told = told(&typed.into());
+        let told = with_causes(&typed.into());
         assert!(told.starts_with("e: cannot be started: no such device\n"), "{told}");
         assert!(!told.contains("caused by"), "{told}");
     }

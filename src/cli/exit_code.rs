@@ -281,7 +281,7 @@ impl ExitCode for FinetuneError {
             | Self::MissingMaps(_)
             | Self::NoValidation { .. } => USAGE,
             Self::Interrupted { .. } => INTERRUPTED,
-            Self::Diverged { .. } | Self::Together => FAILED,
+            Self::Diverged { .. } | Self::SharedJobFailed => FAILED,
         }
     }
 }

@@ -63,7 +63,7 @@ pub fn main(engine: Option<&dyn Engine>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {}", error::told(&error)));
+            say(&format!("error: {}", error::with_causes(&error)));
             ExitCode::from(exit_code::of(&error))
         }
     }

@@ -31,7 +31,7 @@ pub struct InputSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub crop_mode: CropMode,
     /// White, before `mean` and `std`: 1 or 255.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[serde(default = "default_value_range", skip_serializing_if = "is_one")]
     pub value_range: u32,
     /// Order of the planes.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -42,7 +42,7 @@ fn whole() -> f64 {
     1.0
 }
 
-fn one() -> u32 {
+fn default_value_range() -> u32 {
     1
 }
 

@@ -87,9 +87,10 @@ pub(super) fn read_image(path: &Path) -> Result<Vec<u8>, DatasetError> {
 /// Width and height of an image as it is stored, from its header alone.
 pub(super) fn stored_size(encoded: &[u8], path: &Path) -> Result<[u32; 2], DatasetError> {
     must_be_image(encoded, path)?;
-    let (width, height) = reader_of(&as_decoders_take_it(encoded))
-        .into_dimensions()
-        .map_err(|e| DatasetError::Image { path: path.into(), message: told(&e, encoded) })?;
+    let (width, height) =
+        reader_of(&as_decoders_take_it(encoded)).into_dimensions().map_err(|e| {
+            DatasetError::Image { path: path.into(), message: decoder_message(&e, encoded) }
+        })?;
     Ok([width, height])
 }
 
@@ -136,7 +137,7 @@ fn must_be_image(encoded: &[u8], path: &Path) -> Result<(), DatasetError> {
 }
 
 /// What a decoder says, and of a TIFF of a kind that is not decoded what it is.
-fn told(error: &ImageError, encoded: &[u8]) -> String {
+fn decoder_message(error: &ImageError, encoded: &[u8]) -> String {
     let said = error.to_string();
     match error {
         ImageError::Unsupported(_) => tiff_kind::unsupported(encoded, &said).unwrap_or(said),
@@ -147,7 +148,7 @@ fn told(error: &ImageError, encoded: &[u8]) -> String {
 fn decoded(encoded: &[u8], path: &Path) -> Result<DynamicImage, DatasetError> {
     must_be_image(encoded, path)?;
     let wrong = |message: String| DatasetError::Image { path: path.into(), message };
-    let refused = |e: ImageError| wrong(told(&e, encoded));
+    let refused = |e: ImageError| wrong(decoder_message(&e, encoded));
     let indices = tiff_palette::Indices::of(encoded);
     let accepted = match &indices {
         Some(indices) => Cow::Borrowed(&indices.grey[..]),

@@ -55,7 +55,7 @@ impl<'a> Loader<'a> {
             .zip(images)
             .map(|(input, (sample, how))| {
                 let known = self.dataset.skipped.contains(self.name, *sample);
-                (!known).then(|| self.one(*sample, how, input))
+                (!known).then(|| self.make_input(*sample, how, input))
             })
             .collect();
         let mut kept = Vec::with_capacity(images.len());
@@ -77,7 +77,12 @@ impl<'a> Loader<'a> {
         Ok(Inputs { values, kept })
     }
 
-    fn one(&self, sample: usize, how: &Transform, input: &mut [f32]) -> Result<(), DatasetError> {
+    fn make_input(
+        &self,
+        sample: usize,
+        how: &Transform,
+        input: &mut [f32],
+    ) -> Result<(), DatasetError> {
         let pixels = match how.rectangle() {
             Some(rectangle) => self.split.rectangle(sample, rectangle)?.into(),
             None => self.split.image(sample)?,

@@ -88,7 +88,7 @@ pub enum FeaturesError {
         /// Files wanted.
         of: usize,
     },
-    /// The user stopped the run while it was found out which maps are kept.
+    /// The user stopped the run while it chose the classes whose maps are kept.
     #[error(
         "interrupted while choosing the classes whose maps are kept\n  The same command starts again."
     )]
@@ -107,7 +107,7 @@ pub enum FeaturesError {
 }
 
 impl FeaturesError {
-    /// The same, where a part of the bank is there.
+    /// The same, where a part of the bank exists.
     pub(super) fn with_a_bank_begun(self) -> Self {
         match self {
             Self::Write(e) | Self::Bank(BankError::Write(e)) => Self::Stopped(e),

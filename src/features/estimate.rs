@@ -1,4 +1,4 @@
-//! What is left of a bank before it is made: its forecast, and whether the disk has room for it.
+//! What is left to do of a bank: its forecast, and whether the disk has room for it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -75,10 +75,10 @@ pub fn plan(
     Ok(Forecast { maps_known: known, ..forecast })
 }
 
-/// Seconds that a plan looks at images of the tail, to find out which maps are kept.
+/// Seconds that a plan spends on images of the tail, to choose the classes whose maps are kept.
 const TAIL_SECS: f64 = 10.0;
 
-/// A bank before it is made, or what is left of it.
+/// A bank before it is made, or the unfinished part of it.
 pub(super) struct BuildEstimate<'a> {
     request: &'a FeaturesRequest<'a>,
     head: Cow<'a, LinearHead>,
@@ -87,7 +87,7 @@ pub(super) struct BuildEstimate<'a> {
     build: Build,
     results: Vec<Option<ShardResult>>,
     kinds: Vec<RowKind>,
-    /// Whether it is made once more when its classifier is fitted, while the first is still there.
+    /// Whether it is made once more when its classifier is fitted, while the first still exists.
     twice: bool,
 }
 

@@ -55,7 +55,7 @@ pub struct Forecast {
 pub enum MapsKnown {
     /// It is known.
     Known,
-    /// Some images of each tail class have told: as many as could be looked at in some seconds.
+    /// Estimated from some images of each tail class: as many as a few seconds allow.
     Sampled,
     /// It is known once a classifier is fitted: these are the rows and bytes with all maps, which the
     /// finished bank will not reach.

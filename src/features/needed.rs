@@ -33,7 +33,7 @@ struct Settings {
     generic_classes: GenericClasses,
 }
 
-/// Which images of the tail are looked at.
+/// Which images of the tail are used.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum TailImages {
     /// All.
@@ -129,7 +129,7 @@ fn of_images(
     known: &mut MapsKnown,
 ) -> Result<(HeadTail, Vec<ConfusingClasses>), FeaturesError> {
     let BuildContext { progress, interrupt, .. } = context;
-    /// Between two looks at the clock.
+    /// Images between two readings of the clock.
     const AT_ONCE: usize = 64;
     let begin = Instant::now();
     let dataset = context.request.dataset;

@@ -26,7 +26,7 @@ use crate::progress::{Interrupt, Progress};
 pub struct RepairOutcome {
     /// The bank's folder.
     pub bank: PathBuf,
-    /// Files that have their bytes back.
+    /// Files that were restored byte for byte.
     pub restored: Vec<String>,
     /// Files that were made again and have other bytes than before: the network was run on another device,
     /// or with other batches. The manifest has their checksums now.

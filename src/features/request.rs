@@ -23,8 +23,8 @@ pub struct FeaturesRequest<'a> {
     pub overwrite: bool,
     /// Make only these shards, and no bank of them; `None`: all that are missing, and the bank.
     pub partition: Option<Partition>,
-    /// Has the missing shards made by other processes, in place of this one; it is told how many rows
-    /// they have.
+    /// Has the missing shards made by other processes, in place of this one; it gets the
+    /// number of their rows.
     pub make_in_processes: Option<&'a (dyn Fn(u64) -> Result<(), FeaturesError> + Sync)>,
     /// Time the bare forward pass over the same batches first.
     pub measure_forward: bool,

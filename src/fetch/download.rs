@@ -260,7 +260,7 @@ impl Call<'_> {
         FetchError::Answer { url: self.url.into(), message }.into()
     }
 
-    /// The whole length that a partial answer tells; it must begin where the file ends.
+    /// The whole length that a partial answer gives; it must begin where the file ends.
     fn range(&self, headers: &HeaderMap, have: u64) -> Result<u64, Ending> {
         let first = content_range(headers).and_then(|(range, _)| range.split_once('-'));
         let begins = first.and_then(|(first, _)| first.parse::<u64>().ok());

@@ -204,11 +204,11 @@ pub fn run(
     let server = request.server.unwrap_or(publisher).trim_end_matches('/');
     std::fs::create_dir_all(request.to).map_err(FetchError::file(request.to))?;
     require_space(request)?;
-    let get = |archive| one(request, server, archive, progress, interrupt);
+    let get = |archive| fetch_archive(request, server, archive, progress, interrupt);
     request.known.archives.iter().map(get).collect()
 }
 
-fn one(
+fn fetch_archive(
     request: &FetchRequest,
     server: &str,
     archive: &Archive,

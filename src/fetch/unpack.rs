@@ -1,4 +1,4 @@
-//! An archive into a folder: written aside, renamed when all of it is there. A member that would be
+//! An archive into a folder: written aside, renamed when it is complete. A member that would be
 //! written outside the folder, or is anything but a file or a folder, ends it.
 
 use std::fs::{self, File};
@@ -78,7 +78,7 @@ impl Drop for Aside {
     }
 }
 
-/// A file that tells how far it was read.
+/// A file that reports how far it was read.
 struct Counted<'a> {
     file: File,
     progress: &'a dyn Progress,

@@ -46,7 +46,7 @@ pub(super) struct Trained {
 
 /// Points of a curve; fewer where scoring them would take longer than the training.
 const CURVE_POINTS: usize = 20;
-/// Iterations whose batches are looked at closely.
+/// Iterations whose batches are examined.
 const EXAMINED: usize = 200;
 
 /// One classifier of a group.

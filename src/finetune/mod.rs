@@ -118,7 +118,7 @@ pub enum FinetuneError {
     },
     /// A run that shared its batches with one that failed.
     #[error("not finished: a run that shares its batches failed")]
-    Together,
+    SharedJobFailed,
     /// An existing result cannot be read.
     #[error("{}: not a result of this program ({found})\n  Choose another folder with --out, or replace it with --overwrite.", path.display())]
     OtherResult {
@@ -147,7 +147,7 @@ pub struct FinetuneRequest<'a> {
     pub memory_bytes: u64,
 }
 
-/// Memory of a run that is told none.
+/// Memory of a run without a limit of its own.
 pub const DEFAULT_MEMORY_BYTES: u64 = 1 << 30;
 
 /// The result of a run: what `metrics.json` holds.
@@ -262,7 +262,7 @@ pub fn run(
     let test = SplitVectors::open(&bank, SplitName::Test)?;
     let mut scores = test.scores(&[&phase1, &result.classifier], &split, config.shot_rule)?;
     let (Some(after), Some(before)) = (scores.pop(), scores.pop()) else {
-        return Err(FinetuneError::Together);
+        return Err(FinetuneError::SharedJobFailed);
     };
     let is_tail = jobs::tail_flags(&split, classes);
     let masks = diagnostics::class_masks(&bench.source, config, &is_tail)?;

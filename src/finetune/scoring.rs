@@ -25,7 +25,7 @@ pub enum Selection {
 }
 
 impl Selection {
-    /// What tables say of it.
+    /// Its words in tables.
     pub fn describe(self) -> &'static str {
         match self {
             Self::None => "nothing was chosen: settings as given, the end of training",

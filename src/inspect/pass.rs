@@ -93,7 +93,7 @@ impl<'a> Pass<'a> {
         let is_tail = |row: usize| is_tail[index.labels[row] as usize];
         let tail: Vec<usize> =
             (0..index.len()).filter(|&row| index.views[row] == 0 && is_tail(row)).collect();
-        // Those of a block are there twice.
+        // Those of a block are in memory twice.
         let kept = (tail.len() + tail.len().min(BLOCK_ROWS)) as u64 * 4 * channels as u64;
         let keeps = kept <= spare_bytes;
 

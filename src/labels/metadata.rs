@@ -1,6 +1,6 @@
 //! Names of classes in the metadata of ONNX files, as other programs write them.
 
-use super::{Labels, SHOWN, some, text};
+use super::{Labels, SHOWN, first_names, text};
 use crate::backbone::onnx::OnnxFile;
 
 /// Keys under which exporters write names, in letters of either case; the earlier ones are taken first.
@@ -19,7 +19,7 @@ const KEYS: [&str; 10] = [
 /// The same, with other things beside the names.
 const CONFIG_KEYS: [&str; 2] = ["config", "model_config"];
 
-/// What there is of names.
+/// The names that were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OfMetadata {
     /// The names.
@@ -83,8 +83,8 @@ impl OfMetadata {
                 }
                 Some((taken, first)) if taken.names != names => doubts.push(format!(
                     "{path}: metadata `{first}` and `{key}` have other names or another order ({}; {}); those of `{first}` are taken\n  Give the right ones with --labels FILE, one a line.",
-                    some(&taken.names),
-                    some(&names)
+                    first_names(&taken.names),
+                    first_names(&names)
                 )),
                 Some(_) => {}
             }

@@ -129,7 +129,7 @@ impl Labels {
                 class: images[missing.class].clone(),
                 number: missing.class,
                 classes,
-                names: some(&self.names),
+                names: first_names(&self.names),
             }),
             Err(_) => Ok(Fit::Unknown),
         }
@@ -164,7 +164,7 @@ impl Labels {
                     "{source}: the network has {} classes, the images {} of them: the classifier is the rows of these alone, and its confidences are among them; left out: {}",
                     self.names.len(),
                     rows.len(),
-                    some(&left_out)
+                    first_names(&left_out)
                 ))
             }
             Fit::Uncounted(classes) => Some(format!(
@@ -174,8 +174,8 @@ impl Labels {
             Fit::Unknown => Some(format!(
                 "{source}: the {} names there ({}) are none of the images' ({}); outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
                 self.names.len(),
-                some(&self.names),
-                some(images)
+                first_names(&self.names),
+                first_names(images)
             )),
         }
     }
@@ -234,7 +234,7 @@ fn loose(name: &str) -> String {
     words.join(" ")
 }
 
-fn some(names: &[String]) -> String {
+fn first_names(names: &[String]) -> String {
     listed(&names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>())
 }
 

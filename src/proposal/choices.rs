@@ -1,4 +1,4 @@
-//! From what the images are to settings, each with its reason.
+//! From the images to settings, each with its reason.
 //!
 //! The bounds here are rules of thumb: they put a first run on safe ground and are not tuned.
 
@@ -32,7 +32,7 @@ pub(super) struct Choices {
     pub(super) figures: Figures,
 }
 
-/// What the choices come to, for the screen.
+/// What follows from the choices, for the screen.
 pub(super) struct Figures {
     pub(super) image_size: usize,
     pub(super) train_images: usize,
@@ -95,7 +95,7 @@ impl Choices {
 }
 
 /// The side of the network's images, for images of this shorter side: a size that networks are used
-/// with, and not far above what is there.
+/// with, and not far above theirs.
 fn image_size(shorter_side: u32) -> usize {
     match shorter_side {
         0..48 => 32,

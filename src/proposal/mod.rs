@@ -1,5 +1,5 @@
-//! A first pipeline for images that nobody has trained on yet: they are looked at, settings follow
-//! from what they are, and a file says why.
+//! A first pipeline for images that nobody has trained on yet: they are examined, settings follow
+//! from what was found, and a file gives the reasons.
 
 mod choices;
 mod survey;
@@ -99,7 +99,7 @@ pub fn run(request: &ProposalRequest) -> Result<Proposal, ProposalError> {
         _ => {}
     }
     let config = dataset_config(request.images);
-    let survey = survey::look(&config).map_err(|source| with_settings(source, &config))?;
+    let survey = survey::examine(&config).map_err(|source| with_settings(source, &config))?;
     let choices = Choices::of(&survey, &path_in_file(&file, request.images)?)?;
     let text = text::pipeline_text(request.images, &survey, &choices);
     atomic_file::write_named(&file, text.as_bytes())?;

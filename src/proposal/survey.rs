@@ -55,7 +55,7 @@ pub struct Sides {
 }
 
 /// Lists the images and reads the headers of some.
-pub(super) fn look(config: &DatasetConfig) -> Result<Survey, DatasetError> {
+pub(super) fn examine(config: &DatasetConfig) -> Result<Survey, DatasetError> {
     let dataset = Dataset::open(config)?;
     let counts = |split: &Split| dataset.counts_as_listed(split);
     let (sides, unreadable) = measure(&dataset.train)?;

@@ -8,7 +8,7 @@ use crate::text::{bytes_text, duration, rate, thousands};
 /// Columns that the names of the lines take.
 const NAMES: usize = 10;
 
-/// A bank that is to be, in figures.
+/// A planned bank, in figures.
 pub fn forecast_text(forecast: &Forecast) -> String {
     let mut text =
         format!("{}: {}\n\n{}\n", forecast.bank.display(), state(forecast), splits(forecast));

@@ -1,6 +1,6 @@
 //! `fsa-bank-torch`: the commands of `fsa-bank` that need libtorch.
 //!
-//! `fsa-bank` starts this executable for `train`, `features` and `plan`; the others never load libtorch.
+//! `fsa-bank` starts this executable for `train`, `features`, `plan` and `verify --repair`; the others never load libtorch.
 
 mod device;
 mod engine;

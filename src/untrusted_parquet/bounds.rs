@@ -124,7 +124,7 @@ struct Page {
     /// Bytes of its content, decompressed.
     content: u64,
     header_length: u64,
-    /// Bytes behind the header that are not compressed.
+    /// Bytes after the header that are not compressed.
     levels: u64,
     /// Bytes in the file, its header too.
     length: u64,

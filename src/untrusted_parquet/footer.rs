@@ -113,7 +113,7 @@ impl Footer {
         Ok((behind.checked_sub(length).ok_or(io::ErrorKind::UnexpectedEof)?, length))
     }
 
-    /// Where the column chunks end, of which `metadata` speak.
+    /// Where the column chunks that `metadata` lists end.
     pub(crate) fn begin(metadata: &[u8]) -> Result<u64, String> {
         let mut end = MAGIC.len() as u64;
         for group in Fields::of(metadata)?.0.structs(4)? {

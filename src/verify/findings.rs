@@ -1,4 +1,4 @@
-//! What verifying a bank finds, and how it is said.
+//! What verifying a bank finds, and its words.
 
 use std::io::ErrorKind;
 
@@ -112,7 +112,7 @@ impl Finding {
         }
     }
 
-    /// What reading a file of a bank came to; `bytes` is its length in the manifest.
+    /// The fault in reading a file of a bank; `bytes` is its length in the manifest.
     pub(super) fn of_error(file: &str, bytes: u64, error: BankError) -> Self {
         let of = |kind, found: String, expected: String| Self::of_file(kind, file, found, expected);
         let length = |bytes: u64| format!("{bytes} bytes");
@@ -179,7 +179,7 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// The faults of the rows of one row group: those of a kind in a column are counted, the first is told.
+/// The faults of the rows of one row group: those of a kind in a column are counted, the first is reported.
 pub(super) struct RowFaults<'a> {
     pub(super) file: &'a str,
     pub(super) row_group: usize,
@@ -196,7 +196,7 @@ impl<'a> RowFaults<'a> {
         Self { file, row_group, first_row, sample_ids: None, views: None, found: vec![] }
     }
 
-    /// A fault of the row `row` of the row group; `said` gives what is there and what should be.
+    /// A fault of the row `row` of the row group; `said` gives what was found and what was expected.
     pub(super) fn row(
         &mut self,
         kind: FindingKind,

@@ -65,7 +65,7 @@ impl FromStr for Sample {
 /// How thoroughly a bank is verified.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Rows that are computed again. Every byte and every value is looked at whatever it is.
+    /// Rows that are computed again. Every byte and every value is checked in any case.
     pub sample: Sample,
 }
 
@@ -137,7 +137,7 @@ pub enum VerifyError {
         counted(*findings, "finding")
     )]
     Interrupted {
-        /// Share of the bytes that were looked at.
+        /// Share of the bytes that were checked.
         percent: u64,
         /// What was found until then.
         findings: usize,

@@ -20,13 +20,13 @@ pub(super) struct Pass<'a> {
     classes: &'a Classes,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
-    /// Bytes looked at.
+    /// Bytes checked.
     done: AtomicU64,
     /// Findings so far.
     found: AtomicUsize,
 }
 
-/// What came of a part of a bank.
+/// The result for a part of a bank.
 #[derive(Default)]
 pub(super) struct Checked {
     pub(super) findings: Vec<Finding>,
@@ -49,7 +49,7 @@ impl<'a> Pass<'a> {
         Self { files, manifest, classes, progress, interrupt, done, found }
     }
 
-    /// Counts bytes that were looked at.
+    /// Counts bytes that were checked.
     pub(super) fn advance(&self, bytes: u64) {
         self.progress.advance(bytes);
         self.done.fetch_add(bytes, Ordering::Relaxed);
@@ -145,7 +145,7 @@ impl<'a> Pass<'a> {
             all.findings.extend(checked.findings);
             all.recomputed += checked.recomputed;
         }
-        // Damage whose place is known is told once.
+        // Damage whose place is known is reported once.
         let placed = |f: &Finding| f.kind == FindingKind::Damaged;
         all.findings.extend(whole?.filter(|_| !all.findings.iter().any(placed)));
         Ok((keys, all))

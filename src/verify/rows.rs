@@ -20,7 +20,7 @@ pub(super) struct SplitContract<'a> {
 /// (`sample_id`, `view`, `label`) of a row.
 pub(super) type Key = [u32; 3];
 
-/// What came of the rows of a row group.
+/// The result for the rows of a row group.
 pub(super) struct RowsChecked {
     /// The keys of its rows in their order; `None` where some cannot be known.
     pub(super) keys: Option<Vec<Key>>,
@@ -238,7 +238,7 @@ impl GroupCheck<'_, '_> {
             return;
         }
         let sum: f32 = scores.iter().map(|score| (score - scores[best]).exp()).sum();
-        // Values outside 0 to 1 were told already.
+        // Values outside 0 to 1 were reported already.
         let Some(confidence) = confidence.filter(|v| (0.0..=1.0).contains(v)) else {
             return;
         };
@@ -307,7 +307,7 @@ impl GroupCheck<'_, '_> {
     }
 
     /// `pooled`, `cam` and `nonzero` of a row from its map, bit for bit. Values outside their range were
-    /// told already.
+    /// reported already.
     fn derived(&mut self, row: usize, map: &[f32], columns: &Columns) {
         let channels = self.shape.channels;
         let pooled = columns.pooled.as_ref().map(|of| of.of(row));

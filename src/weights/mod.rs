@@ -128,7 +128,7 @@ pub enum WeightsError {
     OtherNetwork {
         /// The file.
         path: PathBuf,
-        /// Which of the file's tensors were looked at, where that is not all of them.
+        /// Which of the file's tensors were compared, where that is not all of them.
         taken: String,
         /// Each with its name and both shapes.
         differences: Vec<String>,

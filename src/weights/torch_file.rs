@@ -81,7 +81,7 @@ impl TorchFileError {
 const ZIP: &[u8] = b"PK\x03\x04";
 /// The end of the first pickle of the older form: a number.
 const MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
-/// State dicts that are looked at, those nearest to the outside first.
+/// State dicts that are compared, the outermost first.
 const MOST_STATE_DICTS: usize = 64;
 /// Dictionaries in each other.
 const MOST_DEPTH: usize = 8;

@@ -284,7 +284,7 @@ fn write_bank(
     if context.json {
         print_json(&WithAccount { result: &outcome, account: &account })?;
     } else {
-        print_text(&told(&outcome, args))?;
+        print_text(&outcome_text(&outcome, args))?;
     }
     if let Some(found) = &outcome.reordering {
         context.screen.warning(&found.to_string());
@@ -300,7 +300,7 @@ fn write_bank(
     Ok(outcome)
 }
 
-fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
+fn outcome_text(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
     let (bank, bytes) = (outcome.bank.display(), bytes_text(outcome.bytes));
     let pace = if outcome.already_done {
         "already there".into()

@@ -86,7 +86,7 @@ pub(super) fn keep_scalars(sought: &mut dyn Sought, schema: &Schema) {
 }
 
 /// Passes rows to columns that are known by their values.
-pub(super) fn look(sought: &mut dyn Sought, batch: &RecordBatch, names: &[&str]) {
+pub(super) fn pass_rows(sought: &mut dyn Sought, batch: &RecordBatch, names: &[&str]) {
     let texts: HashMap<usize, StringArray> = sought
         .columns()
         .into_iter()

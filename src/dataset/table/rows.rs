@@ -94,7 +94,7 @@ impl Table {
         let look = |sought: &mut dyn Sought| {
             columns::keep_scalars(sought, builder.schema());
             for batch in rows(file, reopened(file)?, sought.columns())? {
-                columns::look(sought, &batch?, &header);
+                columns::pass_rows(sought, &batch?, &header);
                 if sought.columns().is_empty() {
                     break;
                 }

@@ -65,7 +65,7 @@ const PAGES: &[Case] = &[
     (
         "levels of another encoding",
         |v| v.pages(|f| f.column(0, "pooled").pages[0].header.at(5).set(4, Thrift::I32(4))),
-        "which such a column has not",
+        "which such a column never has",
     ),
     (
         "a header with statistics of 2^60 bytes",
