@@ -94,7 +94,7 @@ pub enum DatasetCommand {
     /// Read and decode every image; list what is missing, undecodable or duplicated
     Check(ImagesArgs),
     /// Get a known dataset: cifar10, cifar100, inat2017 and inat2018 are downloaded, checked and
-    /// unpacked; of imagenet-lt and places-lt you are told what to get where
+    /// unpacked; for imagenet-lt and places-lt it prints what to download, and where to put it
     Fetch(FetchArgs),
 }
 
@@ -211,7 +211,7 @@ pub struct FeaturesCommand {
     /// What `plan` takes too.
     #[command(flatten)]
     pub shared: FeaturesArgs,
-    /// Make nothing, and tell what the bank would be: the same as `fsa-bank plan`
+    /// Make nothing, and print what the bank would be: the same as `fsa-bank plan`
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -35,7 +35,7 @@ pub(super) fn tell_preprocessing(context: &Context, model: &Model) -> Result<(),
     let spec = &model.description.input;
     if model.description.assumed {
         context.screen.warning(&format!(
-            "{}; taken as is usual for ImageNet networks: {spec}\n  --preprocessing takes the network's config.json of timm.",
+            "{}; the usual preprocessing of ImageNet networks is assumed: {spec}\n  --preprocessing takes the network's config.json of timm.",
             model.unknown_preprocessing(),
         ));
     } else {

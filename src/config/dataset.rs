@@ -122,8 +122,8 @@ DatasetConfig = "dataset" {
     /// File or folder, relative to the folder of the pipeline.
     path: PathBuf = PathBuf::new(), absent("none; required"), note("; `--data` overrides it"),
         rule(|d| is_given(&d.path), "a file or directory");
-    /// List of the images to train on: relative to the folder of the pipeline or, where nothing is found there,
-    /// inside `path`, which is the folder of the listed images.
+    /// List of the images to train on: relative to the folder of the pipeline or, where nothing is found
+    /// there, inside `path`, which is the folder of the listed images.
     train_list: PathBuf = PathBuf::new(), absent("none"),
         rule(|d| d.is_list() || !is_given(&d.train_list), OF_LISTS);
     /// List of the images to test on.

@@ -14,7 +14,8 @@ const BLOCK_ROWS: usize = 1 << 14;
 /// Rows whose values a thread has in hand; see [`RowIndex::plan`].
 const ROWS_IN_HAND: usize = 512;
 
-/// The least memory that this takes on this many threads, in bytes; what is left of more holds vectors of the tail.
+/// The least memory that this takes on this many threads, in bytes; what is left of more holds vectors of
+/// the tail.
 pub(super) fn least_bytes(bank: &Bank, threads: usize) -> u64 {
     let (shape, classes) = (bank.manifest.feature_shape, bank.class_names.len());
     let row_bytes = (4 * shape.channels + 5 * shape.locations()) as u64;

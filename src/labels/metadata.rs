@@ -32,7 +32,7 @@ pub struct OfMetadata {
 struct Entry<'a> {
     key: &'a str,
     said: &'a str,
-    /// The names there; none where they cannot be read.
+    /// Its names; none where they cannot be read.
     names: Option<Vec<String>>,
 }
 

@@ -168,11 +168,11 @@ impl Labels {
                 ))
             }
             Fit::Uncounted(classes) => Some(format!(
-                "{source}: {} names there for {classes} outputs are not used; outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
+                "{source}: {} names for {classes} outputs are not used; outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
                 self.names.len()
             )),
             Fit::Unknown => Some(format!(
-                "{source}: the {} names there ({}) are none of the images' ({}); outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
+                "{source}: none of the {} names ({}) is a class of the images ({}); outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
                 self.names.len(),
                 first_names(&self.names),
                 first_names(images)

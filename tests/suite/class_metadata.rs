@@ -82,11 +82,7 @@ fn what_is_not_read_or_a_contradiction_is_told() {
             "`names` is not a known list of class names",
         ),
         ("Names", "{0: 'colour", "`Names` is not a known list of class names"),
-        (
-            "names",
-            r#"["colour-2", "colour-0"]"#,
-            "`names`: 2 names there for 3 outputs are not used",
-        ),
+        ("names", r#"["colour-2", "colour-0"]"#, "`names`: 2 names for 3 outputs are not used"),
     ] {
         let network = case.network(&ORDER, Some((key, value)));
         let (_, _, message) = case.features(&network, &[]);

@@ -199,7 +199,7 @@ fn predictions_that_are_right_in_another_order_are_reported() {
     // Names of another kind are no help, which is said too.
     let network = case.network(&[0, 2, 1], Some(("names", "['red', 'green', 'blue']")));
     let (_, _, message) = case.features(&network, &[]);
-    assert!(message.contains("metadata `names`: the 3 names there (`red`, `green`"), "{message}");
+    assert!(message.contains("metadata `names`: none of the 3 names (`red`, `green`"), "{message}");
     assert!(message.contains("output 2 is `colour-1`"), "{message}");
     // In partitions it is `commit` that sees all images.
     let network = case.network(&[0, 2, 1], None);

@@ -141,7 +141,7 @@ fn settled(
         _ if args.worker => {}
         true => screen.line(&format!("images: {spec}")),
         false => screen.warning(&format!(
-            "{}: nothing says how this network's images are prepared; taken as is usual: {spec}\n  --preprocessing takes its config.json of timm, --set dataset.mean=... any.",
+            "{}: nothing says how this network's images are prepared; the usual preprocessing is assumed: {spec}\n  --preprocessing takes its config.json of timm, --set dataset.mean=... any.",
             path.display()
         )),
     }
