@@ -73,7 +73,7 @@ pub enum CheckError {
         "stopped after {done} of {total} images; nothing was written\n  Run the same command to begin again."
     )]
     Interrupted {
-        /// Images looked at.
+        /// Images examined.
         done: usize,
         /// All.
         total: usize,

@@ -376,8 +376,8 @@ impl Model {
         (!labels.names.is_empty()).then_some(labels)
     }
 
-    /// Gives the classifier the classes of images, in their order, where the names of both are known; what
-    /// there is to say of it, and whether the user should check it.
+    /// Gives the classifier the classes of images, in their order, where the names of both are known; the
+    /// note for the user, and whether it is a warning.
     ///
     /// # Errors
     /// A class of the images that the model does not have.

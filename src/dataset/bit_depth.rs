@@ -53,7 +53,7 @@ impl Values {
         bits(self.largest)
     }
 
-    /// What there is to warn of with a setting of `bit_depth`.
+    /// The warning about a setting of `bit_depth`, if there is one.
     pub(super) fn note(&self, bit_depth: u32) -> Option<String> {
         let Self { looked_at, images, largest, shallow } = *self;
         let (found, white) = (self.bit_depth(), |bits: u32| (1_u32 << bits) - 1);
@@ -65,14 +65,14 @@ impl Values {
         }
         if let (Some((depth, few)), WHOLE) = (shallow, bit_depth) {
             return Some(format!(
-                "{few} of {images} images of 16 bits looked at have values of at most {}, as of {depth} bits, and others up to {largest}: where the former are of {depth} bits, they are nearly black beside the others, which no dataset.bit_depth corrects; multiply their values first, for example with `{}`",
+                "{few} of {images} examined images of 16 bits have values of at most {}, as of {depth} bits, and others up to {largest}: where the former are of {depth} bits, they are nearly black beside the others, which no dataset.bit_depth corrects; multiply their values first, for example with `{}`",
                 white(depth),
                 multiplying(depth)
             ));
         }
         (found < bit_depth && bit_depth == WHOLE).then(|| {
             format!(
-                "{images} of {looked_at} images looked at are of 16 bits with values up to {largest}, as of {found} bits, so they are nearly black; dataset.bit_depth = {found} makes {} white",
+                "{images} of {looked_at} examined images are of 16 bits with values up to {largest}, as of {found} bits, so they are nearly black; dataset.bit_depth = {found} makes {} white",
                 white(found)
             )
         })
@@ -84,7 +84,7 @@ fn multiplying(depth: u32) -> String {
     format!("magick IN -evaluate multiply {} OUT.png", 1_u32 << (WHOLE - depth))
 }
 
-/// What there is to warn of images whose largest values of 16 bits are these, of `all`, where white is that of
+/// The warning about images whose largest values of 16 bits are these, of `all`, where white is that of
 /// 16 bits.
 pub fn dark_images(largest: &[u16], all: usize) -> Option<String> {
     let dark = largest.iter().filter(|&&value| value > 0 && bits(value) < WHOLE);

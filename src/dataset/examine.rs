@@ -23,7 +23,7 @@ pub struct ImagePlace {
     pub class: String,
 }
 
-/// All images of a dataset, in the splits that its pipeline sees; none was looked at yet.
+/// All images of a dataset, in the splits that its pipeline sees; none was examined yet.
 pub struct Gallery {
     class_names: Vec<String>,
     /// Each split with its name, and the index of its first image.

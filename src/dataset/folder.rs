@@ -246,7 +246,7 @@ impl Layout {
         }
     }
 
-    /// What there is to say of folders whose images are in two classes, by a link in one to the other.
+    /// The note on folders whose images are in two classes, by a link in one to the other.
     fn shared_folders(&self, walk: &Walk) -> Result<Option<String>, DatasetError> {
         let mut seen: HashMap<Identity, (u32, &Path)> = HashMap::new();
         let mut shared: HashMap<&Path, (&Path, [u32; 2])> = HashMap::new();

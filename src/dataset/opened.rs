@@ -42,7 +42,7 @@ pub struct Dataset {
     pub normalisation: Normalisation,
     /// Side of the images.
     pub image_size: usize,
-    /// Bits that the values of training images of 16 bits need, as far as some were looked at; `None` where
+    /// Bits that the values of training images of 16 bits need, as far as some were examined; `None` where
     /// there are no such images among these.
     pub bit_depth_seen: Option<u32>,
     /// Hash of classes, labels, paths and pixels (of files: their sizes, of tables: the encoded images);
@@ -69,7 +69,7 @@ impl Dataset {
     ///
     /// # Cost
     /// Archives are held decoded in memory, tables encoded; a folder is listed, its images are decoded
-    /// when they are asked for. Every file is looked at once for its size, and those of training once
+    /// when they are asked for. Every file is examined once for its size, and those of training once
     /// more by [`Dataset::train_fingerprint`].
     pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
         let mut dataset = Self::list(config)?;

@@ -140,7 +140,7 @@ impl Labels {
         matches!(self.fit(classes, images), Ok(Fit::Same | Fit::Order(_) | Fit::Part(_)))
     }
 
-    /// What there is to say of it.
+    /// The note for the user.
     pub fn told(&self, fit: &Fit, images: &[String]) -> Option<String> {
         let source = &self.source;
         match fit {

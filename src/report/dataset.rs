@@ -228,7 +228,7 @@ pub fn check_text(report: &CheckReport) -> String {
         .collect();
     let classes = counted(report.classes, "class");
     let mut text =
-        format!("{}: {} images of {classes}, all looked at\n", report.name, splits.join(", "));
+        format!("{}: {} images of {classes}, all examined\n", report.name, splits.join(", "));
     text += &account_text(&report.account, false);
     for (kind, title) in [
         (FaultKind::Missing, "missing"),

@@ -34,7 +34,7 @@ pub(super) fn run(
 
     let in_backbone = BackboneError::from;
     let file = OnnxFile::load(path).map_err(in_backbone)?;
-    // Refused before the images are looked at.
+    // Refused before the images are examined.
     let found = match args.head {
         Some(_) => file.find_map(),
         None => file.find(),

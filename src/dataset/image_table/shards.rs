@@ -53,7 +53,7 @@ pub(in crate::dataset) fn any_in(folder: &Path) -> Option<bool> {
     has_shards(&found).then_some(found.is_ok())
 }
 
-/// Whether there are shards, be it with something wrong about them.
+/// Whether there are shards, sound or not.
 fn has_shards(found: &Result<Vec<(Option<SplitName>, PathBuf)>, DatasetError>) -> bool {
     match found {
         Ok(shards) => !shards.is_empty(),

@@ -21,7 +21,7 @@ pub(super) fn yes_or_no(field: &str) -> Option<bool> {
     }
 }
 
-/// Columns that hold 0 and 1 alone, as far as rows were looked at.
+/// Columns that hold 0 and 1 alone, as far as rows were examined.
 pub(in crate::dataset) struct Indicators {
     columns: Vec<Indicator>,
     /// A column that others are compared with.

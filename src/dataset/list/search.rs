@@ -8,7 +8,7 @@ use crate::dataset::class_name::nfc;
 use crate::dataset::image_kind::has_picture_extension;
 use crate::dataset::split_name::SplitName;
 
-/// Entries that are looked at: a list may lie in the root of a disk.
+/// Entries that are examined: a list may lie in the root of a disk.
 const MOST_ENTRIES: usize = 4_000_000;
 
 /// All files below a folder, hidden ones left out.
