@@ -254,7 +254,10 @@ fn what_is_no_set_of_images_is_refused_and_nothing_is_written() {
     fs::write(bad(2), "no image").unwrap();
     let (code, screen) = said(&init(dir.path(), &["birds", "--out", "y.toml"]));
     assert_eq!(code, 0, "{screen}");
-    assert!(screen.contains("1 of 10 files") && screen.contains("colour-0/002.png"), "{screen}");
+    assert!(
+        screen.contains("1 of 10 examined files") && screen.contains("colour-0/002.png"),
+        "{screen}"
+    );
     let of_train: Vec<PathBuf> = ["colour-0", "colour-1"]
         .iter()
         .flat_map(|class| fs::read_dir(dir.path().join("birds/train").join(class)).unwrap())
