@@ -113,7 +113,7 @@ mod tests {
     fn a_considerable_share_of_fewer_bits_is_told() {
         let told = |values: &[u16]| Values::of_largest(64, values).and_then(|v| v.note(16));
         let half = told(&[4095, 900, 4000, 65535, 40000, 0, 60000, 50000]).unwrap();
-        assert!(half.contains("3 of 8 images") && half.contains("at most 4095"), "{half}");
+        assert!(half.contains("3 of 8 examined images") && half.contains("at most 4095"), "{half}");
         assert!(half.contains("multiply 16 OUT.png"), "{half}");
         let ten = told(&[1023, 65535, 65535, 65535]).unwrap();
         assert!(ten.contains("1 of 4") && ten.contains("multiply 64 OUT.png"), "{ten}");
