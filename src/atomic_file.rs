@@ -29,7 +29,7 @@ impl WriteError {
 
     /// Of a file that the user names, where a folder is.
     pub fn folder(path: &Path) -> Self {
-        Self::at_named(path)(io::Error::new(io::ErrorKind::IsADirectory, "a folder is there"))
+        Self::at_named(path)(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"))
     }
 
     /// For `map_err`, of a file that the user names.
@@ -51,11 +51,11 @@ impl WriteError {
 /// The directory cannot be made.
 pub fn create_dir(path: &Path) -> Result<(), WriteError> {
     fs::create_dir_all(path).map_err(|error| {
-        // The system says of such a link, or of one above, that something is there.
+        // For such a link, or for one above, the system says that something exists.
         let mut dangling = path.ancestors().filter(|part| part.is_symlink() && !part.exists());
         WriteError::at(path)(match dangling.next() {
             Some(link) => {
-                let found = format!("{}: a link to nowhere", link.display());
+                let found = format!("{}: a broken link", link.display());
                 io::Error::new(io::ErrorKind::NotFound, found)
             }
             None => error,
@@ -192,11 +192,11 @@ pub fn write_in(aside: &Path, path: &Path, bytes: &[u8]) -> Result<(), WriteErro
 /// Writes a whole file that the user names, such as `--parquet FILE`: nothing there but a regular file is
 /// ever replaced.
 ///
-/// A link stays, and the file that it leads to is written, there or not. What is no regular file takes the
+/// A link stays, and the file that it leads to is written, there or not. What is not a regular file takes the
 /// bytes as they come: a pipe, a device, and standard output under any of its names. A folder is an error.
 ///
 /// # Errors
-/// The file cannot be written; a regular file that was there is untouched.
+/// The file cannot be written; an existing regular file is untouched.
 pub fn write_named(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let at = WriteError::at_named(path);
     let target = match fs::metadata(path) {
@@ -308,8 +308,7 @@ mod tests {
         }
         // Nothing is left beside them.
         assert_eq!(fs::read_dir(path("far")).unwrap().count(), 2);
-        for (wrong, found) in [("d", "links"), ("f", "No such file"), ("far", "a folder is there")]
-        {
+        for (wrong, found) in [("d", "links"), ("f", "No such file"), ("far", "it is a folder")] {
             let message = write_named(&path(wrong), b"x").unwrap_err().to_string();
             assert!(message.contains(found) && message.contains(wrong), "{message}");
         }

@@ -1,5 +1,5 @@
 //! Looks at every image of a dataset before anything is computed from it: what is missing, what cannot
-//! be decoded, and which images are there twice.
+//! be decoded, and which images are duplicates.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -57,9 +57,9 @@ pub struct Fault {
 pub enum FaultKind {
     /// There is no such file.
     Missing,
-    /// The file is there and cannot be read.
+    /// The file exists and cannot be read.
     Unreadable,
-    /// The file is no image, or a damaged one.
+    /// The file is not an image, or is a damaged one.
     Undecodable,
 }
 
@@ -74,12 +74,12 @@ pub enum CheckError {
         "stopped after {done} of {total} images; nothing was written\n  Run the same command to begin again."
     )]
     Interrupted {
-        /// Images looked at.
+        /// Images examined.
         done: usize,
         /// All.
         total: usize,
     },
-    /// It went through, and the dataset should be mended.
+    /// It ended, and found images to replace or remove.
     #[error(
         "{name}: {faults} images missing or not usable, {leaks} in more than one split\n  Replace or remove the images listed."
     )]
@@ -189,7 +189,7 @@ fn fault(place: ImagePlace, error: DatasetError) -> Fault {
     }
 }
 
-/// Sorts the images whose content is there more than once into the lists of the report.
+/// Sorts the images whose content occurs more than once into the lists of the report.
 fn sort_repeated(gallery: &Gallery, mut known: Vec<([u8; 32], usize)>, report: &mut CheckReport) {
     known.sort_unstable();
     let same = known.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1);

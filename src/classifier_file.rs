@@ -52,7 +52,7 @@ impl ClassifierCard {
 /// is the only one that is an FC layer.
 ///
 /// # Errors
-/// It is not there, or no FC layer is in it.
+/// It is missing, or has no FC layer.
 pub fn read(path: &Path) -> Result<(LinearHead, ClassifierCard), WeightsError> {
     let mut file = Weights::load(path)?;
     let sizes = |name: &str| match file.tensors.get(name).map(|tensor| tensor.shape.as_slice()) {

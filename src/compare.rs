@@ -199,7 +199,7 @@ pub fn run(
         let run = result.and_then(|result| {
             let split = bank.class_counts.split(config.head_ratio);
             let scores = test.scores(&[&result.classifier], &split, config.shot_rule)?;
-            let score = scores.into_iter().next().ok_or(FinetuneError::Together)?;
+            let score = scores.into_iter().next().ok_or(FinetuneError::SharedJobFailed)?;
             let (seed, iteration, tau) = (*seed, result.iteration, result.tau);
             Ok(Run { seed, iteration, tau, score, secs: result.prepare_secs + result.secs })
         });
@@ -252,7 +252,7 @@ fn rows(
     let mut first_error = None;
     for (job, run) in jobs.iter().zip(runs) {
         let place = configs.iter().position(|config| *config == job.config).unwrap_or(0);
-        match run.unwrap_or(Err(FinetuneError::Together)) {
+        match run.unwrap_or(Err(FinetuneError::SharedJobFailed)) {
             Ok(run) => rows[place].runs.push(run),
             Err(error @ FinetuneError::Interrupted { .. }) => return Err(error),
             Err(error) => {

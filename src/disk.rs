@@ -16,7 +16,7 @@ pub fn nearest_folder(path: &Path) -> PathBuf {
     there.unwrap_or(Path::new(".")).into()
 }
 
-/// Bytes of the files in a folder and below it, as far as they can be looked at.
+/// Bytes of the files in a folder and below it, as far as they can be read.
 pub fn bytes_below(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let bytes = |entry: std::fs::DirEntry| match entry.metadata() {

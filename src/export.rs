@@ -39,7 +39,7 @@ pub enum ExportError {
     /// The model was not written by `fsa-bank train`.
     #[error(transparent)]
     Model(#[from] TrainError),
-    /// A file that is no model.
+    /// A file that is not a model.
     #[error(
         "{}\n  A model is a run's folder or its model.safetensors, or a file that ends in .onnx; weights of other programs go into network.weights of a pipeline.", what(.0)
     )]
@@ -187,7 +187,7 @@ impl Description {
 /// The classifier of a file, `fc.weight` [C, K] and `fc.bias` `[C]`, and what the file says of it.
 ///
 /// # Errors
-/// It is not there, or is more than an FC layer.
+/// It is missing, or is more than an FC layer.
 pub fn plain_head(path: &Path) -> Result<(LinearHead, ClassifierCard), ExportError> {
     let (head, card) = classifier_file::read(path)?;
     match card.input {
@@ -226,21 +226,21 @@ pub struct Model {
     pub said: Vec<Statement>,
     /// sha256 that names the network, whatever classifier is in it.
     identity: String,
-    /// What of it should be looked at again.
+    /// What of it the user should check.
     pub doubt: Option<String>,
     /// The same of the names of its classes.
     pub label_doubts: Vec<String>,
 }
 
-/// What is given besides a model.
+/// What is given in addition to a model.
 #[derive(Debug, Default)]
 pub struct Given<'a> {
     /// The classifier of a Phase-II result, to put in place of the model's own.
     pub classifier: Option<&'a Path>,
     /// What `--preprocessing` says.
     pub preprocessing: Option<Statement>,
-    /// Whether that goes before the metadata of an ONNX file, in place of having to agree with it.
-    pub mends_metadata: bool,
+    /// Whether that overrides the metadata of an ONNX file; otherwise it must agree with it.
+    pub corrects_metadata: bool,
 }
 
 impl Model {
@@ -250,7 +250,7 @@ impl Model {
     /// # Errors
     /// See [`ExportError`].
     pub fn open(path: &Path, given: Given) -> Result<Self, ExportError> {
-        let Given { classifier, preprocessing, mends_metadata } = given;
+        let Given { classifier, preprocessing, corrects_metadata } = given;
         let (head, card) = classifier.map(plain_head).transpose()?.unzip();
         let must_fit = |channels: usize| match (&head, classifier) {
             (Some(head), Some(file)) => must_take(head, channels, file),
@@ -320,7 +320,7 @@ impl Model {
                 label_doubts,
             }
         };
-        if let (Some(given), true) = (&preprocessing, mends_metadata) {
+        if let (Some(given), true) = (&preprocessing, corrects_metadata) {
             for own in said.iter_mut().filter(|own| own.source == Source::Metadata) {
                 own.keys.retain(|key| !given.keys.contains(key));
             }
@@ -354,7 +354,7 @@ impl Model {
         Ok(model)
     }
 
-    /// Names its classes anew.
+    /// Gives its classes new names.
     ///
     /// # Errors
     /// There are more or fewer names than classes.
@@ -376,8 +376,8 @@ impl Model {
         (!labels.names.is_empty()).then_some(labels)
     }
 
-    /// Gives the classifier the classes of images, in their order, where the names of both are known; what
-    /// there is to say of it, and whether that is to be looked at.
+    /// Gives the classifier the classes of images, in their order, where the names of both are known; the
+    /// note for the user, and whether it is a warning.
     ///
     /// # Errors
     /// A class of the images that the model does not have.
@@ -447,7 +447,7 @@ impl Model {
             Kind::Onnx(file) => {
                 let number = |class: usize| class.to_string();
                 let names = match self.description.class_names.as_slice() {
-                    // What is there of names may be right.
+                    // The names that exist may be right.
                     [] if file.find().is_ok_and(|found| found.head() == Some(&self.head)) => None,
                     [] => Some((0..self.head.classes()).map(number).collect()),
                     names => Some(names.to_vec()),

@@ -1,4 +1,4 @@
-//! Locks on files, which end when they are said to end.
+//! Locks on files that end when they are dropped, not later.
 //!
 //! A lock taken with `flock` belongs to the open file, and a child that another thread has forked shares
 //! it until it calls exec: closing the file frees the lock only then. Unlocking frees it at once.

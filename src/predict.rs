@@ -58,7 +58,7 @@ pub enum PredictError {
     NoImages {
         /// The first folder.
         path: PathBuf,
-        /// What there is.
+        /// What was found.
         found: String,
     },
     /// A picture cannot be written.
@@ -282,7 +282,7 @@ fn likeliest(probabilities: &[f32], top: usize, model: &Model) -> Vec<Guess> {
 /// there, at any depth, each folder in order of names.
 ///
 /// # Errors
-/// A path that is not there or is a list or table, a folder that cannot be read, or no image in any of them.
+/// A path that is missing or is a list or table, a folder that cannot be read, or no image in any of them.
 pub fn images(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Account), PredictError> {
     let (mut images, mut account) = (vec![], Account::default());
     for path in paths {

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 /// Opens a file; links are followed.
 ///
 /// # Errors
-/// It cannot be opened, or it is no regular file.
+/// It cannot be opened, or it is not a regular file.
 pub fn open(path: &Path) -> io::Result<(File, u64)> {
     // A pipe without a writer would wait for one.
     let flags = OFlags::NONBLOCK.bits() as i32;
@@ -26,7 +26,7 @@ pub fn open(path: &Path) -> io::Result<(File, u64)> {
 /// The content of a file of at most `most` bytes.
 ///
 /// # Errors
-/// It cannot be read, is no regular file, or is larger.
+/// It cannot be read, is not a regular file, or is larger.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let (file, length) = open(path)?;
     if length > most {

@@ -25,7 +25,7 @@ pub enum Stage {
     GenericLocations = 7,
     /// Noise of a vector drawn from a calibrated Gaussian: key (iteration, place in the batch).
     CalibratedNoise = 8,
-    /// Weights of a classifier that starts anew: key (0, 0).
+    /// Weights of a new classifier: key (0, 0).
     NewClassifier = 9,
     /// Images held out of training: key (class, 0).
     HoldOut = 10,
@@ -39,7 +39,7 @@ pub enum Stage {
     Mixup = 14,
     /// Images that a cut to a long tail keeps: key (class, 0).
     LongTail = 15,
-    /// Rows of a bank whose pooled vector and activation map are computed anew: key (part, 0).
+    /// Rows of a bank whose pooled vector and activation map are computed again: key (part, 0).
     VerifiedRows = 16,
     /// Rows that a bank is estimated from: key (place among the kinds of rows, 0).
     BankSample = 17,

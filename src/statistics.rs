@@ -81,7 +81,8 @@ pub struct ClassStatistics {
     pub shots: Option<ShotGroup>,
 }
 
-/// Counts a dataset, without the images that were seen to be none that can be decoded; `settings` has the head ratio and the rule of shot groups.
+/// Counts a dataset, without the images that were found undecodable; `settings` has the head ratio and the
+/// rule of shot groups.
 pub fn of(name: &str, dataset: &Dataset, settings: &FinetuneConfig) -> Statistics {
     let none = || ClassCounts(vec![0; dataset.class_names.len()]);
     let count = |split: &SplitImages| dataset.counts_as_listed(split);

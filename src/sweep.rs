@@ -72,7 +72,7 @@ pub struct SweepRow {
 pub struct SweepLine {
     /// The grid's keys with their values.
     pub grid: Table,
-    /// Runs that there are.
+    /// Runs that have a row.
     pub runs: usize,
     /// On the images that choose.
     pub chooser: Figures,
@@ -89,7 +89,7 @@ pub struct Sweep {
     pub name: String,
     /// What chose.
     pub selection: Selection,
-    /// Runs that were there from an earlier call.
+    /// Runs that exist from an earlier call.
     pub reused: usize,
     /// One line a combination, in the order of the grid.
     pub lines: Vec<SweepLine>,
@@ -163,7 +163,7 @@ fn split_values(text: &str) -> impl Iterator<Item = &str> {
 /// Runs what of the grid has no row yet, names the best and scores it on the test images.
 ///
 /// # Errors
-/// See [`FinetuneError`]. A run that fails has no row and is said; an interrupt loses nothing that has
+/// See [`FinetuneError`]. A run that fails has no row and is reported; an interrupt loses nothing that has
 /// a row.
 pub fn run(request: &SweepRequest<'_>, watch: Watch<'_>) -> Result<SweepOutcome, FinetuneError> {
     let bank = Bank::open(request.bank)?;
@@ -296,7 +296,7 @@ fn best(
     Ok(Some(Best { grid: point.grid.clone(), chooser_balanced, test: figures }))
 }
 
-/// The rows there are, and where the next ones go.
+/// The existing rows, and where the next ones go.
 struct RowsFile {
     path: PathBuf,
     rows: Mutex<Vec<SweepRow>>,

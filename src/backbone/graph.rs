@@ -129,7 +129,7 @@ impl ParameterKind {
 pub struct Parameter {
     /// torchvision's name.
     pub name: String,
-    /// timm's name, where it is another.
+    /// timm's name, if it differs.
     pub timm_name: Option<String>,
     /// Its shape.
     pub shape: Vec<usize>,

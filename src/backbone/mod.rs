@@ -21,12 +21,12 @@ pub use pretrained::{FileClassifier, Pretrained, Taken, adapt};
 /// What can go wrong in an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum BackboneError {
-    /// A device that is not there.
+    /// A device that is not available.
     #[error("device {wanted}: not available: {found}\n  {remedy}")]
     Device {
         /// What was asked for.
         wanted: String,
-        /// What there is.
+        /// What was found.
         found: String,
         /// What to do.
         remedy: &'static str,
@@ -151,7 +151,7 @@ pub trait Trainable {
     /// Keeps the images on the device; batches may then name them.
     ///
     /// # Errors
-    /// The engine failed, such as for want of memory.
+    /// The engine failed, for example because memory ran out.
     fn hold(&mut self, images: &HeldImages) -> Result<(), BackboneError>;
 
     /// One step of SGD; the running average, where one is kept, then keeps `average_decay` of itself.
@@ -197,7 +197,7 @@ pub trait Trainable {
     fn swap_average(&mut self) -> Result<(), BackboneError>;
 }
 
-/// A network whose batch statistics are estimated anew: means over the batches it is shown.
+/// A network whose batch statistics are estimated again: means over the batches it is shown.
 pub trait Recalibrator {
     /// Takes in the statistics of a batch: `inputs` (n, 3, side, side).
     ///
@@ -234,7 +234,7 @@ pub trait Engine {
     /// A network to train, which begins with `weights` (all of its tensors).
     ///
     /// # Errors
-    /// The device is not there.
+    /// The device is not available.
     fn trainable(
         &self,
         network: &Network,
@@ -246,7 +246,7 @@ pub trait Engine {
     /// A frozen network with maps of `shape`; `path` names the weights in messages.
     ///
     /// # Errors
-    /// The device is not there, or the weights do not fit.
+    /// The device is not available, or the weights do not fit.
     fn backbone(
         &self,
         network: &Network,
@@ -260,7 +260,7 @@ pub trait Engine {
     /// messages.
     ///
     /// # Errors
-    /// The device is not there, or the weights do not fit.
+    /// The device is not available, or the weights do not fit.
     fn recalibrator(
         &self,
         network: &Network,
@@ -272,7 +272,7 @@ pub trait Engine {
     /// The device that `auto` and the others resolve to, in words.
     ///
     /// # Errors
-    /// The device is not there.
+    /// The device is not available.
     fn describe_device(&self, options: &EngineOptions) -> Result<String, BackboneError>;
 
     /// What the engine is and what it sees, for `doctor`: name and finding, such as

@@ -10,7 +10,7 @@ const MOST_BEGINNINGS: usize = 64;
 /// Parts of a file that are compared name by name, those with the most tensors of the network first.
 const MOST_COMPARED: usize = 16;
 /// Words of a place or a beginning that mark a copy of the network which is not the one to be used, where
-/// another is there: averages of weights, and what a teacher's pupil is in DINO.
+/// the file has another: averages of weights, and what a teacher's pupil is in DINO.
 const SECOND_CHOICE: [&str; 6] = ["ema", "momentum", "k", "target", "averaged", "student"];
 /// Ends of names that count batches or operations and are no weights.
 const COUNTERS: [&str; 3] = ["num_batches_tracked", "total_ops", "total_params"];
@@ -35,7 +35,7 @@ pub struct Pretrained {
 pub enum FileClassifier {
     /// It has the network's classes, and was taken.
     Taken,
-    /// It has so many classes; a new one replaces it.
+    /// It has this many classes; a new one replaces it.
     Replaced(usize),
     /// There is none that is an FC layer under the network's name.
     Missing,
@@ -179,7 +179,7 @@ fn beginnings(network: &Network, dict: &StateDict) -> Vec<String> {
     found.into_iter().take(MOST_BEGINNINGS).map(|(_, beginning)| beginning).collect()
 }
 
-/// How many tensors of the network are there under a beginning.
+/// How many tensors of the network have names with this prefix.
 fn fitting(network: &Network, dict: &StateDict, beginning: &str) -> usize {
     let stored = |name: &str| dict.tensors.get(&format!("{beginning}{name}"));
     let fits = |p: &&Parameter| names_of(p).filter_map(stored).any(|t| t.shape == p.shape);
@@ -370,7 +370,7 @@ mod tests {
             let told = format!("all weights taken from names without `{beginning}`");
             assert_eq!(found.told(&network, "starts at random"), [told]);
         }
-        // Half a word is no beginning.
+        // A part of a word is not a prefix.
         let file = renamed(&wanted, |own| format!("x{own}"));
         assert!(adapted(&network, &file).unwrap_err().to_string().contains("tensors differ"));
     }
@@ -409,7 +409,7 @@ mod tests {
             message.contains("layer1.1.bn1.bias: [4] in the file, not in the network"),
             "{message}"
         );
-        // The one that is right goes before the one that is short.
+        // The complete one is taken before the one that is short.
         let mut both = renamed(&deep, |own| format!("a.{own}"));
         both.tensors.extend(renamed(&wanted, |own| format!("net.model.{own}")).tensors);
         assert_eq!(adapted(&network, &both).unwrap().taken.beginning, "net.model.");

@@ -30,7 +30,7 @@ use crate::progress::Watch;
 use crate::regular_file;
 use crate::weights::Weights;
 
-/// A larger plan is none.
+/// A larger file is not a plan.
 const MOST_PLAN_BYTES: u64 = 1 << 24;
 
 /// What is known of a finished shard.
@@ -248,7 +248,7 @@ impl Build {
         self.dir.join(&shard.file).with_extension("json")
     }
 
-    /// What is known of a shard, if it is done; its content is not looked at.
+    /// What is known of a shard, if it is done; its content is not read.
     ///
     /// # Errors
     /// It is one of another bank, and `overwrite` does not allow to replace it.
@@ -268,7 +268,7 @@ impl Build {
             }
             Err(source) => return Err(BankError::Read { path, source }),
         };
-        // A marker that is no marker marks nothing.
+        // A file that is not a valid marker is ignored.
         let Ok(marker) = serde_json::from_slice::<Marker>(&text) else { return Ok(None) };
         if marker.made_from != self.hashes {
             let what = manifest::first_difference(
@@ -321,9 +321,7 @@ impl Build {
             match found {
                 Ok((sha256, _)) if sha256 == result.shard.sha256 => Some(result),
                 _ => {
-                    watch
-                        .progress
-                        .line(&format!("{}: damaged; it is to be made again", shard.file));
+                    watch.progress.line(&format!("{}: damaged; it will be made again", shard.file));
                     // A shard that stays marked would be taken for done by whoever makes the others.
                     let _ = fs::remove_file(self.marker_path(shard));
                     None
@@ -479,7 +477,7 @@ impl Build {
         classes_table(&self.format, counts, head)
     }
 
-    /// Begins to make files of the bank `bank` anew, in `NAME.repair` beside it.
+    /// Begins to make files of the bank `bank` again, in `NAME.repair` beside it.
     ///
     /// # Errors
     /// The folder cannot be made.
@@ -494,8 +492,8 @@ impl Build {
         Ok(Self::of(bank, dir, plan, class_names))
     }
 
-    /// Puts the shards that were made anew, and other files with their content, into the bank; then its
-    /// manifest, where it is another.
+    /// Puts the shards that were made again, and other files with their content, into the bank; then its
+    /// manifest, if it changed.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -530,7 +528,7 @@ impl Build {
         }
     }
 
-    /// Removes what a commit of `bank`, which is there, left because it was killed before its end. What cannot
+    /// Removes what a commit of the finished `bank` left because it was killed before its end. What cannot
     /// be removed now stays for the next run.
     pub fn tidy(bank: &Path) {
         let tidied = || {
@@ -556,7 +554,7 @@ fn same_plan(
     let there = read_plan(dir)?;
     let what = match &there {
         Some(there) => there.difference(plan),
-        None => Some("plan.json is no plan".into()),
+        None => Some("plan.json is not a plan".into()),
     };
     match what {
         None => Ok(there),
@@ -565,7 +563,7 @@ fn same_plan(
     }
 }
 
-/// The plan of a bank that was begun; none where there is none, or one that does not read.
+/// The plan of a bank that was begun; `None` without a readable one.
 fn read_plan(dir: &Path) -> Result<Option<BuildPlan>, BankError> {
     let path = dir.join(PLAN_FILE);
     match regular_file::read(&path, MOST_PLAN_BYTES) {

@@ -228,7 +228,7 @@ fn lists<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ListArray, String
 }
 
 fn other_length(name: &str, length: usize) -> String {
-    format!("a list in column {name} that has not {length} values")
+    format!("a list in column {name} of other than {length} values")
 }
 
 /// A list column whose lists all have `length` elements, and where these begin and end.

@@ -21,7 +21,7 @@ impl ShardEntry {
     /// `name`.
     ///
     /// # Errors
-    /// The file cannot be read, or its footer is not that of such a shard. Its pages are not looked at.
+    /// The file cannot be read, or its footer is not that of such a shard. Its pages are not read.
     ///
     /// # Cost
     /// Reads the whole file twice, at most one column chunk (a page of maps) for each thread in memory.
@@ -29,7 +29,7 @@ impl ShardEntry {
         Self::with_sha256(name, file, split, maps, || file_sha256(file).map(|(sha256, _)| sha256))
     }
 
-    /// The same where the file's sha256 is known otherwise.
+    /// The same where the file's sha256 is already known.
     pub(super) fn with_sha256(
         name: &str,
         file: &File,
@@ -49,7 +49,7 @@ impl ShardEntry {
         let metadata = at(file, bytes, Footer::metadata_range(file, bytes).map_err(read)?);
         let footer_offset = Footer::begin(&metadata.map_err(read)?).map_err(content)?;
         let behind = bytes.checked_sub(footer_offset);
-        let behind = behind.ok_or_else(|| content("chunks behind its end".into()))?;
+        let behind = behind.ok_or_else(|| content("chunks after its end".into()))?;
         let tail = at(file, bytes, (footer_offset, behind)).map_err(read)?;
         let footer = contract.read(&tail, footer_offset, footer_offset).map_err(content)?;
         let checksums = || {

@@ -200,7 +200,7 @@ impl ExaminedShard {
 }
 
 /// The bytes of one row group. Its columns are decoded one by one: `None` where a column is damaged
-/// or is not of the contract's type, an error in words where whole bytes do not decode.
+/// or is not of the contract's type, an error in words where undamaged bytes cannot be decoded.
 pub struct ExaminedGroup<'a> {
     shard: &'a ExaminedShard,
     group: usize,
@@ -210,7 +210,7 @@ pub struct ExaminedGroup<'a> {
     pages: BTreeMap<String, Result<u64, String>>,
 }
 
-/// A column, if it can be had.
+/// A column, if it can be read.
 pub type Decoded<T> = Result<Option<T>, String>;
 
 impl ExaminedGroup<'_> {
@@ -232,7 +232,7 @@ impl ExaminedGroup<'_> {
     /// A column of integers.
     ///
     /// # Errors
-    /// It does not decode.
+    /// It cannot be decoded.
     pub fn integers(&self, name: &str) -> Decoded<Vec<i32>> {
         self.column(name, |all: &mut Vec<i32>, array| {
             all.extend_from_slice(array.as_primitive_opt::<Int32Type>()?.values());
@@ -243,7 +243,7 @@ impl ExaminedGroup<'_> {
     /// A column of numbers.
     ///
     /// # Errors
-    /// It does not decode.
+    /// It cannot be decoded.
     pub fn floats(&self, name: &str) -> Decoded<Vec<f32>> {
         self.column(name, |all: &mut Vec<f32>, array| {
             all.extend_from_slice(array.as_primitive_opt::<Float32Type>()?.values());
@@ -254,7 +254,7 @@ impl ExaminedGroup<'_> {
     /// A column of texts.
     ///
     /// # Errors
-    /// It does not decode.
+    /// It cannot be decoded.
     pub fn texts(&self, name: &str) -> Decoded<Vec<String>> {
         let largest = self.pages.get(name).and_then(|pages| pages.as_ref().ok());
         let at_a_time = text_rows(largest.copied().unwrap_or(0));
@@ -273,7 +273,7 @@ impl ExaminedGroup<'_> {
     /// A column of lists of numbers.
     ///
     /// # Errors
-    /// It does not decode.
+    /// It cannot be decoded.
     pub fn float_lists(&self, name: &str) -> Decoded<Lists<f32>> {
         self.column(name, |all: &mut Lists<f32>, array| all.extend(array, append_floats))
     }
@@ -281,7 +281,7 @@ impl ExaminedGroup<'_> {
     /// A column of lists of truth values.
     ///
     /// # Errors
-    /// It does not decode.
+    /// It cannot be decoded.
     pub fn bool_lists(&self, name: &str) -> Decoded<Lists<bool>> {
         let append = |all: &mut Vec<bool>, values: &ArrayRef, range: Range<usize>| {
             let values = values.as_boolean_opt()?;
@@ -292,10 +292,10 @@ impl ExaminedGroup<'_> {
     }
 
     /// The main maps, `batch_rows` at a time: `take` gets the first row of each batch and its maps. The number
-    /// of rows, where they are there.
+    /// of rows, if it has them.
     ///
     /// # Errors
-    /// They do not decode.
+    /// They cannot be decoded.
     pub fn maps(
         &self,
         batch_rows: usize,
@@ -435,7 +435,7 @@ impl ClassTable {
     /// From the content of the file, of a bank with maps of `shape`.
     ///
     /// # Errors
-    /// It does not decode, or its columns are not those of the contract.
+    /// It cannot be decoded, or its columns are not those of the contract.
     pub fn read(
         files: &dyn BankFiles,
         content: Vec<u8>,
@@ -450,7 +450,7 @@ impl ClassTable {
         let (_, batches) = classes::batches(content, shape, &CLASS_COLUMNS).map_err(wrong)?;
         let (mut table, mut text) = (Self::default(), 0);
         for batch in batches {
-            let batch = batch.map_err(|e| wrong(format!("it does not decode: {e}")))?;
+            let batch = batch.map_err(|e| wrong(format!("it cannot be decoded: {e}")))?;
             text += batch.column_by_name("name").map_or(0, |name| name.get_array_memory_size());
             if text as u64 > most_text {
                 return Err(wrong(format!("names of more than {most_text} bytes")));

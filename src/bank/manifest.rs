@@ -28,7 +28,7 @@ pub const CLASSES_FILE: &str = "classes.parquet";
 /// The Phase-I classifier.
 pub const CLASSIFIER_FILE: &str = "classifier.safetensors";
 const FORMAT_NAME: &str = "fsa-bank";
-/// A larger manifest is none: one of a page for each of 20 million maps takes as much.
+/// A larger file is not a manifest: one of a page for each of 20 million maps takes as much.
 const MOST_BYTES: u64 = 1 << 30;
 /// Rows of a split at most; they are numbered in 32 bits.
 pub(super) const MOST_ROWS: u64 = u32::MAX as u64;
@@ -436,7 +436,7 @@ impl Manifest {
         first_difference("", &described(self), &described(wanted))
     }
 
-    /// Length and hash that a file of the bank should have; `None` where it is no file of it.
+    /// Length and hash that a file of the bank should have; `None` where it is not one of its files.
     pub fn entry(&self, file: &str) -> Option<(u64, String)> {
         let shards = self.splits.values().flat_map(|split| &split.shards);
         let shard = |shard: &ShardEntry| (shard.bytes, shard.sha256.clone());
@@ -444,7 +444,7 @@ impl Manifest {
         of_shard.or_else(|| self.files.get(file).map(|f| (f.bytes, f.xxh3.to_string())))
     }
 
-    /// That every file of the bank in `dir` is there and as long as it was; what is in it is not looked at.
+    /// Checks that every file of the bank in `dir` exists and has its length; the content is not read.
     ///
     /// # Errors
     /// One is missing, or longer or shorter.

@@ -59,7 +59,7 @@ impl<'a> MapReader<'a> {
     /// them, or all.
     ///
     /// # Errors
-    /// A page is damaged, or is no page of this format.
+    /// A page is damaged, or is not a page of this format.
     pub(super) fn read(
         &mut self,
         left: &[(usize, usize)],
@@ -199,7 +199,7 @@ impl Starts {
     }
 }
 
-/// Encoded levels and the place behind them: four bytes with their length stand before them.
+/// Encoded levels and the place after them: four bytes with their length stand before them.
 fn levels_at(content: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let (length, rest) = content.get(at..)?.split_first_chunk()?;
     let length = u32::from_le_bytes(*length) as usize;
@@ -378,7 +378,10 @@ mod tests {
         let one = FileColumns::of_split(Split::Train, &maps[..1]).contract();
         let refused = VerifiedShard::open(&FolderFiles::new(dir.path()), &entry, &one);
         let refused = refused.err().unwrap().to_string();
-        assert!(refused.contains("12 parts in the place of `the root` of 11"), "{refused}");
+        assert!(
+            refused.contains("expected `the root` of 11 parts, found `the root` of 12 parts"),
+            "{refused}"
+        );
     }
 
     #[test]

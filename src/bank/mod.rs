@@ -66,13 +66,13 @@ pub enum BankError {
     NoManifest {
         /// The folder.
         dir: PathBuf,
-        /// What is there.
+        /// What was found.
         found: &'static str,
         /// What to do.
         remedy: String,
     },
     /// A bank that is under way.
-    #[error("{}: not finished; what there is of it is in {}\n  Run the same `fsa-bank features` again to make what is missing.", dir.display(), partial.display())]
+    #[error("{}: not finished; the part that is done is in {}\n  Run the same `fsa-bank features` again to make what is missing.", dir.display(), partial.display())]
     Unfinished {
         /// The bank's place.
         dir: PathBuf,
@@ -100,7 +100,7 @@ pub enum BankError {
         needs: String,
     },
     /// A file cannot be read.
-    #[error("{}: cannot be read: {source}\n  Restore the file, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES.", path.display())]
+    #[error("{}: cannot be read: {source}\n  Restore the file, or make it again: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES.", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -108,7 +108,7 @@ pub enum BankError {
         source: std::io::Error,
     },
     /// A file is shorter or longer than the manifest says.
-    #[error("{}: {found} bytes; the manifest says {expected}\n  The file was cut off or replaced; restore it, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES.", path.display())]
+    #[error("{}: {found} bytes; the manifest says {expected}\n  The file was cut off or replaced; restore it, or make it again: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES.", path.display())]
     Length {
         /// The file.
         path: PathBuf,
@@ -118,7 +118,7 @@ pub enum BankError {
         expected: u64,
     },
     /// Bytes that are not those that were written.
-    #[error("{}: {place} is damaged: checksum {found}, the manifest says {expected}\n  The file was altered; restore it, or make {}.", path.display(), anew(place))]
+    #[error("{}: {place} is damaged: checksum {found}, the manifest says {expected}\n  The file was altered; restore it, or make {}.", path.display(), how_to_repair(place))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -134,9 +134,9 @@ pub enum BankError {
     Content {
         /// The file.
         path: PathBuf,
-        /// What is there.
+        /// What was found.
         found: String,
-        /// What the contract says.
+        /// What the contract requires.
         expected: String,
     },
     /// A map was asked for that the bank does not keep.
@@ -150,7 +150,7 @@ pub enum BankError {
         kept: String,
     },
     /// The classifier is not the one that the bank's CAMs were made with.
-    #[error("{}: not the classifier that this bank was made with: sha256 {found}, expected {expected}\n  It was replaced or altered; restore it, or make it anew: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES.", path.display())]
+    #[error("{}: not the classifier that this bank was made with: sha256 {found}, expected {expected}\n  It was replaced or altered; restore it, or make it again: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES.", path.display())]
     OtherClassifier {
         /// The file.
         path: PathBuf,
@@ -185,7 +185,7 @@ pub enum BankError {
         path: PathBuf,
     },
     /// A bank made from something else is in the way.
-    #[error("{}: another bank is there: {what}\n  Choose another folder with --out, or replace it with --overwrite.", dir.display())]
+    #[error("{}: another bank exists here: {what}\n  Choose another folder with --out, or replace it with --overwrite.", dir.display())]
     OtherBank {
         /// The folder.
         dir: PathBuf,
@@ -193,7 +193,7 @@ pub enum BankError {
         what: String,
     },
     /// A bank of something else was begun there.
-    #[error("{}: another bank was begun there: {what}\n  Finish it with its own settings, choose another folder with --out, or replace what differs with --overwrite.", dir.display())]
+    #[error("{}: another bank was begun here: {what}\n  Finish it with its own settings, choose another folder with --out, or replace what differs with --overwrite.", dir.display())]
     OtherBuild {
         /// The folder or marker.
         dir: PathBuf,
@@ -201,14 +201,14 @@ pub enum BankError {
         what: String,
     },
     /// No bank was begun.
-    #[error("{}: not there, or without a plan.json that reads; nothing is waiting to be committed\n  Make the shards with `fsa-bank features`; a bank that is whole needs no commit.", dir.display())]
+    #[error("{}: no unfinished bank here (plan.json is missing or unreadable)\n  Make the shards with `fsa-bank features`; a finished bank needs no commit.", dir.display())]
     NoBuild {
         /// The folder.
         dir: PathBuf,
     },
     /// An image that changed while its views were made.
     #[error(
-        "{image}: this image could be decoded first and not later, while {shard} was made\n  That shard is not kept. Run the same command again once the image is as it should be."
+        "{image}: this image was readable at the first pass but not when {shard} was written\n  That shard is not kept. Run the same command again once the image is readable."
     )]
     ImageChanged {
         /// The image.
@@ -217,12 +217,12 @@ pub enum BankError {
         shard: String,
     },
     /// A bank that another process finished while this one was about to begin it.
-    #[error("{}: another process has just finished this bank\n  Run the command again: it finds what is there.", dir.display())]
+    #[error("{}: another process has just finished this bank\n  Run the command again: it finds the finished bank.", dir.display())]
     Finished {
         /// The folder.
         dir: PathBuf,
     },
-    /// A bank whose shards are not all there.
+    /// A bank with missing shards.
     #[error("{}: {state}; missing: {}\n  Make them with `fsa-bank features`, in one go or with --partition.", dir.display(), some_of(missing))]
     MissingShards {
         /// Where it grows.
@@ -233,7 +233,7 @@ pub enum BankError {
         missing: Vec<String>,
     },
     /// Shards without an image of a class.
-    #[error("{}: no training image of class `{class}` has rows\n  All of them could not be decoded; replace them, or leave the class out.", dir.display())]
+    #[error("{}: no training image of class `{class}` has rows\n  None of its training images could be decoded; replace them, or leave the class out.", dir.display())]
     EmptyClass {
         /// Where the bank grows.
         dir: PathBuf,
@@ -263,12 +263,12 @@ fn some_of(names: &[String]) -> String {
     }
 }
 
-/// How a damaged file is made anew.
-fn anew(place: &str) -> &'static str {
+/// What replaces a damaged file.
+fn how_to_repair(place: &str) -> &'static str {
     match place {
         MANIFEST_PLACE => "the bank again: the same `fsa-bank features` with --overwrite",
         _ => {
-            "it anew: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES"
+            "it again: `fsa-bank verify SHARDS --repair PIPELINE`, or --repair --onnx NETWORK --images IMAGES"
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A bank's place: the folder beside it where the bank grows, and how the finished bank comes to its place.
+//! A bank's place: the folder beside it where the bank grows, and how the finished bank is moved to its place.
 //!
 //! Any number of processes may make shards of one bank at once. One at a time may begin it, end it or remove what
 //! is left of it: the one that holds the lock on the folder's `lock`.

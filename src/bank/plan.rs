@@ -91,8 +91,8 @@ impl BuildPlan {
         if room < batch { room.max(1) } else { room - room % batch }
     }
 
-    /// Whether it is of a bank that there can be: its shards are listed in memory, and plans may come
-    /// from elsewhere.
+    /// Whether a bank can be this large: its shards are listed in memory, and plans may come from
+    /// other machines.
     pub(super) fn is_plausible(&self) -> bool {
         const MOST_SHARDS: u64 = 1 << 20;
         self.manifest.check_sizes().is_ok()

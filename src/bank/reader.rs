@@ -25,7 +25,7 @@ use crate::domain::{ClassCounts, FeatureShape, LinearHead, Split};
 use crate::untrusted_parquet::Contract;
 use crate::weights::Weights;
 
-/// What the program takes besides what it plans: code, stacks, buffers of decoders, and what the
+/// What the program takes in addition to what it plans: code, stacks, buffers of decoders, and what the
 /// allocator keeps for later.
 const PROCESS_BYTES: u64 = 128 << 20;
 /// What is known of a row's page of maps: its place and checksum, in the manifest and twice in readers.
@@ -52,7 +52,7 @@ impl Bank {
     /// Opens a bank. No shard is read yet.
     ///
     /// # Errors
-    /// The folder is no finished bank, a file is damaged, or the classifier is not the bank's.
+    /// The folder is not a finished bank, a file is damaged, or the classifier is not the bank's.
     pub fn open(dir: &Path) -> Result<Self, BankError> {
         Self::of_manifest(Arc::new(FolderFiles::new(dir)), Manifest::load(dir)?)
     }
@@ -81,7 +81,7 @@ impl Bank {
         let weights = read_at_most(&*files, CLASSIFIER_FILE, u64::MAX)
             .map_err(|source| BankError::Read { path: path.clone(), source })
             .and_then(|bytes| Ok(Weights::from_bytes(&bytes, &path)?));
-        // A classifier that was put in place of the bank's is whole, so its own hash goes first.
+        // A classifier that was put in place of the bank's is undamaged, so its own hash is checked first.
         let weights = weights.map_err(|e| content(CLASSIFIER_FILE).err().unwrap_or(e))?;
         let found = weights.sha256();
         if found != manifest.classifier_sha256 {
@@ -185,7 +185,7 @@ impl Bank {
         Ok(rows)
     }
 
-    /// The rows of each row group, with the columns named besides those of the index.
+    /// The rows of each row group, with the named columns in addition to those of the index.
     fn read_groups(&self, split: Split, columns: &[&str]) -> Result<Vec<Rows>, BankError> {
         let entry = self.split(split)?;
         let contract = self.contract(split);
@@ -247,7 +247,7 @@ impl Bank {
         Ok(rows)
     }
 
-    /// What the rows of a split, in their order, must be besides what each of them is.
+    /// What the rows of a split must be together, in their order.
     fn check_rows(&self, split: Split, rows: &RowIndex) -> Result<(), BankError> {
         let name = split.name();
         let wrong = |found: String, expected: String| {

@@ -83,7 +83,7 @@ pub struct RowHead {
     pub pooled: Vec<f32>,
 }
 
-/// What a training row has besides.
+/// What a training row has in addition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainRow {
     /// The rest.

@@ -171,7 +171,7 @@ impl VerifiedShard {
     pub(super) fn decode_error(&self, error: &dyn std::fmt::Display) -> BankError {
         let damage = self.damage.lock().expect("no panic while held").take();
         damage.unwrap_or_else(|| {
-            self.content(format!("it does not decode: {error}"), "a shard of this format".into())
+            self.content(format!("it cannot be decoded: {error}"), "a shard of this format".into())
         })
     }
 
@@ -206,7 +206,7 @@ impl VerifiedShard {
                 ranges.extend(spans.into_iter().zip(checksums).map(range));
             }
         }
-        // The footer says where chunks and pages lie, one behind the other.
+        // The footer says where chunks and pages lie, one after the other.
         ranges.push(self.ranges[0].clone());
         Ok(ranges)
     }

@@ -19,7 +19,7 @@ pub fn logits(pooled: &[f32], head: &LinearHead) -> Vec<f32> {
     logits
 }
 
-/// The same into memory that there is: `logits` [rows, C].
+/// The same into existing memory: `logits` [rows, C].
 pub fn logits_into(pooled: &[f32], head: &LinearHead, logits: &mut [f32]) {
     let (classes, channels) = (head.classes(), head.channels());
     let rows = pooled.len() / channels;

@@ -1,4 +1,4 @@
-//! What became of the files of a dataset, told by every command that opens one.
+//! What became of the files of a dataset, printed by every command that opens one.
 
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub(super) fn tell(
 }
 
 /// The account of `dataset`'s files once images were decoded, with those of the list `skipped` left out. It is
-/// told where it is another than the one at the beginning, and listed in `folder`.
+/// printed if it differs from the one at the beginning, and listed in `folder`.
 pub(super) fn settle(
     context: &Context,
     name: &str,

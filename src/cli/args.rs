@@ -91,10 +91,10 @@ pub enum Command {
 pub enum DatasetCommand {
     /// Splits, class sizes, imbalance ratio, head and tail, shot groups; a picture of the long tail
     Stats(StatsArgs),
-    /// Read and decode every image; list what is missing, undecodable or there twice
+    /// Read and decode every image; list what is missing, undecodable or duplicated
     Check(ImagesArgs),
     /// Get a known dataset: cifar10, cifar100, inat2017 and inat2018 are downloaded, checked and
-    /// unpacked; of imagenet-lt and places-lt you are told what to get where
+    /// unpacked; for imagenet-lt and places-lt it prints what to download, and where to put it
     Fetch(FetchArgs),
 }
 
@@ -151,7 +151,7 @@ fn device(name: &str) -> Result<String, String> {
 
 fn known(name: &str) -> Result<&'static Known, String> {
     let names = || known::ALL.map(|known| known.name).join(", ");
-    Known::named(name).ok_or_else(|| format!("no known dataset; known are {}", names()))
+    Known::named(name).ok_or_else(|| format!("not a known dataset; known are {}", names()))
 }
 
 /// `init`
@@ -164,7 +164,7 @@ pub struct InitArgs {
     /// The pipeline's file [default: NAME.toml here, NAME being that of the folder or list]
     #[arg(long, value_name = "FILE.toml")]
     pub out: Option<PathBuf>,
-    /// Replace the file where it is there already
+    /// Replace an existing file
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -211,7 +211,7 @@ pub struct FeaturesCommand {
     /// What `plan` takes too.
     #[command(flatten)]
     pub shared: FeaturesArgs,
-    /// Make nothing, and tell what the bank would be: the same as `fsa-bank plan`
+    /// Make nothing, and print what the bank would be: the same as `fsa-bank plan`
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -272,9 +272,9 @@ impl FeaturesArgs {
 /// `commit`
 #[derive(Debug, Args)]
 pub struct CommitArgs {
-    /// Folder of the bank that is to be, such as runs/demo/shards
+    /// Folder of the bank to make, such as runs/demo/shards
     pub bank: PathBuf,
-    /// Replace a bank that is there and differs
+    /// Replace an existing bank that differs
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -284,7 +284,7 @@ pub struct CommitArgs {
 pub struct FinetuneArgs {
     /// Folder of the bank, such as runs/demo/shards
     pub bank: PathBuf,
-    /// Take the settings of this pipeline's `[finetune]` section; flags go before them
+    /// Take the settings of this pipeline's `[finetune]` section; flags override them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of the result [default: finetune/METHOD-CONFIGHASH-SEED beside the bank]
@@ -297,7 +297,7 @@ pub struct FinetuneArgs {
     /// (biased) or test (best on test)
     #[arg(long, default_value = "none", value_name = "WHERE", value_parser = super::settings::word::<Selection>)]
     pub select: Selection,
-    /// Make the result again where it is there already
+    /// Make an existing result again
     #[arg(long)]
     pub overwrite: bool,
     /// List every class, however many there are
@@ -341,7 +341,7 @@ pub struct CompareArgs {
     /// [default: val where the bank has a validation split, else none]
     #[arg(long, value_name = "WHERE", value_parser = super::settings::word::<Selection>)]
     pub select: Option<Selection>,
-    /// Take the settings of this pipeline's `[finetune]` section; flags go before them
+    /// Take the settings of this pipeline's `[finetune]` section; flags override them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of compare.json, .csv and .md [default: compare beside the bank]
@@ -372,7 +372,7 @@ pub struct SweepArgs {
     /// Score every run on the test images too, as for the paper's figures; nothing is chosen by it
     #[arg(long)]
     pub with_test: bool,
-    /// Take the settings of this pipeline's `[finetune]` section; flags go before them
+    /// Take the settings of this pipeline's `[finetune]` section; flags override them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of the rows [default: sweep beside the bank]
@@ -386,7 +386,7 @@ pub struct SweepArgs {
     pub settings: SettingArgs,
 }
 
-/// What is given besides a model.
+/// What is given in addition to a model.
 #[derive(Debug, Args)]
 pub struct GivenArgs {
     /// The classifier.safetensors of a Phase-II result, in place of the model's own
@@ -454,7 +454,7 @@ pub struct PredictArgs {
 /// `doctor`
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// A device that must be there: cuda or cuda:N; exit code 1 where an engine cannot use it
+    /// A device that must be available: cuda or cuda:N; exit code 1 where an engine cannot use it
     #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
 }
@@ -496,11 +496,11 @@ pub struct InspectArgs {
 pub struct VerifyArgs {
     /// Folder of the bank, such as runs/demo/shards
     pub bank: PathBuf,
-    /// Training rows whose pooled vector, activation map and zero locations are computed anew from their
+    /// Training rows whose pooled vector, activation map and zero locations are computed again from their
     /// map and the classifier: a number, spread over all shards, or `all`
     #[arg(long, value_name = "N|all", default_value = "1000")]
     pub sample: Sample,
-    /// Make damaged files anew with the network and images of this pipeline, given as to `features`; the
+    /// Make damaged files again with the network and images of this pipeline, given as to `features`; the
     /// others stay. With --onnx and --images no pipeline is needed
     #[arg(long, value_name = "PIPELINE", num_args = 0..=1)]
     pub repair: Option<Option<PathBuf>>,

@@ -12,7 +12,7 @@ use crate::backbone::EngineOptions;
 use crate::config::Arithmetic;
 use crate::text::bytes_text;
 
-/// A name and what was found; `missing` where something that the build asks for is not there.
+/// A name and what was found; `missing` where something that the build asks for was not found.
 struct Fact {
     name: String,
     found: String,
@@ -95,12 +95,12 @@ fn libtorch(context: &Context, device: &str) -> Vec<Fact> {
         let remedy = "Run `make setup build`, or set LIBTORCH and build again.";
         return missing(format!("{}: {said}\n  {remedy}", path.display()));
     };
-    let lacks =
+    let missing_for =
         |name: &str| found[MISSING].as_array().is_some_and(|names| names.iter().any(|n| n == name));
     let of_engine = ["libtorch", "CUDA", "CPU computes bf16", TORCH_DEVICE];
     let fact = |name: &str| {
         let text = found.get(name)?.as_str()?;
-        Some(Fact { name: name.into(), found: text.into(), missing: lacks(name) })
+        Some(Fact { name: name.into(), found: text.into(), missing: missing_for(name) })
     };
     of_engine.into_iter().filter_map(fact).collect()
 }

@@ -21,7 +21,7 @@ pub(super) fn hand_over<T>() -> anyhow::Result<T> {
     let engine = path().unwrap_or_else(|| ENGINE.into());
     if !engine.is_file() {
         return Err(CliError::NoEngine(format!(
-            "{}: not there; this command needs the libtorch engine\n  \
+            "{}: not found; this command needs the libtorch engine\n  \
              Build it with `make build`, or with `cargo build --release` and LIBTORCH set; \
              inspect and finetune work without it.",
             engine.display()

@@ -18,20 +18,20 @@ pub(super) enum CliError {
     /// Arguments that do not go together, or that name nothing.
     #[error("{0}")]
     Usage(String),
-    /// A method of `compare` that there is not, or that cannot be so.
+    /// A method of `compare` that does not exist, or not in this combination.
     #[error("--methods {name}: {source}")]
     Method { name: String, source: Box<ConfigError> },
     /// A repair without the network.
-    #[error("{}: no trained model there; files are made anew with the model that the bank was made with\n  Give the folder of the run that has it with --out.", .0.display())]
+    #[error("{}: no trained model here; files are made again with the model that the bank was made with\n  Give the folder of the run that has it with --out.", .0.display())]
     NoModelToRepair(PathBuf),
     /// An engine that is not part of this build, or not beside it.
     #[error("{0}")]
     NoEngine(String),
-    /// The engine's executable is there and does not run.
+    /// The engine's executable exists and does not run.
     #[error("{}: cannot be started: {source}\n  Build it again with `make build`.", engine.display())]
     EngineStart { engine: PathBuf, source: io::Error },
     /// Parts that `doctor` has not found.
-    #[error("missing: {0}; each says above what to do")]
+    #[error("missing: {0}; see above for how to fix each")]
     MissingParts(String),
 }
 
@@ -48,8 +48,8 @@ pub(super) fn usage_error(message: &str) -> ! {
     Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, message).exit()
 }
 
-/// An error and all that caused it: causes that the messages above them do not tell are told below.
-pub(super) fn told(error: &anyhow::Error) -> String {
+/// An error with its causes: a cause that the message above it does not contain is printed below it.
+pub(super) fn with_causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
@@ -69,9 +69,9 @@ mod tests {
     fn a_cause_is_told_once() {
         let lost = || io::Error::other("no such device");
         let wrapped = Err::<(), _>(lost()).context("a.json").unwrap_err();
-        assert_eq!(told(&wrapped), "a.json\n  caused by: no such device");
+        assert_eq!(with_causes(&wrapped), "a.json\n  caused by: no such device");
         let typed = CliError::EngineStart { engine: "e".into(), source: lost() };
-        let told = told(&typed.into());
+        let told = with_causes(&typed.into());
         assert!(told.starts_with("e: cannot be started: no such device\n"), "{told}");
         assert!(!told.contains("caused by"), "{told}");
     }

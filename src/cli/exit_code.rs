@@ -1,7 +1,7 @@
 //! From an error to the exit code that scripts see.
 //!
-//! Every error that a command can end with has its code here, and no match has a catch-all: an error that is
-//! new has none until it is thought of.
+//! Every error that a command can end with has its code here, and no match has a catch-all: a new error has
+//! none until somebody chooses one.
 
 use std::error::Error;
 
@@ -281,7 +281,7 @@ impl ExitCode for FinetuneError {
             | Self::MissingMaps(_)
             | Self::NoValidation { .. } => USAGE,
             Self::Interrupted { .. } => INTERRUPTED,
-            Self::Diverged { .. } | Self::Together => FAILED,
+            Self::Diverged { .. } | Self::SharedJobFailed => FAILED,
         }
     }
 }

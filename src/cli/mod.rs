@@ -70,7 +70,7 @@ pub fn main(engine: Option<&dyn Engine>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {}", error::told(&error)));
+            say(&format!("error: {}", error::with_causes(&error)));
             ExitCode::from(exit_code::of(&error))
         }
     }
@@ -142,7 +142,7 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 }
 
 /// Writes to standard output, or to standard error where a file that the user named is standard output; a
-/// reader that has gone (`| head`) is no error, any other failure is one.
+/// reader that has gone (`| head`) is not an error, any other failure is.
 fn print_text(text: &str) -> anyhow::Result<()> {
     if named_files::standard_output_is_one() {
         // Nothing is left to tell a failure to.

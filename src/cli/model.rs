@@ -1,4 +1,4 @@
-//! The model of `predict`, `eval` and `export`, with what is given besides.
+//! The model of `predict`, `eval` and `export`, with what is given in addition.
 
 use std::path::Path;
 
@@ -11,18 +11,18 @@ use crate::export::{ExportError, Given, Model};
 use crate::labels::Labels;
 use crate::progress::Progress;
 
-/// Opens a model with what is given besides, and says what of it should be looked at again; `mends_metadata`: as
+/// Opens a model with what is given in addition, and says what of it to check; `corrects_metadata`: as
 /// [`Given`] has it.
 pub(super) fn open(
     context: &Context,
     path: &Path,
     given: &GivenArgs,
-    mends_metadata: bool,
+    corrects_metadata: bool,
 ) -> Result<Model, ExportError> {
     let GivenArgs { classifier, labels, preprocessing } = given;
     let preprocessing = preprocessing.as_deref().map(config::read_timm).transpose()?;
     let classifier = classifier.as_deref();
-    let mut model = Model::open(path, Given { classifier, preprocessing, mends_metadata })?;
+    let mut model = Model::open(path, Given { classifier, preprocessing, corrects_metadata })?;
     if let Some(file) = labels {
         model.set_labels(Labels::read(file)?)?;
     }
@@ -35,7 +35,7 @@ pub(super) fn tell_preprocessing(context: &Context, model: &Model) -> Result<(),
     let spec = &model.description.input;
     if model.description.assumed {
         context.screen.warning(&format!(
-            "{}; taken as is usual for ImageNet networks: {spec}\n  --preprocessing takes the network's config.json of timm.",
+            "{}; the usual preprocessing of ImageNet networks is assumed: {spec}\n  --preprocessing takes the network's config.json of timm.",
             model.unknown_preprocessing(),
         ));
     } else {
@@ -47,7 +47,7 @@ pub(super) fn tell_preprocessing(context: &Context, model: &Model) -> Result<(),
     }
 }
 
-/// Says what a graph that normalises pixels itself wants, and refuses or doubts other values.
+/// Says which values a graph that normalises pixels itself takes, and refuses others or warns of them.
 pub(super) fn check_range(
     context: &Context,
     path: &Path,

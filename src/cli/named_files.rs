@@ -16,11 +16,12 @@ pub(super) fn standard_output_is_one() -> bool {
     STANDARD_OUTPUT.load(Ordering::Relaxed)
 }
 
-/// Refuses names that are none, and two things for one standard output.
+/// Refuses what is not a name, and two things for one standard output.
 pub(super) fn check(cli: &Cli) -> Result<(), CliError> {
     let files = cli.command.named_files();
     if let Some((flag, _)) = files.iter().find(|(_, path)| *path == Path::new("-")) {
-        let found = format!("{flag} -: no name of a file\n  For standard output give /dev/stdout.");
+        let found =
+            format!("{flag} -: not the name of a file\n  For standard output give /dev/stdout.");
         return Err(CliError::Usage(found));
     }
     let to_output: Vec<String> = files

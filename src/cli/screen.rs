@@ -1,4 +1,4 @@
-//! Progress on standard error: bars on a terminal, plain lines elsewhere, nothing when quiet.
+//! Progress on standard error: bars on a terminal, otherwise plain lines, nothing when quiet.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -148,7 +148,7 @@ impl Progress for Screen {
             Self::Quiet => {}
             Self::Counts(counted) => {
                 if counted.load(Ordering::Relaxed) {
-                    // The process that reads this is the one that stops this one, and not for want of a count.
+                    // The process that reads this also stops this one, with or without a count.
                     let _ = super::print_text(&format!("{units}\n"));
                 }
             }

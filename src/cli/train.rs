@@ -53,7 +53,7 @@ pub(super) fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
 }
 
 impl RunArgs {
-    /// What the user's next command must have besides the pipeline.
+    /// What the user's next command needs in addition to the pipeline.
     pub(super) fn same_flags(&self) -> String {
         let path = |flag: &str, path: &Option<PathBuf>| {
             path.as_ref().map_or(String::new(), |p| format!(" {flag} {}", shell_path(p)))

@@ -47,7 +47,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
     Ok(report.verdict()?)
 }
 
-/// Makes the faulty files anew, as `features` makes them.
+/// Makes the faulty files again, as `features` makes them.
 fn repair(
     context: &Context,
     args: &VerifyArgs,

@@ -138,7 +138,7 @@ fn unknown(file: &Path, text: &str, section: &str, key: &str, known: &Table) -> 
     }
 }
 
-/// The line, from 1, on which `key` stands in `[section]`; 0 where it does not.
+/// The line, from 1, of `key` in `[section]`; 0 without one.
 fn line_of(text: &str, section: &str, key: &str) -> usize {
     let mut current = String::new();
     for (number, line) in text.lines().enumerate() {

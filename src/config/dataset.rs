@@ -72,7 +72,7 @@ pub enum Interpolation {
     Bicubic,
 }
 
-/// How an image that is no square becomes one, in timm's words.
+/// How an image that is not square becomes square, in timm's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CropMode {
@@ -120,10 +120,10 @@ DatasetConfig = "dataset" {
     /// How images are found.
     kind: DatasetKind = DatasetKind::Folder, note("; see below");
     /// File or folder, relative to the folder of the pipeline.
-    path: PathBuf = PathBuf::new(), absent("none; required"), note("; `--data` takes its place"),
+    path: PathBuf = PathBuf::new(), absent("none; required"), note("; `--data` overrides it"),
         rule(|d| is_given(&d.path), "a file or directory");
-    /// List of the images to train on: relative to the folder of the pipeline or, where nothing is there,
-    /// inside `path`, which is the folder of the listed images.
+    /// List of the images to train on: relative to the folder of the pipeline or, where nothing is found
+    /// there, inside `path`, which is the folder of the listed images.
     train_list: PathBuf = PathBuf::new(), absent("none"),
         rule(|d| d.is_list() || !is_given(&d.train_list), OF_LISTS);
     /// List of the images to test on.
@@ -145,12 +145,12 @@ DatasetConfig = "dataset" {
         rule(|d| d.has_columns() || d.split_column.is_empty(), OF_TABLES);
     /// Beginnings of listed paths with what replaces them; the first that a path has is used.
     path_rewrites: Vec<[String; 2]> = vec![],
-        note(", such as `[[\"train_256/\", \"train/\"]]`; `[\"\", \"train/\"]` goes before all"),
+        note(", such as `[[\"train_256/\", \"train/\"]]`; `[\"\", \"train/\"]` is put before every path"),
         rule(|d| d.has_columns() || d.path_rewrites.is_empty(), OF_TABLES);
     /// Order of classes that have names (of folders, and of labels that are not all numbers): `name` is
     /// 0, 1, 10, 2; `natural`, as timm's, 0, 1, 2, 10.
     class_order: ClassOrder = ClassOrder::Name;
-    /// At most so many classes, evenly spaced from the largest to the smallest; 0 takes all.
+    /// At most this many classes, evenly spaced from the largest to the smallest; 0 takes all.
     max_classes: usize = 0, valid(|d| d.max_classes != 1, "0 (all), or at least 2");
     /// Largest over smallest class to cut the training images to; 1 keeps all. A class that has fewer
     /// images than the cut would keep keeps all of them, and the ratio may then be larger.
@@ -172,7 +172,7 @@ DatasetConfig = "dataset" {
     /// Side of the middle square of an image that is kept, as a share of its shorter side; 0.875 is
     /// usual for ImageNet networks (scaled to 256 pixels, cut to 224).
     crop_fraction: f64 = 1.0, range(above(0.0, 1.0));
-    /// How an image that is no square becomes one, as timm's: `center` takes the middle square; `squash`
+    /// How an image that is not square becomes square, as timm's: `center` takes the middle square; `squash`
     /// scales width and height to the same; `border` adds borders in the colour of `mean`.
     crop_mode: CropMode = CropMode::Center;
     /// How the square is scaled, antialiased.

@@ -47,7 +47,7 @@ pub enum ConfigError {
         /// What it may be.
         expected: String,
     },
-    /// Two sources that say otherwise of a network's inputs.
+    /// Two sources that contradict each other about a network's inputs.
     #[error("{place}: `dataset.{key}` is {found}; {said}\n  {remedy}")]
     Preprocessing {
         /// The one that says it later.
@@ -69,7 +69,7 @@ pub enum ConfigError {
         /// What is wrong, and what is expected.
         message: String,
     },
-    /// A variant that is not there, or is not made of settings.
+    /// A variant that does not exist, or is not made of settings.
     #[error("{}: {found}; expected {expected}", file.display())]
     Variant {
         /// The pipeline.

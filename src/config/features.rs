@@ -48,7 +48,7 @@ FeaturesConfig = "features" {
     /// Rounding of the stored maps.
     precision: Precision = Precision::F16;
     /// Which training rows keep their maps.
-    maps: KeepMaps = KeepMaps::All, note("; `--maps` takes its place");
+    maps: KeepMaps = KeepMaps::All, note("; `--maps` overrides it");
     /// With `maps = "needed"`, rows an image of the classes whose maps are not kept, the clean view first;
     /// 0 for as many as `views`.
     other_views: usize = 0,

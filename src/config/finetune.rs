@@ -25,7 +25,7 @@ pub enum GenericClasses {
     Confusing,
     /// The head classes that it is confused with most.
     Head,
-    /// Classes drawn at random for each tail class: the paper's naive control (Fig. 9).
+    /// Classes drawn at random for each fused sample: the paper's naive control (Fig. 9).
     Random,
 }
 
@@ -77,7 +77,7 @@ words!(Sampling GenericClasses MaskValues RateSchedule ShotRule);
 settings! {
 /// `[finetune]`: Phase-II. Symbols and sources are in `docs/method.md`.
 FinetuneConfig = "finetune" {
-    /// What is done; it brings settings of its own, which keys and flags go over.
+    /// The method; it brings settings of its own, which keys and flags override.
     method: Method = Method::default(), flag("METHOD"), note(": see [Methods](#methods)");
     /// What training minimises.
     loss: Loss = Loss::default(), flag("LOSS"), by_method(), same_batches(),
@@ -192,7 +192,7 @@ impl FinetuneConfig {
 
 /// Settings from the keys of a file and those of the command line.
 ///
-/// The keys of the command line go before everything. A method's own settings go before the file's
+/// The keys of the command line override everything. A method's own settings override the file's
 /// where the command line asks for a method other than the file's: those were written for that one.
 pub(super) fn resolve(file: &Table, flags: &Table) -> Result<FinetuneConfig, toml::de::Error> {
     let method_of = |table: &Table| -> Result<Option<Method>, toml::de::Error> {

@@ -31,7 +31,7 @@ pub struct InputSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub crop_mode: CropMode,
     /// White, before `mean` and `std`: 1 or 255.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[serde(default = "default_value_range", skip_serializing_if = "is_one")]
     pub value_range: u32,
     /// Order of the planes.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -42,7 +42,7 @@ fn whole() -> f64 {
     1.0
 }
 
-fn one() -> u32 {
+fn default_value_range() -> u32 {
     1
 }
 
@@ -247,7 +247,7 @@ impl Statement {
 /// What all of `said` say together; of keys that none of them names, what `usual` has.
 ///
 /// # Errors
-/// Two say otherwise of the same key, or a value is out of its range.
+/// Two contradict each other about a key, or a value is out of its range.
 pub fn settled(said: &[Statement], usual: &InputSpec) -> Result<InputSpec, ConfigError> {
     let mut settled = usual.clone();
     for (at, (key, _)) in usual.values().into_iter().enumerate() {
@@ -284,11 +284,11 @@ fn remedy(earlier: &Statement, other: &Statement, key: &str) -> String {
     let (network, given) = (&earlier.place, &other.place);
     match (earlier.source, other.source) {
         (Classifier, Metadata) => format!(
-            "Give the network that the classifier belongs to; if it is this one, its metadata is wrong, and `fsa-bank export {given} --preprocessing FILE --onnx NEW.onnx` mends it (FILE as timm's config.json)."
+            "Give the network that the classifier belongs to; if it is this one, its metadata is wrong, and `fsa-bank export {given} --preprocessing FILE --onnx NEW.onnx` corrects it (FILE as timm's config.json)."
         ),
         (Classifier, Trained) => "Give the network that the classifier belongs to.".into(),
         (Metadata, Given) => format!(
-            "Leave out --preprocessing; or, if the network's metadata is wrong, `fsa-bank export {network} --preprocessing {given} --onnx NEW.onnx` mends it."
+            "Leave out --preprocessing; or, if the network's metadata is wrong, `fsa-bank export {network} --preprocessing {given} --onnx NEW.onnx` corrects it."
         ),
         (_, Images) => "Give a network that takes images of this size.".into(),
         (Given, Pipeline) => format!("Leave out --preprocessing, or dataset.{key}."),

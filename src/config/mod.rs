@@ -125,7 +125,7 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedPipeline, ConfigE
     Ok(LoadedPipeline { name, file, pipeline, finetune_keys, dataset_keys, set_keys })
 }
 
-/// `path` seen from `folder`, without `pipelines/..` in it where that is no link.
+/// `path` seen from `folder`, without `pipelines/..` in it where that is not a link.
 fn beside(folder: &Path, path: &Path) -> PathBuf {
     let above = path.strip_prefix("..").ok().zip(folder.parent());
     match above {
@@ -160,9 +160,9 @@ pub fn with_overrides(
 }
 
 /// The settings of Phase-II from the keys of a file's `[finetune]` section and those given on the
-/// command line, which go first.
+/// command line, which override them.
 ///
-/// A method brings settings of its own (loss, learning rate, schedule, ...). They go before the
+/// A method brings settings of its own (loss, learning rate, schedule, ...). They override the
 /// file's keys where the command line asks for another method than the file does.
 ///
 /// # Errors

@@ -54,7 +54,7 @@ pub struct Setting<S> {
     decides_batches: bool,
 }
 
-/// What the table can say of a key, besides its type and default.
+/// What the table can say of a key, in addition to its type and default.
 impl<S> Setting<S> {
     pub(super) const fn new<T: SettingValue>(
         (key, path): (&'static str, &'static str),
@@ -120,13 +120,13 @@ impl<S> Setting<S> {
         self
     }
 
-    /// What the documents say besides its meaning.
+    /// What the documents say in addition to its meaning.
     pub(super) const fn note(mut self, note: &'static str) -> Self {
         self.note = note;
         self
     }
 
-    /// What stands for it where it is left out, if that is no value.
+    /// What the documents show as its default, if that is not a value.
     pub(super) const fn absent(mut self, text: &'static str) -> Self {
         self.absent = text;
         self
@@ -290,7 +290,7 @@ pub trait SettingValue: Debug {
         Ok(value_of(text))
     }
 
-    /// The words that it may be; none of what is no word.
+    /// The words that it may be; none where it is not a word.
     fn words() -> Vec<&'static str>
     where
         Self: Sized,
@@ -418,12 +418,12 @@ pub(super) fn word_of(value: &(impl Serialize + Debug)) -> String {
 /// The value that a word of a pipeline stands for.
 ///
 /// # Errors
-/// There is no such word; the message has those that there are, and the nearest.
+/// There is no such word; the message has the known ones, and the nearest.
 pub fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     Value::String(text.into()).try_into().map_err(|e| {
         let message = e.to_string();
         let message = message.lines().next().unwrap_or_default();
-        // The word, then those that there are.
+        // The word, then the known ones.
         match nearest(text, message.split('`').skip(1).step_by(2).skip(1)) {
             Some(known) => format!("{message}; did you mean `{known}`?"),
             None => message.into(),

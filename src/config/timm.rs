@@ -90,7 +90,7 @@ fn word<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
 /// What a file says.
 ///
 /// # Errors
-/// It cannot be read, has no mean and standard deviation, or asks for what is not there.
+/// It cannot be read, has no mean and standard deviation, or asks for what is not supported.
 pub fn read(file: &Path) -> Result<Statement, ConfigError> {
     let wrong = |message: String| ConfigError::Timm { file: file.into(), message };
     let text = std::fs::read(file).map_err(|e| wrong(format!("cannot be read: {e}")))?;

@@ -34,7 +34,7 @@ pub enum Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arithmetic {
-    /// bf16 where the device computes in it, f32 elsewhere.
+    /// bf16 where the device computes in it, otherwise f32.
     Auto,
     /// 32-bit floats.
     F32,
@@ -125,7 +125,7 @@ fn is_rising_share([least, most]: [f64; 2]) -> bool {
 }
 
 impl TrainConfig {
-    /// Whether the milestones are rising epochs, and there where the schedule has them.
+    /// Whether the milestones rise, and are given where the schedule uses them.
     fn has_milestones(&self) -> bool {
         let within = |&epoch: &usize| epoch > 0 && epoch < self.epochs;
         self.milestones.is_empty() != (self.schedule == Schedule::Multistep)

@@ -67,7 +67,7 @@ pub fn of(file: &Path) -> Result<Vec<String>, ConfigError> {
     Ok(variants.into_iter().flatten().map(|(name, _)| name.clone()).collect())
 }
 
-/// `a-b-c` as a row of names, of which some may have hyphens of their own; `None` where it is none.
+/// `a-b-c` as a row of names, of which some contain hyphens; `None` where it is not a row of names.
 fn names(asked: &str, variants: &Table) -> Option<Vec<String>> {
     if asked.is_empty() {
         return Some(vec![]);

@@ -21,11 +21,11 @@ pub struct Account {
     pub left_out: Vec<LeftOut>,
     /// What was taken for what, where that is not plain from the settings; each a sentence.
     pub notes: Vec<String>,
-    /// What is likely to be otherwise than the user thinks; each a sentence.
+    /// What is probably different from what the user expects; each a sentence.
     pub warnings: Vec<String>,
 }
 
-/// A file or entry that is no image of any split, or that cannot be decoded.
+/// A file or entry that is not an image of any split, or that cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LeftOut {
     /// As its source names it, such as `train/heron/notes.txt`.
@@ -43,11 +43,11 @@ pub struct LeftOut {
 pub enum Reason {
     /// It cannot be read or decoded: in a class, it counts towards `--max-skipped`.
     Unreadable,
-    /// A list names it, or it was there when the dataset was listed: it counts as an unreadable one.
+    /// A list names it, or it existed when the dataset was listed: it counts as an unreadable one.
     Missing,
     /// It lies beside the class folders.
     OutsideClasses,
-    /// It lies in a folder that is no split.
+    /// It lies in a folder that is not a split.
     NoSplit,
     /// No list names it.
     NotListed,
@@ -65,7 +65,7 @@ impl fmt::Display for Reason {
             Self::Unreadable => "not decodable, which count towards --max-skipped in a class",
             Self::Missing => "missing, which count towards --max-skipped",
             Self::OutsideClasses => "beside the folders of classes",
-            Self::NoSplit => "in a folder that is no split",
+            Self::NoSplit => "in a folder that is not a split",
             Self::NotListed => "in no list",
             Self::LinkLoop => "a link to a folder that it lies in, not followed",
             Self::NotAnImage => "not an image",

@@ -10,7 +10,7 @@ const LOOKED_AT: usize = 64;
 /// Depths that values are taken to have, where they do not need all of 16 bits.
 const DEPTHS: [u32; 4] = [8, 10, 12, 14];
 const WHOLE: u32 = 16;
-/// Images of fewer bits among others are told from this share on: one in so many.
+/// Images of fewer bits among others are reported from this share on: one in this many.
 const MIXED_FROM: usize = 4;
 
 /// What images of 16 bits have in them.
@@ -53,7 +53,7 @@ impl Values {
         bits(self.largest)
     }
 
-    /// What there is to warn of with a setting of `bit_depth`.
+    /// The warning about a setting of `bit_depth`, if there is one.
     pub(super) fn note(&self, bit_depth: u32) -> Option<String> {
         let Self { looked_at, images, largest, shallow } = *self;
         let (found, white) = (self.bit_depth(), |bits: u32| (1_u32 << bits) - 1);
@@ -65,26 +65,26 @@ impl Values {
         }
         if let (Some((depth, few)), WHOLE) = (shallow, bit_depth) {
             return Some(format!(
-                "{few} of {images} images of 16 bits looked at have values of at most {}, as of {depth} bits, and others up to {largest}: where the former are of {depth} bits, they are nearly black beside the others, which no dataset.bit_depth mends; multiply their values first, for example with `{}`",
+                "{few} of {images} examined images of 16 bits have values of at most {}, as of {depth} bits, and others up to {largest}: where the former are of {depth} bits, they are nearly black beside the others, which no dataset.bit_depth corrects; multiply their values first, for example with `{}`",
                 white(depth),
                 multiplying(depth)
             ));
         }
         (found < bit_depth && bit_depth == WHOLE).then(|| {
             format!(
-                "{images} of {looked_at} images looked at are of 16 bits with values up to {largest}, as of {found} bits, so they are nearly black; dataset.bit_depth = {found} makes {} white",
+                "{images} of {looked_at} examined images are of 16 bits with values up to {largest}, as of {found} bits, so they are nearly black; dataset.bit_depth = {found} makes {} white",
                 white(found)
             )
         })
     }
 }
 
-/// A command that gives an image of so many bits all of 16.
+/// A command that scales the values of an image of this many bits to 16.
 fn multiplying(depth: u32) -> String {
     format!("magick IN -evaluate multiply {} OUT.png", 1_u32 << (WHOLE - depth))
 }
 
-/// What there is to warn of images whose largest values of 16 bits are these, of `all`, where white is that of
+/// The warning about images whose largest values of 16 bits are these, of `all`, where white is that of
 /// 16 bits.
 pub fn dark_images(largest: &[u16], all: usize) -> Option<String> {
     let dark = largest.iter().filter(|&&value| value > 0 && bits(value) < WHOLE);
@@ -113,7 +113,7 @@ mod tests {
     fn a_considerable_share_of_fewer_bits_is_told() {
         let told = |values: &[u16]| Values::of_largest(64, values).and_then(|v| v.note(16));
         let half = told(&[4095, 900, 4000, 65535, 40000, 0, 60000, 50000]).unwrap();
-        assert!(half.contains("3 of 8 images") && half.contains("at most 4095"), "{half}");
+        assert!(half.contains("3 of 8 examined images") && half.contains("at most 4095"), "{half}");
         assert!(half.contains("multiply 16 OUT.png"), "{half}");
         let ten = told(&[1023, 65535, 65535, 65535]).unwrap();
         assert!(ten.contains("1 of 4") && ten.contains("multiply 64 OUT.png"), "{ten}");

@@ -23,7 +23,7 @@ pub(super) fn sort(names: &mut [String], order: ClassOrder) {
     }
 }
 
-/// What is said of sorted names whose numbers would stand in another order as numbers.
+/// The note on sorted names whose numbers have another order as numbers.
 pub(super) fn unnatural(names: &[String]) -> Option<String> {
     const SHOWN: usize = 5;
     // Letters of either case count alike here: only numbers are of interest.

@@ -22,7 +22,7 @@ use crate::config::{CropMode, DatasetConfig, InputSpec, Interpolation};
 
 /// Images of more pixels are refused before memory is taken for them; PIL refuses the same ones.
 const MOST_PIXELS: u64 = 178_956_970;
-/// Bytes that decoders may take besides: as many pixels of the widest kind, 16-bit RGBA.
+/// Bytes that decoders may take in addition: as many pixels of the widest kind, 16-bit RGBA.
 pub(super) const MOST_BYTES: u64 = 8 * MOST_PIXELS;
 
 /// Which part of an image becomes the network's input, and how it is scaled.
@@ -79,7 +79,7 @@ pub(super) fn file(path: &Path, framing: Framing) -> Result<Vec<u8>, DatasetErro
     bytes(&read_image(path)?, path, framing)
 }
 
-/// An encoded image, which is no larger than the largest one decoded.
+/// An encoded image, which is at most as large as the largest one decoded.
 pub(super) fn read_image(path: &Path) -> Result<Vec<u8>, DatasetError> {
     read_at_most(path, MOST_BYTES)
 }
@@ -87,9 +87,10 @@ pub(super) fn read_image(path: &Path) -> Result<Vec<u8>, DatasetError> {
 /// Width and height of an image as it is stored, from its header alone.
 pub(super) fn stored_size(encoded: &[u8], path: &Path) -> Result<[u32; 2], DatasetError> {
     must_be_image(encoded, path)?;
-    let (width, height) = reader_of(&as_decoders_take_it(encoded))
-        .into_dimensions()
-        .map_err(|e| DatasetError::Image { path: path.into(), message: told(&e, encoded) })?;
+    let (width, height) =
+        reader_of(&as_decoders_take_it(encoded)).into_dimensions().map_err(|e| {
+            DatasetError::Image { path: path.into(), message: decoder_message(&e, encoded) }
+        })?;
     Ok([width, height])
 }
 
@@ -136,7 +137,7 @@ fn must_be_image(encoded: &[u8], path: &Path) -> Result<(), DatasetError> {
 }
 
 /// What a decoder says, and of a TIFF of a kind that is not decoded what it is.
-fn told(error: &ImageError, encoded: &[u8]) -> String {
+fn decoder_message(error: &ImageError, encoded: &[u8]) -> String {
     let said = error.to_string();
     match error {
         ImageError::Unsupported(_) => tiff_kind::unsupported(encoded, &said).unwrap_or(said),
@@ -147,7 +148,7 @@ fn told(error: &ImageError, encoded: &[u8]) -> String {
 fn decoded(encoded: &[u8], path: &Path) -> Result<DynamicImage, DatasetError> {
     must_be_image(encoded, path)?;
     let wrong = |message: String| DatasetError::Image { path: path.into(), message };
-    let refused = |e: ImageError| wrong(told(&e, encoded));
+    let refused = |e: ImageError| wrong(decoder_message(&e, encoded));
     let indices = tiff_palette::Indices::of(encoded);
     let accepted = match &indices {
         Some(indices) => Cow::Borrowed(&indices.grey[..]),

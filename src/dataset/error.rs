@@ -37,7 +37,7 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// An image's file that the disk does not give.
-    #[error("{}: cannot be read: {source}\n  That speaks of the disk, not of the image, so the image is not left out. Run the same command again once the file can be read.", path.display())]
+    #[error("{}: cannot be read: {source}\n  This looks like a disk problem, so the image is not left out. Run the same command again once the file can be read.", path.display())]
     Disk {
         /// The file.
         path: PathBuf,
@@ -159,13 +159,13 @@ pub enum DatasetError {
     TooFewClasses {
         /// The folder.
         path: PathBuf,
-        /// What there is.
+        /// What was found.
         found: String,
         /// What to do.
         remedy: String,
     },
     /// Images of a split that are in no folder of a class.
-    #[error("{}: all {images} images lie beside folders of classes; expected one folder a class, as in train/\n  Images without classes cannot be measured on: give the folder `{folder}` a name that is no split, such as unlabelled.", path.display())]
+    #[error("{}: all {images} images lie beside folders of classes; expected one folder a class, as in train/\n  Accuracy cannot be measured on images without classes: give the folder `{folder}` a name that is not a split, such as unlabelled.", path.display())]
     NoLabels {
         /// The folder.
         path: PathBuf,
@@ -187,7 +187,7 @@ pub enum DatasetError {
     TooSmall {
         /// The directory or file.
         path: PathBuf,
-        /// What there is.
+        /// What was found.
         found: String,
         /// What is needed.
         expected: &'static str,
@@ -333,7 +333,7 @@ pub(super) fn share_that_allows(skipped: usize, images: usize) -> String {
 }
 
 /// Whether a failed read says that there is no such file, or none that is an image. Anything else, such as a
-/// failing disk, a server that is away or too many open files, may be otherwise when it is tried again.
+/// failing disk, a server that is away or too many open files, may have gone when it is tried again.
 pub(super) fn is_of_the_file(error: &io::Error) -> bool {
     use io::ErrorKind::{
         FileTooLarge, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
@@ -357,7 +357,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DatasetError> {
     read_at_most(path, u64::MAX)
 }
 
-/// A file of at most so many bytes.
+/// A file of at most this many bytes.
 pub(super) fn read_at_most(path: &Path, bytes: u64) -> Result<Vec<u8>, DatasetError> {
     regular_file::read(path, bytes)
         .map_err(|source| DatasetError::Read { path: path.into(), source })

@@ -24,7 +24,7 @@ pub struct ImagePlace {
     pub class: String,
 }
 
-/// All images of a dataset, in the splits that its pipeline sees; none was looked at yet.
+/// All images of a dataset, in the splits that its pipeline sees; none was examined yet.
 pub struct Gallery {
     class_names: Vec<String>,
     /// Each split with its name, and the index of its first image.
@@ -36,7 +36,7 @@ impl Gallery {
     /// Lists the images that `config` describes.
     ///
     /// # Errors
-    /// The dataset cannot be listed. An image that is missing or cannot be decoded is no error here.
+    /// The dataset cannot be listed. An image that is missing or cannot be decoded is not an error here.
     pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
         let Dataset { class_names, train, val, test, account, .. } = Dataset::list(config)?;
         let named = [(Split::Train, Some(train)), (Split::Val, val), (Split::Test, Some(test))];

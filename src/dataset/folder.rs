@@ -234,13 +234,13 @@ impl Layout {
             let images = account.left_out.iter().filter(is_in).count();
             if images > 0 {
                 account.warnings.push(format!(
-                    "the folder `{other}` is no split (train, val or test): its images are not used, {images} in all; if it is one, rename it to train, val or test"
+                    "the folder `{other}` is not a split (train, val or test): its images are not used, {images} in all; if it is one, rename it to train, val or test"
                 ));
             }
         }
     }
 
-    /// What there is to say of folders whose images are in two classes, by a link in one to the other.
+    /// The note on folders whose images are in two classes, by a link in one to the other.
     fn shared_folders(&self, walk: &Walk) -> Result<Option<String>, DatasetError> {
         let mut seen: HashMap<Identity, (u32, &Path)> = HashMap::new();
         let mut shared: HashMap<&Path, (&Path, [u32; 2])> = HashMap::new();

@@ -51,7 +51,7 @@ impl FirstFrame {
         }
     }
 
-    /// Whether a part of the screen is none of the frame.
+    /// Whether a part of the screen is outside the frame.
     pub(super) fn leaves_some(&self) -> bool {
         let [left, top, right, bottom] = self.frame;
         left > 0 || top > 0 || right < self.screen[0] || bottom < self.screen[1]
@@ -73,7 +73,7 @@ impl FirstFrame {
     }
 }
 
-/// The colours that flags say are there, and what follows them.
+/// The colours that the flags announce, and what follows them.
 fn colours(flags: u8, bytes: &[u8]) -> Option<(&[[u8; 3]], &[u8])> {
     let colours = if flags & 0x80 == 0 { 0 } else { 2 << (flags & 7) };
     let (colours, rest) = bytes.split_at_checked(3 * colours)?;

@@ -1,4 +1,4 @@
-//! What a file is, told by its first bytes: an image that is decoded here, a picture of another kind, which
+//! What a file is, by its first bytes: an image that is decoded here, a picture of another kind, which
 //! is named and counted, or neither.
 
 use std::fmt;
@@ -100,7 +100,7 @@ pub(super) fn of_file(path: &Path) -> FileKind {
     }
 }
 
-/// The kind of picture that an encoded image is, where it is none that is decoded here.
+/// The kind of picture that an encoded image is, if that kind is not decoded here.
 pub(super) fn other_picture(encoded: &[u8], path: &Path) -> Option<OtherPicture> {
     let head = &encoded[..encoded.len().min(HEAD_BYTES as usize)];
     match of(head, path) {

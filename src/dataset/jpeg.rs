@@ -71,7 +71,7 @@ pub(super) fn with_tables(jpeg: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(whole)
 }
 
-/// Whether the first scan names a Huffman table that is not there.
+/// Whether the first scan names a Huffman table that the file does not have.
 fn lacks_tables(jpeg: &[u8]) -> bool {
     // By kind (0 of DC, 1 of AC coefficients) and number, half a byte each.
     let mut there = [[false; 16]; 16];

@@ -1,4 +1,4 @@
-//! What kind of dataset is at a path, told by what is there.
+//! What kind of dataset is at a path, by the files in it.
 
 use std::path::Path;
 

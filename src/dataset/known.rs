@@ -1,5 +1,5 @@
-//! Datasets of the field by name: their archives, sizes and checksums, and how they are got. What a
-//! pipeline misses and what `dataset fetch` gets are told from this one table.
+//! Datasets of the field by name: their archives, sizes and checksums, and where to get them. What a
+//! pipeline misses and what `dataset fetch` gets follow from this one table.
 
 use std::path::{Path, PathBuf};
 
@@ -260,7 +260,7 @@ impl Known {
         self.archives.iter().all(|archive| archive.makes.is_empty())
     }
 
-    /// What is wrong where `path`, at or below `place`, is not there: each missing part with its size,
+    /// What is wrong where `path`, at or below `place`, is missing: each missing part with its size,
     /// and how to get it.
     fn missing(&self, path: PathBuf, place: &Path) -> DatasetError {
         let folder = folder_of(place);
@@ -273,7 +273,7 @@ impl Known {
         }
         let how = match self.source {
             Source::Server(_) => "Get it with",
-            Source::ByHand(_) => "How to get it is told by",
+            Source::ByHand(_) => "For how to get it, run",
         };
         let to = shell_path(folder);
         wanted += &format!("\n  {how}: fsa-bank dataset fetch {} --to {to}", self.name);
@@ -288,7 +288,7 @@ fn folder_of(place: &Path) -> &Path {
     if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
-/// Reports a known dataset that is not there at all; to be asked before anything slow begins.
+/// Reports a known dataset of which nothing was found; to be asked before anything slow begins.
 ///
 /// # Errors
 /// Nothing is at the path of a dataset that `pipeline` or its kind names.
@@ -302,7 +302,7 @@ pub fn require(pipeline: &str, config: &DatasetConfig) -> Result<(), DatasetErro
 }
 
 /// What a [`DatasetError`] of a pipeline's dataset becomes where the dataset is a known one: a file that
-/// is not there is told with the archive that has it.
+/// is missing is reported with the archive that has it.
 pub fn explained(error: DatasetError, pipeline: &str, config: &DatasetConfig) -> DatasetError {
     let Some(known) = Known::of(pipeline, config.kind) else {
         return error;

@@ -56,7 +56,7 @@ impl<'a> Loader<'a> {
             .zip(images)
             .map(|(input, (sample, how))| {
                 let known = self.dataset.skipped.contains(self.name, *sample);
-                (!known).then(|| self.one(*sample, how, input))
+                (!known).then(|| self.make_input(*sample, how, input))
             })
             .collect();
         let mut kept = Vec::with_capacity(images.len());
@@ -78,7 +78,12 @@ impl<'a> Loader<'a> {
         Ok(Inputs { values, kept })
     }
 
-    fn one(&self, sample: usize, how: &Transform, input: &mut [f32]) -> Result<(), DatasetError> {
+    fn make_input(
+        &self,
+        sample: usize,
+        how: &Transform,
+        input: &mut [f32],
+    ) -> Result<(), DatasetError> {
         let pixels = match how.rectangle() {
             Some(rectangle) => self.split.rectangle(sample, rectangle)?.into(),
             None => self.split.image(sample)?,
@@ -87,7 +92,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Leaves out the images that `undecodable` names, all at once, as far as their errors bear it out.
+    /// Leaves out the images that `undecodable` names, all at once, as far as their errors confirm it.
     pub(super) fn skip_named(&self, undecodable: &HashSet<&str>) -> Result<(), DatasetError> {
         let named = (0..self.split.len()).filter(|&i| undecodable.contains(self.split.path(i)));
         let tried = named.filter_map(|i| Some((i, self.split.image(i).err()?)));
@@ -113,7 +118,7 @@ fn of_the_image(error: DatasetError) -> Result<DatasetError, DatasetError> {
 }
 
 impl Dataset {
-    /// Leaves out the images of some splits that were seen to be none that can be decoded when they were listed,
+    /// Leaves out the images of some splits that were found undecodable when they were listed,
     /// before anything is computed.
     ///
     /// # Errors

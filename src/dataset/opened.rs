@@ -42,7 +42,7 @@ pub struct Dataset {
     pub normalisation: Normalisation,
     /// Side of the images.
     pub image_size: usize,
-    /// Bits that the values of training images of 16 bits need, as far as some were looked at; `None` where
+    /// Bits that the values of training images of 16 bits need, as far as some were examined; `None` where
     /// there are no such images among these.
     pub bit_depth_seen: Option<u32>,
     /// Hash of classes, labels, paths and pixels (of files: their sizes, of tables: the encoded images);
@@ -69,7 +69,7 @@ impl Dataset {
     ///
     /// # Cost
     /// Archives are held decoded in memory, tables encoded; a folder is listed, its images are decoded
-    /// when they are asked for. Every file is looked at once for its size, and those of training once
+    /// when they are asked for. Every file is examined once for its size, and those of training once
     /// more by [`Dataset::train_fingerprint`].
     pub fn open(config: &DatasetConfig) -> Result<Self, DatasetError> {
         let mut dataset = Self::list(config)?;
@@ -198,13 +198,13 @@ impl Dataset {
         Ok(crate::text::hex(&hash.finalize()[..16]))
     }
 
-    /// Paths that were seen to be of no image that can be decoded when the dataset was listed.
+    /// Paths of images that were found undecodable when the dataset was listed.
     pub(super) fn undecodable(&self) -> HashSet<&str> {
         let undecodable = |left: &&LeftOut| left.reason == Reason::Unreadable;
         self.account.left_out.iter().filter(undecodable).map(|left| left.path.as_str()).collect()
     }
 
-    /// A split's images of each class, but those that were seen to be none that can be decoded when they were listed.
+    /// A split's images of each class, without those that were found undecodable when they were listed.
     pub fn counts_as_listed(&self, split: &SplitImages) -> ClassCounts {
         let (undecodable, labels) = (self.undecodable(), split.labels());
         let known = |i: &usize| !undecodable.contains(split.path(*i));

@@ -28,14 +28,14 @@ pub(super) fn of(encoded: &[u8]) -> Option<u8> {
     said.filter(|orientation| (2..=8).contains(orientation))
 }
 
-/// What speaks of the orientation in a file.
+/// What gives the orientation in a file.
 #[derive(Default)]
 struct Metadata<'a> {
     exif: Option<Cow<'a, [u8]>>,
     xmp: Option<Cow<'a, [u8]>>,
 }
 
-/// What the tag says; 0 where it is there and is none of the eight numbers, or where this is no Exif.
+/// What the tag says; 0 where it is not one of the eight numbers, or where this is not Exif.
 fn in_exif(exif: &[u8]) -> Option<u8> {
     let mut tiff = exif;
     for _ in 0..2 {
@@ -232,7 +232,7 @@ mod tests {
         let (start, end) = whole.split_at(12);
         let halves = [start, end].map(|half| [&b"Exif\0\0"[..], half].concat());
         assert_eq!(of(&jpeg(&[&halves[0], &halves[1]])), Some(8), "in two segments");
-        // Invalid is not the same as not there.
+        // Invalid is not the same as missing.
         for n in [0, 1, 9, 255] {
             assert_eq!(of(&jpeg(&[&of_exif(n), XMP_IN_JPEG])), None);
         }

@@ -27,7 +27,7 @@ const COLOURS: [[f32; 3]; 5] = [
 ];
 /// Share of the colour where the map is 0, and where it is 1.
 const OPACITY: [f32; 2] = [0.25, 0.6];
-/// What is left of the light outside the part that the network saw.
+/// Share of the brightness that is kept outside the part that the network saw.
 const OUTSIDE: f32 = 0.4;
 
 /// The photograph at `path`, upright and not larger than 640 pixels on its shorter side; over the

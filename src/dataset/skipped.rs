@@ -182,7 +182,7 @@ impl SkippedList {
         }
     }
 
-    /// The images of a list, as far as it reads.
+    /// The images of a list, as far as it can be read.
     pub fn images_in(file: &Path) -> Vec<SkippedImage> {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -192,7 +192,13 @@ impl SkippedList {
     pub fn told(&self) -> Option<String> {
         let file = self.file.as_ref()?.display();
         let images = counted(self.images, "image");
-        Some(format!("{images} cannot be decoded and left out: {file}"))
+        let [were, they_are] = match self.images {
+            1 => ["was", "it is"],
+            _ => ["were", "they are"],
+        };
+        Some(format!(
+            "{images} could not be decoded and {were} left out; {they_are} listed in {file}"
+        ))
     }
 }
 
@@ -238,7 +244,11 @@ mod tests {
         let file = dir.path().join("skipped.jsonl");
         let saved = skipped.save(&file).unwrap();
         assert_eq!(saved, SkippedList::of_earlier_run(&file));
-        assert!(saved.told().unwrap().starts_with("3 images cannot be decoded"));
+        let told = format!(
+            "3 images could not be decoded and were left out; they are listed in {}",
+            file.display()
+        );
+        assert_eq!(saved.told(), Some(told));
         let text = std::fs::read_to_string(&file).unwrap();
         let first = r#"{"split":"test","sample_id":2,"path":"2.png","class":"a","reason":"photos/2.png: not a readable image: no image"}"#;
         assert_eq!(text.lines().next(), Some(first));

@@ -138,7 +138,7 @@ impl SplitImages {
     /// Width and height in pixels of image `i` as it is stored; of a file, from its header alone.
     ///
     /// # Errors
-    /// An unreadable file, or one that is no image.
+    /// An unreadable file, or one that is not an image.
     pub fn stored_size(&self, i: usize) -> Result<[u32; 2], DatasetError> {
         match self.file_of(i)? {
             Some((encoded, path)) => decode::stored_size(&encoded, &path),
@@ -205,7 +205,7 @@ impl SplitImages {
             .map_err(|message| DatasetError::Image { path: PathBuf::from(&self.paths[i]), message })
     }
 
-    /// Some of the images; those of files and tables are decoded anew.
+    /// Some of the images; those of files and tables are decoded again.
     pub(super) fn subset(&self, keep: &[usize]) -> Self {
         let image_bytes = self.size * self.size * 3;
         let labels = keep.iter().map(|&i| self.labels[i]).collect();

@@ -1,4 +1,4 @@
-//! What there is where a folder of classes is expected, and what can be given in its place.
+//! What was found where a folder of classes is expected, and what can be given in its place.
 
 use std::path::{Path, PathBuf};
 

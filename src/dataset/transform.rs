@@ -136,7 +136,7 @@ impl Transform {
     pub const NONE: Self = Self { crop: Crop::None, mirrored: false, jitter: None };
 
     /// Where the square begins in the image with [`Augmentation::padding`] around it (top, left), and
-    /// whether it is mirrored; `None` where it is no such square.
+    /// whether it is mirrored; `None` where it is not such a square.
     pub fn square(&self) -> Option<(usize, usize, bool)> {
         match self.crop {
             Crop::Padded { top, left, .. } if self.jitter.is_none() => {
@@ -249,7 +249,7 @@ mod tests {
         };
         let mut input = [0.0; 3];
         Transform::NONE.apply(&[200, 100, 51], 1, &Normalisation::new(&config), &mut input);
-        // Mean and deviation are those of R, G and B all the same.
+        // Mean and deviation stay those of R, G and B.
         assert_eq!(input, [24.0, 98.0, 199.0]);
         let plain = DatasetConfig { mean: vec![], std: vec![], ..config };
         Transform::NONE.apply(&[200, 100, 51], 1, &Normalisation::new(&plain), &mut input);

@@ -1,4 +1,4 @@
-//! Every file below a folder, each told for what it is: what a folder of images has and what `predict`
+//! Every file below a folder, with its kind: what a folder of images has and what `predict`
 //! finds in one follow from the same walk.
 
 use std::collections::HashMap;
@@ -183,7 +183,7 @@ impl<'a> Walker<'a> {
             let name = entry.file_name();
             let (path, hidden) = (relative.join(&name), hidden || is_hidden(&name));
             let kind = entry.file_type().map_err(read)?;
-            // What is no folder is opened later, and what is wrong with it seen then.
+            // What is not a folder is opened later, and what is wrong with it is seen then.
             let target = match kind.is_dir() || kind.is_symlink() {
                 true => fs::metadata(entry.path()).ok().filter(Metadata::is_dir),
                 false => None,

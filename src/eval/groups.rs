@@ -93,7 +93,7 @@ pub fn shot_group(rule: ShotRule, n: u64) -> Option<ShotGroup> {
     }
 }
 
-/// Mean of what there is; `None` of nothing.
+/// Mean of the values; `None` without any.
 pub(super) fn mean<'a>(values: impl Iterator<Item = &'a f64>) -> Option<f64> {
     let (sum, n) = values.fold((0.0, 0u64), |(sum, n), v| (sum + v, n + 1));
     (n > 0).then(|| sum / n as f64)

@@ -129,7 +129,7 @@ impl Reordering {
         )
     }
 
-    /// What there is to say where the images are the test images and no bank is made of them.
+    /// The note where the images are the test images and no bank is made of them.
     pub fn of_test_images(&self) -> String {
         let remedy = match self.is_natural {
             true => "That is the order of numbers: --set dataset.class_order=natural.",

@@ -21,7 +21,7 @@ pub enum FeaturesError {
     #[error(transparent)]
     Backbone(#[from] BackboneError),
     /// A bank that is to be repaired was made with other settings, images or weights.
-    #[error("{}: made otherwise: {what}\n  Give the pipeline, the images and, with --set, the settings that this bank was made with, and --labels FILE where it was made with one; where these are no more, make the bank again with the same `fsa-bank features` and --overwrite.", bank.display())]
+    #[error("{}: made with different settings: {what}\n  Give the pipeline, the images and, with --set, the settings that this bank was made with, and --labels FILE where it was made with one; where these are no more, make the bank again with the same `fsa-bank features` and --overwrite.", bank.display())]
     OtherSettings {
         /// The bank.
         bank: PathBuf,
@@ -55,7 +55,7 @@ pub enum FeaturesError {
     },
     /// The fitted classifier is not finite.
     #[error(
-        "fitting the classifier has diverged: its weights are no longer finite\n  The network's pooled vectors are out of all proportion; are these its weights?"
+        "fitting the classifier has diverged: its weights are no longer finite\n  The network's pooled vectors are far too large; do these weights belong to this network?"
     )]
     Diverged,
     /// The disk has no room for the bank.
@@ -69,7 +69,7 @@ pub enum FeaturesError {
     InterruptedRecalibration,
     /// A process that made a part of the bank has failed.
     #[error(
-        "not all processes have done their part: {message}\n  What they said stands above; the same command goes on from what is done."
+        "a worker process failed: {message}\n  Its output is shown above; the same command goes on from what is done."
     )]
     Jobs {
         /// Which, and how.
@@ -88,9 +88,9 @@ pub enum FeaturesError {
         /// Files wanted.
         of: usize,
     },
-    /// The user stopped the run while it was found out which maps are kept.
+    /// The user stopped the run while it chose the classes whose maps are kept.
     #[error(
-        "interrupted while the tail's images were looked at, which says whose maps are kept\n  The same command starts again."
+        "interrupted while choosing the classes whose maps are kept\n  The same command starts again."
     )]
     InterruptedNeeded,
     /// The user stopped the run while the classifier was fitted.
@@ -107,7 +107,7 @@ pub enum FeaturesError {
 }
 
 impl FeaturesError {
-    /// The same, where a part of the bank is there.
+    /// The same, where a part of the bank exists.
     pub(super) fn with_a_bank_begun(self) -> Self {
         match self {
             Self::Write(e) | Self::Bank(BankError::Write(e)) => Self::Stopped(e),

@@ -1,4 +1,4 @@
-//! What is left of a bank before it is made: its forecast, and whether the disk has room for it.
+//! What is left to do of a bank: its forecast, and whether the disk has room for it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ use crate::rng::{KeyedRng, Stage};
 /// settings, bytes and time from a sample of rows that is made and thrown away. Nothing stays on disk.
 ///
 /// # Errors
-/// Those of [`super::run`] that are known before. A bank that does not fit is no error.
+/// Those of [`super::run`] that are known before. A bank that does not fit is not an error.
 ///
 /// # Cost
 /// Seconds to half a minute; with a network of less than two rows a second the time of 50 rows.
@@ -74,10 +74,10 @@ pub fn plan(
     Ok(Forecast { maps_known: known, ..forecast })
 }
 
-/// Seconds that a plan looks at images of the tail, to find out which maps are kept.
+/// Seconds that a plan spends on images of the tail, to choose the classes whose maps are kept.
 const TAIL_SECS: f64 = 10.0;
 
-/// A bank before it is made, or what is left of it.
+/// A bank before it is made, or the unfinished part of it.
 pub(super) struct BuildEstimate<'a> {
     request: &'a FeaturesRequest<'a>,
     head: Cow<'a, LinearHead>,
@@ -86,7 +86,7 @@ pub(super) struct BuildEstimate<'a> {
     build: Build,
     results: Vec<Option<ShardResult>>,
     kinds: Vec<RowKind>,
-    /// Whether it is made once more when its classifier is fitted, while the first is still there.
+    /// Whether it is made once more when its classifier is fitted, while the first still exists.
     twice: bool,
 }
 
@@ -127,10 +127,10 @@ impl<'a> BuildEstimate<'a> {
 
     /// Bytes of the classifier and of the table of classes, both of which have its weights.
     fn rest_bytes(&self) -> u64 {
-        const BESIDES: usize = 2048;
+        const OVERHEAD: usize = 2048;
         let weights = 4 * (self.head.weight.len() + self.head.bias.len());
         let names = self.request.dataset.class_names.iter().map(|name| name.len() + 8);
-        (2 * (weights + names.sum::<usize>()) + BESIDES) as u64
+        (2 * (weights + names.sum::<usize>()) + OVERHEAD) as u64
     }
 
     /// Bytes that the missing shards take at most.

@@ -58,7 +58,7 @@ pub(super) fn describe(
                 num_confusing: pipeline.finetune.num_confusing,
                 generic_classes: pipeline.finetune.generic_classes,
                 other_views: pipeline.features.other_views,
-                // Known once the tail's images were looked at.
+                // Known once the tail's images went through the network.
                 classes: vec![],
             },
             KeepMaps::None => MapsKept::None,

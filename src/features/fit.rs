@@ -82,7 +82,7 @@ pub(super) fn head(
                 if watch.interrupted() {
                     return Err(FeaturesError::InterruptedFit);
                 }
-                let batch = vectors.some(rows, source.channels);
+                let batch = vectors.select(rows, source.channels);
                 let step = trainer.step(Batch {
                     vectors: &batch.values,
                     labels: &batch.labels,
@@ -119,7 +119,7 @@ struct Vectors {
 }
 
 impl Vectors {
-    fn some(&self, rows: &[usize], channels: usize) -> Self {
+    fn select(&self, rows: &[usize], channels: usize) -> Self {
         let vector = |&row: &usize| &self.values[row * channels..][..channels];
         Self {
             values: rows.iter().flat_map(vector).copied().collect(),

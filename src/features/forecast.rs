@@ -14,7 +14,7 @@ use crate::domain::{FeatureShape, Split};
 pub struct Forecast {
     /// The bank's place.
     pub bank: PathBuf,
-    /// Whether it is there already; nothing was measured then.
+    /// Whether it exists already; nothing was measured then.
     pub already_done: bool,
     /// Where the network computes, in words.
     pub device: String,
@@ -55,7 +55,7 @@ pub struct Forecast {
 pub enum MapsKnown {
     /// It is known.
     Known,
-    /// Some images of each tail class have told: as many as could be looked at in some seconds.
+    /// Estimated from some images of each tail class: as many as a few seconds allow.
     Sampled,
     /// It is known once a classifier is fitted: these are the rows and bytes with all maps, which the
     /// finished bank will not reach.
@@ -134,7 +134,7 @@ pub struct DiskForecast {
     pub place: PathBuf,
     /// Bytes that are free there; none where the file system does not say.
     pub free: Option<u64>,
-    /// Bytes that are needed besides what is there already.
+    /// Bytes that are needed in addition to what exists already.
     pub needed: u64,
     /// Bytes of the bank that stays until this one replaces it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -36,7 +36,7 @@ pub(super) fn run(
     }
 }
 
-/// What a failure comes to, where other processes may be making the same bank.
+/// What a failure means, where other processes may be making the same bank.
 fn after_failure(
     context: &BuildContext,
     wanted: Manifest,

@@ -49,7 +49,7 @@ pub use network::{RECALIBRATED_FILE, TorchNetwork, TorchRequest};
 pub use repair::{RepairOutcome, repair};
 pub use request::{FeaturesOutcome, FeaturesRequest, SKIPPED_FILE};
 
-/// Makes a bank, or finds that the same bank is there already.
+/// Makes a bank, or finds that the same bank exists already.
 ///
 /// It grows in `NAME.partial` beside its place and is renamed when it is whole; a run that was stopped
 /// or killed goes on with the shards that are missing. With [`HeadSource::Fitted`] the maps are written
@@ -117,7 +117,7 @@ fn run_with_fitted_head(
     Ok(FeaturesOutcome { forward_rows_per_sec, secs, rows_per_sec, ..made })
 }
 
-/// The maps that wait for their classifier: those that are there, or made now.
+/// The maps that wait for their classifier: existing ones, or made now.
 fn unfitted_maps(
     context: &BuildContext,
     bare: Manifest,
@@ -127,7 +127,7 @@ fn unfitted_maps(
     match existing(context.out, false, &bare) {
         Ok(Some(there)) => {
             let out = context.out.display();
-            context.watch.progress.line(&format!("{out}: the maps are there already"));
+            context.watch.progress.line(&format!("{out}: the maps exist already"));
             Ok(there)
         }
         Err(e) if !context.request.overwrite => Err(e),
@@ -138,7 +138,7 @@ fn unfitted_maps(
     }
 }
 
-/// Makes a bank of shards that were made in partitions, once all are there; each is read and compared
+/// Makes a bank of shards that were made in partitions, once all are made; each is read and compared
 /// with the checksum in its marker.
 ///
 /// # Errors

@@ -51,7 +51,7 @@ impl<'a> FrozenModel<'a> {
     /// A network of a pipeline, with its own classifier or with `head`.
     ///
     /// # Errors
-    /// The weights are of another network; the device is not there.
+    /// The weights are of another network; the device is not available.
     pub fn torch(
         chosen: &'a TorchNetwork,
         loaded: &LoadedPipeline,

@@ -33,12 +33,12 @@ struct Settings {
     generic_classes: GenericClasses,
 }
 
-/// Which images of the tail are looked at.
+/// Which images of the tail are used.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum TailImages {
     /// All.
     All,
-    /// As many as are done in so many seconds, of every class alike: for an estimate.
+    /// As many as are done in this many seconds, of every class alike: for an estimate.
     ForSecs(f64),
 }
 
@@ -129,7 +129,7 @@ fn of_images(
     known: &mut MapsKnown,
 ) -> Result<(HeadTail, Vec<ConfusingClasses>), FeaturesError> {
     let BuildContext { watch, .. } = context;
-    /// Between two looks at the clock.
+    /// Images between two readings of the clock.
     const AT_ONCE: usize = 64;
     let begin = Instant::now();
     let dataset = context.request.dataset;

@@ -41,14 +41,14 @@ pub struct TorchRequest<'a> {
     pub other_head: bool,
     /// Where to compute.
     pub options: &'a EngineOptions,
-    /// Write nothing: batch statistics that are not there yet are not estimated.
+    /// Write nothing: batch statistics that do not exist yet are not estimated.
     pub dry: bool,
 }
 
 impl TorchNetwork {
     /// The network that Phase-I left in the run's folder; with another classifier, and where Phase-I
     /// did not run, that of `network.weights`. With `features.recalibrate_batches` its batch statistics
-    /// are estimated anew and the result kept in the folder.
+    /// are estimated again and the result kept in the folder.
     ///
     /// # Errors
     /// There is none, or it is of another network, image size or dataset.

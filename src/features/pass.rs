@@ -91,13 +91,13 @@ impl SplitViews<'_> {
     }
 }
 
-/// What the three stages are told and tell.
+/// What the three stages receive and report.
 pub(super) struct PassHooks<'a> {
     /// What becomes of a shard; asked right before it is begun.
     pub(super) action: &'a (dyn Fn(&PlannedShard) -> Result<ShardAction, BankError> + Sync),
-    /// Told of the rows of each batch.
+    /// Called with the rows of each batch.
     pub(super) after: &'a mut dyn FnMut(u64),
-    /// Told of each shard that is done.
+    /// Called for each shard that is done.
     pub(super) done: &'a mut (dyn FnMut(&PlannedShard, ShardResult) + Send),
 }
 
@@ -105,7 +105,7 @@ pub(super) struct PassHooks<'a> {
 pub(super) enum ShardAction {
     /// It is made.
     Make,
-    /// It is there already.
+    /// It exists already.
     Skip,
     /// Neither it nor any after it is made.
     Stop,
@@ -248,8 +248,8 @@ impl<'a> ImagePass<'a> {
         self.stages(ask, backbone, after, encode).map(drop)
     }
 
-    /// Runs the three stages at once over the batches that `ask` asks for; `after` is told of the rows of
-    /// each whose maps are computed.
+    /// Runs the three stages at once over the batches that `ask` asks for; `after` gets the number of
+    /// rows of each whose maps are computed.
     pub(super) fn stages<'s>(
         &self,
         ask: impl FnOnce(&mut AskForBatch<'_, 's>) -> Result<(), FeaturesError> + Send,

@@ -1,4 +1,4 @@
-//! A bank made anew from its own maps with another classifier: activation maps and scores follow from
+//! A bank made again from its own maps with another classifier: activation maps and scores follow from
 //! it, everything else stays.
 
 use rayon::prelude::*;

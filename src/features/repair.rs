@@ -1,4 +1,4 @@
-//! Damaged files of a bank, made anew from the images; the others stay as they are.
+//! Damaged files of a bank, made again from the images; the others stay as they are.
 
 use std::path::{Path, PathBuf};
 
@@ -27,14 +27,14 @@ use crate::progress::Watch;
 pub struct RepairOutcome {
     /// The bank's folder.
     pub bank: PathBuf,
-    /// Files that have their bytes back.
+    /// Files that were restored byte for byte.
     pub restored: Vec<String>,
-    /// Files that were made anew and have other bytes than before: the network was run on another device,
+    /// Files that were made again and have other bytes than before: the network was run on another device,
     /// or with other batches. The manifest has their checksums now.
     pub changed: Vec<String>,
 }
 
-/// Makes the files `damaged` of the bank `request.out` anew. With a classifier that was fitted, the bank's
+/// Makes the files `damaged` of the bank `request.out` again. With a classifier that was fitted, the bank's
 /// own is taken, so it must be whole.
 ///
 /// # Errors

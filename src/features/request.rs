@@ -19,12 +19,12 @@ pub struct FeaturesRequest<'a> {
     pub dataset: &'a Dataset,
     /// Folder of the bank.
     pub out: &'a Path,
-    /// Replace what is there and differs; a bank that is whole is made again.
+    /// Replace an existing bank that differs; a complete one is made again.
     pub overwrite: bool,
     /// Make only these shards, and no bank of them; `None`: all that are missing, and the bank.
     pub partition: Option<Partition>,
-    /// Has the missing shards made by other processes, in place of this one; it is told how many rows
-    /// they have.
+    /// Has the missing shards made by other processes, in place of this one; it gets the
+    /// number of their rows.
     pub make_in_processes: Option<&'a (dyn Fn(u64) -> Result<(), FeaturesError> + Sync)>,
     /// Time the bare forward pass over the same batches first.
     pub measure_forward: bool,
@@ -38,7 +38,7 @@ pub struct FeaturesRequest<'a> {
 pub struct FeaturesOutcome {
     /// The bank's folder.
     pub bank: PathBuf,
-    /// Whether it was there already.
+    /// Whether it existed already.
     pub already_done: bool,
     /// How far the bank is, where it is not committed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ pub struct FeaturesOutcome {
     /// Bytes of all files but the manifest; of a bank that is not committed, of the shards made now.
     pub bytes: u64,
     /// Share of the rows of each split whose class the classifier finds, in percent: of clean views,
-    /// and of the training split the images that Phase-I was fitted to. Empty for a bank that was there.
+    /// and of the training split the images that Phase-I was fitted to. Empty for an existing bank.
     pub top1: BTreeMap<String, f64>,
     /// Whether the classifier is right about the classes and wrong about their order.
     #[serde(skip_serializing_if = "Option::is_none")]

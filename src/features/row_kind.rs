@@ -105,7 +105,7 @@ pub(super) fn most_bytes(kind: &RowKind, manifest: &Manifest, request: &Features
 
 fn most_row_bytes(kind: &RowKind, shape: FeatureShape, precision: Precision) -> u64 {
     /// Page headers, indexes, checksums and the integers.
-    const BESIDES: u64 = 256;
+    const OVERHEAD: u64 = 256;
     // Numbers are stored as f32, byte by byte. Those that f16 holds vary in 19 bits, which take up to 22
     // where a block of zstd has bytes of different kinds.
     let bits = match precision {
@@ -116,7 +116,7 @@ fn most_row_bytes(kind: &RowKind, shape: FeatureShape, precision: Precision) -> 
     let map = if kind.maps { shape.values() as u64 * bits / 8 } else { 0 };
     let cam = if kind.split == Split::Train { 5 * shape.locations() as u64 } else { 0 };
     let row = map + 4 * shape.channels as u64 + cam;
-    row + row / 32 + BESIDES
+    row + row / 32 + OVERHEAD
 }
 
 #[cfg(test)]

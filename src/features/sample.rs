@@ -87,7 +87,7 @@ impl Sampler<'_> {
         kinds: &[RowKind],
         backbone: &mut dyn Backbone,
     ) -> Result<RowCosts, FeaturesError> {
-        self.watch.progress.line("measuring a sample of the rows, of which nothing stays");
+        self.watch.progress.line("measuring a sample of rows (discarded afterwards)");
         let begin = Instant::now();
         let images = ImagePass::new(self.request);
         let most = kinds.iter().map(RowKind::rows).max().unwrap_or(0);
@@ -309,7 +309,7 @@ impl RowCosts {
         shards: impl Iterator<Item = &'s PlannedShard>,
     ) -> f64 {
         // 16 digits and a comma in a marker, on a line of their own in the manifest; what a shard has
-        // besides.
+        // as well.
         const A_CHECKSUM: f64 = 60.0;
         const A_SHARD: f64 = 1000.0;
         let bytes = |shard: &PlannedShard| {

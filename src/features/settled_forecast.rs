@@ -1,5 +1,5 @@
-//! What a bank will be as far as it is settled before a row is measured: by the settings, or by a bank that is
-//! there.
+//! What a bank will be as far as it is settled before a row is measured: by the settings, or by an
+//! existing bank.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub(super) fn of_settings(request: &FeaturesRequest, manifest: &Manifest) -> For
     }
 }
 
-/// Of a bank that is there.
+/// Of an existing bank.
 pub(super) fn of_bank(request: &FeaturesRequest, bank: &Manifest) -> Forecast {
     // Those of the images that were not left out.
     let skipped = SkippedList::images_in(&skipped_file(request.out));

@@ -1,4 +1,5 @@
-//! The pass of the network over the images of some shards of a bank, with what it tells and how long it takes.
+//! The pass of the network over the images of some shards of a bank, with its progress and the time that it
+//! takes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;

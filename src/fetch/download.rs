@@ -15,7 +15,7 @@ use crate::file_lock::LockedFile;
 use crate::progress::{Interrupt, Watch};
 use crate::text::bytes_text;
 
-/// A connection that gives nothing for so long is given up and made anew.
+/// A connection that gives nothing for this long is given up and made again.
 const SILENCE: Duration = Duration::from_secs(30);
 const BUFFER_BYTES: usize = 1 << 18;
 
@@ -25,7 +25,7 @@ pub(super) fn part_of(target: &Path) -> PathBuf {
     target.with_file_name(format!("{name}.part"))
 }
 
-/// Compares a file that is there with its published md5.
+/// Compares an existing file with its published md5.
 pub(super) fn verify(path: &Path, archive: &Archive, watch: Watch<'_>) -> Result<(), FetchError> {
     let mut file = File::open(path).map_err(FetchError::file(path))?;
     let mut md5 = Md5::new();
@@ -199,7 +199,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// One request, for what is not there yet.
+    /// One request, for what is missing yet.
     fn attempt(&self, part: &mut Part) -> Result<(), Ending> {
         let mut request = self.agent.get(self.url);
         if part.bytes > 0 {
@@ -209,7 +209,7 @@ impl Call<'_> {
         let whole = match response.status().as_u16() {
             200 => {
                 if part.bytes > 0 {
-                    let text = "the server does not continue; from the beginning";
+                    let text = "the server cannot resume; starting over";
                     self.watch.progress.line(&format!("{}: {text}", self.archive.file));
                     part.clear()?;
                 }
@@ -219,7 +219,9 @@ impl Call<'_> {
             416 if range_total(response.headers()) == Some(part.bytes) => return Ok(()),
             416 => {
                 part.clear()?;
-                return Err(Ending::Again("more was here than the server has".into()));
+                return Err(Ending::Again(
+                    "the local file is longer than the server's; starting over".into(),
+                ));
             }
             status @ (408 | 429 | 500..=599) => {
                 return Err(Ending::Again(format!("the server answered {status}")));
@@ -246,7 +248,7 @@ impl Call<'_> {
         FetchError::Answer { url: self.url.into(), message }.into()
     }
 
-    /// The whole length that a partial answer tells; it must begin where the file ends.
+    /// The whole length that a partial answer gives; it must begin where the file ends.
     fn range(&self, headers: &HeaderMap, have: u64) -> Result<u64, Ending> {
         let first = content_range(headers).and_then(|(range, _)| range.split_once('-'));
         let begins = first.and_then(|(first, _)| first.parse::<u64>().ok());

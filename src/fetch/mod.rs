@@ -1,5 +1,5 @@
 //! Gets a known dataset: its archives over HTTP, checked and unpacked into the folder that pipelines
-//! expect. Whatever is there already is neither fetched again nor changed.
+//! expect. What exists already is neither fetched again nor changed.
 
 mod download;
 mod unpack;
@@ -18,15 +18,15 @@ use crate::text::bytes_text;
 pub struct FetchRequest<'a> {
     /// The dataset.
     pub known: &'a Known,
-    /// Folder of its files; it is made where it is not there.
+    /// Folder of its files; it is made if it does not exist.
     pub to: &'a Path,
     /// Address of the archives' folder, in place of the publisher's.
     pub server: Option<&'a str>,
-    /// How much is borne of a bad connection.
+    /// How many failed attempts are tolerated.
     pub patience: Patience,
 }
 
-/// How much is borne of a bad connection.
+/// How many failed attempts are tolerated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     /// Failures in a row, without a byte between them, after which it is given up.
@@ -48,7 +48,7 @@ pub struct Fetched {
     pub file: &'static str,
     /// Where its content is now: the archive itself, or what was unpacked from it.
     pub places: Vec<PathBuf>,
-    /// The archive on this machine, where it is there.
+    /// The archive on this machine, if it exists.
     pub archive: Option<PathBuf>,
     /// What was done.
     pub done: Done,
@@ -58,9 +58,9 @@ pub struct Fetched {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Done {
-    /// Nothing: its content was there.
+    /// Nothing: its content existed.
     Kept,
-    /// It was there, was checked and unpacked.
+    /// It existed, was checked and unpacked.
     Unpacked,
     /// It was fetched and checked and, where pipelines need that, unpacked.
     Fetched,
@@ -71,7 +71,7 @@ pub enum Done {
 pub enum FetchError {
     /// The dataset is not on a server that this program fetches from.
     #[error(
-        "{name}: not to be had without a registration or another program\n  `fsa-bank dataset fetch {name}` says how to get it."
+        "{name}: cannot be downloaded automatically: it needs a registration or another tool\n  `fsa-bank dataset fetch {name}` says how to get it."
     )]
     ByHand {
         /// The dataset.
@@ -142,12 +142,12 @@ pub enum FetchError {
         found: String,
     },
     /// Another process fetches the same file.
-    #[error("{}: another process writes it\n  Wait for that one, or choose another place with --to.", path.display())]
+    #[error("{}: another process is writing it\n  Wait for that one, or choose another place with --to.", path.display())]
     Busy {
         /// The file.
         path: PathBuf,
     },
-    /// An archive that cannot be read, or lacks what it should hold.
+    /// An archive that cannot be read, or does not hold what it should.
     #[error("{}: cannot be unpacked: {message}\n  Nothing of it was left in the folder.", path.display())]
     Unpack {
         /// The archive.
@@ -188,7 +188,7 @@ impl FetchError {
     }
 }
 
-/// Gets what is not there of the dataset.
+/// Gets what is missing of the dataset.
 ///
 /// # Errors
 /// See [`FetchError`]. What was fetched until then stays, and the next call goes on from it; an archive
@@ -200,11 +200,11 @@ pub fn run(request: &FetchRequest, watch: Watch<'_>) -> Result<Vec<Fetched>, Fet
     let server = request.server.unwrap_or(publisher).trim_end_matches('/');
     std::fs::create_dir_all(request.to).map_err(FetchError::file(request.to))?;
     require_space(request)?;
-    let get = |archive| one(request, server, archive, watch);
+    let get = |archive| fetch_archive(request, server, archive, watch);
     request.known.archives.iter().map(get).collect()
 }
 
-fn one(
+fn fetch_archive(
     request: &FetchRequest,
     server: &str,
     archive: &Archive,

@@ -1,5 +1,5 @@
-//! An archive into a folder: written aside, renamed when all of it is there. A member that would be
-//! written elsewhere, or is anything but a file or a folder, ends it.
+//! An archive into a folder: written aside, renamed when it is complete. A member that would be
+//! written outside the folder, or is anything but a file or a folder, ends it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use super::FetchError;
 use crate::dataset::known::Archive;
 use crate::progress::{Progress, Watch};
 
-/// Unpacks `path` and puts what it makes into `folder`; what is there already stays as it is.
+/// Unpacks `path` and puts what it makes into `folder`; what exists already stays as it is.
 pub(super) fn unpack(
     path: &Path,
     archive: &Archive,
@@ -77,7 +77,7 @@ impl Drop for Aside {
     }
 }
 
-/// A file that tells how far it was read.
+/// A file that reports how far it was read.
 struct Counted<'a> {
     file: File,
     progress: &'a dyn Progress,

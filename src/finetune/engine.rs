@@ -46,7 +46,7 @@ pub(super) struct Trained {
 
 /// Points of a curve; fewer where scoring them would take longer than the training.
 const CURVE_POINTS: usize = 20;
-/// Iterations whose batches are looked at closely.
+/// Iterations whose batches are examined.
 const EXAMINED: usize = 200;
 
 /// One classifier of a group.
@@ -310,7 +310,7 @@ fn as_batch<'a>(batch: &'a Samples, transformed: &'a [f32]) -> Batch<'a> {
     Batch { vectors, labels: &batch.labels, weights: &batch.weights }
 }
 
-/// A classifier that starts anew, as PyTorch's `Linear` does: uniform within ±1/√K.
+/// A new classifier, as PyTorch's `Linear` does: uniform within ±1/√K.
 fn new_head(like: &LinearHead, seed: u64) -> LinearHead {
     let mut rng = KeyedRng::new(seed, Stage::NewClassifier, (0, 0));
     let bound = 1.0 / (like.channels() as f64).sqrt();

@@ -131,7 +131,7 @@ impl<'a> Workbench<'a> {
         Ok(Self { source, plan, workers, groups, load_secs: begin.elapsed().as_secs_f64() })
     }
 
-    /// Runs the jobs and hands each result over as it is there, with its place in the list.
+    /// Runs the jobs and hands over each result when it is ready, with its place in the list.
     ///
     /// A job that fails does not stop the others. An interrupt ends them all.
     pub fn run(
@@ -185,7 +185,7 @@ impl<'a> Workbench<'a> {
             Err(error) => {
                 let mut error = Some(error);
                 for &place in group {
-                    let of_job = error.take().unwrap_or(FinetuneError::Together);
+                    let of_job = error.take().unwrap_or(FinetuneError::SharedJobFailed);
                     done(place, Err(of_job));
                 }
             }
@@ -328,7 +328,10 @@ impl<'a> Workbench<'a> {
         let found = Mutex::new(None);
         let keep = |_, result| *found.lock().expect("no panic while held") = Some(result);
         self.run(std::slice::from_ref(job), options, watch, &keep);
-        found.into_inner().expect("no panic while held").unwrap_or(Err(FinetuneError::Together))
+        found
+            .into_inner()
+            .expect("no panic while held")
+            .unwrap_or(Err(FinetuneError::SharedJobFailed))
     }
 }
 

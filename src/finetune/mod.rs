@@ -117,9 +117,9 @@ pub enum FinetuneError {
         remedy: &'static str,
     },
     /// A run that shared its batches with one that failed.
-    #[error("stopped together with another run that failed")]
-    Together,
-    /// A result that is there already cannot be read.
+    #[error("not finished: a run that shares its batches failed")]
+    SharedJobFailed,
+    /// An existing result cannot be read.
     #[error("{}: not a result of this program ({found})\n  Choose another folder with --out, or replace it with --overwrite.", path.display())]
     OtherResult {
         /// The file.
@@ -141,13 +141,13 @@ pub struct FinetuneRequest<'a> {
     pub selection: Selection,
     /// Folder of the result; `None`: `finetune/METHOD-CONFIGHASH-SEED` beside the bank.
     pub out: Option<PathBuf>,
-    /// Make the result again where it is there already.
+    /// Make an existing result again.
     pub overwrite: bool,
     /// Memory that the process may take, in bytes; it changes nothing in the result.
     pub memory_bytes: u64,
 }
 
-/// Memory of a run that is told none.
+/// Memory of a run without a limit of its own.
 pub const DEFAULT_MEMORY_BYTES: u64 = 1 << 30;
 
 /// The result of a run: what `metrics.json` holds.
@@ -208,7 +208,7 @@ pub struct Timing {
 pub struct FinetuneOutcome {
     /// The result's folder.
     pub folder: PathBuf,
-    /// Whether it was there already.
+    /// Whether it existed already.
     pub already_done: bool,
     /// The result.
     pub report: Report,
@@ -258,7 +258,7 @@ pub fn run(request: &FinetuneRequest, watch: Watch<'_>) -> Result<FinetuneOutcom
     let test = SplitVectors::open(&bank, Split::Test)?;
     let mut scores = test.scores(&[&phase1, &result.classifier], &split, config.shot_rule)?;
     let (Some(after), Some(before)) = (scores.pop(), scores.pop()) else {
-        return Err(FinetuneError::Together);
+        return Err(FinetuneError::SharedJobFailed);
     };
     let is_tail = jobs::tail_flags(&split, classes);
     let masks = diagnostics::class_masks(&bench.source, config, &is_tail)?;

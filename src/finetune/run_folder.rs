@@ -54,7 +54,7 @@ impl RunFolder {
         Self { path }
     }
 
-    /// The result that is there already, if it is of the same bank, settings and seed.
+    /// The existing result, if it is of the same bank, settings and seed.
     pub(super) fn finished(
         &self,
         bank: &Bank,
@@ -74,7 +74,7 @@ impl RunFolder {
             if request.out.is_some() {
                 return Err(other("made from another bank".into()));
             }
-            // The bank was made anew since: the result in its own folder is out of date.
+            // The bank was made again since: the result in its own folder is out of date.
             return Ok(None);
         }
         let whole = self.path.join(CLASSIFIER_FILE).is_file();

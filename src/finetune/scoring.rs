@@ -20,12 +20,12 @@ pub enum Selection {
     Val,
     /// The training images: biased, since Phase-I has fitted them.
     Train,
-    /// The test images: what is chosen so is no estimate of anything.
+    /// The test images: the figures of what they choose estimate nothing.
     Test,
 }
 
 impl Selection {
-    /// What tables say of it.
+    /// Its words in tables.
     pub fn describe(self) -> &'static str {
         match self {
             Self::None => "nothing was chosen: settings as given, the end of training",

@@ -39,7 +39,7 @@ impl<'a> Source<'a> {
         Ok(Self { bank, reader: bank.row_reader(Split::Train)?, rows, maps: None })
     }
 
-    /// Holds every map that there is if they take no more than `bytes`.
+    /// Holds all maps of the bank if they take no more than `bytes`.
     pub(super) fn hold_maps(&mut self, bytes: usize) -> Result<(), BankError> {
         let (labels, kept) = (&self.index().labels, &self.bank.manifest.maps);
         let all: Vec<usize> = (0..labels.len()).filter(|&row| kept.of_class(labels[row])).collect();

@@ -106,7 +106,7 @@ pub struct HeadTrainer {
 
 /// Multiply-adds of one matrix product that are worth a task of their own.
 const TASK_MULTIPLY_ADDS: usize = 5 << 19;
-/// More parts than this would each pack the batch's vectors anew for too little work.
+/// More parts than this would each pack the batch's vectors again for too little work.
 const MOST_TASKS: usize = 128;
 /// Rows of a batch for which the number of parts is chosen; the paper's batch.
 const USUAL_BATCH: usize = 128;

@@ -14,7 +14,8 @@ const BLOCK_ROWS: usize = 1 << 14;
 /// Rows whose values a thread has in hand; see [`RowIndex::plan`].
 const ROWS_IN_HAND: usize = 512;
 
-/// The least memory that this takes on so many threads, in bytes; what is left of more holds vectors of the tail.
+/// The least memory that this takes on this many threads, in bytes; what is left of more holds vectors of
+/// the tail.
 pub(super) fn least_bytes(bank: &Bank, threads: usize) -> u64 {
     let (shape, classes) = (bank.manifest.feature_shape, bank.class_names.len());
     let row_bytes = (4 * shape.channels + 5 * shape.locations()) as u64;
@@ -93,7 +94,7 @@ impl<'a> Pass<'a> {
         let is_tail = |row: usize| is_tail[index.labels[row] as usize];
         let tail: Vec<usize> =
             (0..index.len()).filter(|&row| index.views[row] == 0 && is_tail(row)).collect();
-        // Those of a block are there twice.
+        // Those of a block are in memory twice.
         let kept = (tail.len() + tail.len().min(BLOCK_ROWS)) as u64 * 4 * channels as u64;
         let keeps = kept <= spare_bytes;
 

@@ -1,6 +1,6 @@
 //! Names of classes in the metadata of ONNX files, as other programs write them.
 
-use super::{Labels, SHOWN, some, text};
+use super::{Labels, SHOWN, first_names, text};
 use crate::backbone::onnx::OnnxFile;
 
 /// Keys under which exporters write names, in letters of either case; the earlier ones are taken first.
@@ -19,12 +19,12 @@ const KEYS: [&str; 10] = [
 /// The same, with other things beside the names.
 const CONFIG_KEYS: [&str; 2] = ["config", "model_config"];
 
-/// What there is of names.
+/// The names that were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OfMetadata {
     /// The names.
     pub labels: Option<Labels>,
-    /// What of it should be looked at, in sentences.
+    /// What of it the user should check, in sentences.
     pub doubts: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ pub struct OfMetadata {
 struct Entry<'a> {
     key: &'a str,
     said: &'a str,
-    /// The names there; none where they cannot be read.
+    /// Its names; none where they cannot be read.
     names: Option<Vec<String>>,
 }
 
@@ -68,7 +68,7 @@ impl OfMetadata {
             let Some(names) = names else {
                 let shown: String = said.chars().take(12 * SHOWN).collect();
                 doubts.push(format!(
-                    "{path}: metadata `{key}` is no list of class names that is known here (numbers are from 0), and not used: {shown}\n  Give the names of the network's outputs with --labels FILE, one a line in their order."
+                    "{path}: metadata `{key}` is not a known list of class names (numbers are from 0) and is not used: {shown}\n  Give the names of the network's outputs with --labels FILE, one a line in their order."
                 ));
                 continue;
             };
@@ -83,8 +83,8 @@ impl OfMetadata {
                 }
                 Some((taken, first)) if taken.names != names => doubts.push(format!(
                     "{path}: metadata `{first}` and `{key}` have other names or another order ({}; {}); those of `{first}` are taken\n  Give the right ones with --labels FILE, one a line.",
-                    some(&taken.names),
-                    some(&names)
+                    first_names(&taken.names),
+                    first_names(&names)
                 )),
                 Some(_) => {}
             }

@@ -24,8 +24,8 @@ pub enum LabelsError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file that is no list of names.
-    #[error("{}: no list of class names; expected one a line in the order of the network's outputs, a JSON list, a JSON object by number, or a config.json with `id2label` or `label_names`", path.display())]
+    /// A file that is not a list of names.
+    #[error("{}: not a list of class names; expected one a line in the order of the network's outputs, a JSON list, a JSON object by number, or a config.json with `id2label` or `label_names`", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum LabelsError {
     },
     /// A class of the images that the network does not have.
     #[error(
-        "{source_text}: `{class}`, class {number} of the images, is none of the network's {classes} classes ({names})\n  Give the names of the network's outputs, in their order, with --labels FILE, or fit a classifier for these images: features --head fit."
+        "{source_text}: `{class}`, class {number} of the images, is not among the network's {classes} classes ({names})\n  Give the names of the network's outputs, in their order, with --labels FILE, or fit a classifier for these images: features --head fit."
     )]
     Unmatched {
         /// Where the names are from.
@@ -87,7 +87,7 @@ pub enum Fit {
     Uncounted(usize),
 }
 
-/// A larger file is no list of names.
+/// A larger file is not a list of names.
 const MOST_BYTES: u64 = 1 << 24;
 /// Names shown in a message at most.
 const SHOWN: usize = 5;
@@ -96,7 +96,7 @@ impl Labels {
     /// Reads a file of names: one a line, JSON, or a `config.json`.
     ///
     /// # Errors
-    /// It cannot be read, or is no such list.
+    /// It cannot be read, or is not such a list.
     pub fn read(path: &Path) -> Result<Self, LabelsError> {
         let read = |source| LabelsError::Read { path: path.into(), source };
         let bytes = crate::regular_file::read(path, MOST_BYTES).map_err(read)?;
@@ -129,7 +129,7 @@ impl Labels {
                 class: images[missing.class].clone(),
                 number: missing.class,
                 classes,
-                names: some(&self.names),
+                names: first_names(&self.names),
             }),
             Err(_) => Ok(Fit::Unknown),
         }
@@ -140,7 +140,7 @@ impl Labels {
         matches!(self.fit(classes, images), Ok(Fit::Same | Fit::Order(_) | Fit::Part(_)))
     }
 
-    /// What there is to say of it.
+    /// The note for the user.
     pub fn told(&self, fit: &Fit, images: &[String]) -> Option<String> {
         let source = &self.source;
         match fit {
@@ -164,18 +164,18 @@ impl Labels {
                     "{source}: the network has {} classes, the images {} of them: the classifier is the rows of these alone, and its confidences are among them; left out: {}",
                     self.names.len(),
                     rows.len(),
-                    some(&left_out)
+                    first_names(&left_out)
                 ))
             }
             Fit::Uncounted(classes) => Some(format!(
-                "{source}: {} names there for {classes} outputs are not used; outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
+                "{source}: {} names for {classes} outputs are not used; outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
                 self.names.len()
             )),
             Fit::Unknown => Some(format!(
-                "{source}: the {} names there ({}) are none of the images' ({}); outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
+                "{source}: none of the {} names ({}) is a class of the images ({}); outputs and classes are taken to be in the same order\n  Give the network's own with --labels FILE, one a line.",
                 self.names.len(),
-                some(&self.names),
-                some(images)
+                first_names(&self.names),
+                first_names(images)
             )),
         }
     }
@@ -190,7 +190,7 @@ impl Fit {
         }
     }
 
-    /// Whether what it says is to be looked at.
+    /// Whether the user should check what it says.
     pub fn is_doubtful(&self) -> bool {
         !matches!(self, Self::Same | Self::Order(_))
     }
@@ -234,7 +234,7 @@ fn loose(name: &str) -> String {
     words.join(" ")
 }
 
-fn some(names: &[String]) -> String {
+fn first_names(names: &[String]) -> String {
     listed(&names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>())
 }
 

@@ -25,7 +25,7 @@ const KEYS: [&str; 12] = [
 const NUMBER_KEYS: [&str; 4] = ["id", "index", "class_id", "class_index"];
 const NAME_KEYS: [&str; 4] = ["name", "label", "class_name", "class"];
 
-/// The names in a text, in the order of their numbers; `None` where it is no list of names.
+/// The names in a text, in the order of their numbers; `None` where it is not a list of names.
 pub(super) fn parse(text: &str) -> Option<Vec<String>> {
     let names = match literal(text) {
         Some(literal) => of_json(&literal?.0),

@@ -24,7 +24,7 @@ pub struct Making {
     pub maker: fn(&TrainingRows<'_>, &Settings, u64) -> Arc<dyn Maker>,
 }
 
-/// Bytes of memory for classes with these numbers of rows and vectors of so many channels.
+/// Bytes of memory for classes with these numbers of rows and vectors of this many channels.
 type Held = fn(&[usize], usize) -> usize;
 
 impl PartialEq for Making {

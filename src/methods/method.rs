@@ -8,7 +8,7 @@ use crate::domain::{ClassCounts, LinearHead};
 
 /// What is fixed about a method.
 ///
-/// What its authors chose besides (loss, learning rate, schedule, ...) are settings, so that each can be
+/// What else its authors chose (loss, learning rate, schedule, ...) are settings, so that each can be
 /// changed and combined: balanced softmax on FSA's batches is `method = "fsa"` with
 /// `loss = "balanced-softmax"`.
 pub struct MethodFacts {

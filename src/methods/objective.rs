@@ -24,7 +24,7 @@ pub struct Objective {
     pub smoothing: Vec<f32>,
 }
 
-/// What a row of logits comes to.
+/// The loss of a row of logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RowTerms {
     /// The loss.

@@ -51,7 +51,7 @@ impl Settings {
     }
 
     fn value(&self, key: &str) -> &Value {
-        self.0.get(key).unwrap_or_else(|| panic!("{key} is no key of this section"))
+        self.0.get(key).unwrap_or_else(|| panic!("{key} is not a key of this section"))
     }
 }
 

@@ -26,7 +26,7 @@ pub enum PickleError {
         at: usize,
         /// Bytes that were promised.
         wanted: u64,
-        /// Bytes that are there.
+        /// Bytes that exist.
         left: usize,
     },
     /// A protocol that Python did not have.
@@ -53,7 +53,7 @@ pub enum PickleError {
         /// What was found.
         found: &'static str,
     },
-    /// A number or a text that is none.
+    /// What should be a number or a text and is not.
     #[error("byte {at}: not {expected}; the file is damaged")]
     Unreadable {
         /// Where, from 0.

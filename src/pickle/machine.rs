@@ -11,7 +11,7 @@ use super::{numpy, torch};
 
 /// CIFAR-100's training images have some 200,000 values, a checkpoint with its optimizer fewer.
 const MOST_VALUES: usize = 1 << 20;
-/// Marks that are open at once: how deep lists and the like stand in each other.
+/// Marks that are open at once: how deeply lists and the like are nested.
 const MOST_MARKS: usize = 100;
 
 type Outcome = Result<(), PickleError>;
@@ -326,7 +326,7 @@ impl<'a> Machine<'a> {
         match &mut self.objects.all[list as usize] {
             Object::List(list) => list.extend_from_slice(items),
             Object::Opaque => {}
-            _ => return Err(self.objects.misplaced("items for what is no list")),
+            _ => return Err(self.objects.misplaced("items for a value that is not a list")),
         }
         Ok(())
     }
@@ -399,7 +399,7 @@ impl<'a> Machine<'a> {
     fn stack_global(&mut self) -> Outcome {
         let (name, module) = (self.pop()?, self.pop()?);
         let (Object::Text(module), Object::Text(name)) = (self.of(module), self.of(name)) else {
-            return Err(self.objects.misplaced("a function whose name is no text"));
+            return Err(self.objects.misplaced("a function whose name is not text"));
         };
         let known = self.dialect.known(module.as_bytes(), name.as_bytes())?;
         self.push(Object::Name(known))
@@ -415,7 +415,7 @@ impl<'a> Machine<'a> {
     fn reduce(&mut self) -> Outcome {
         let (arguments, callee) = (self.pop()?, self.pop()?);
         let Object::Name(known) = *self.of(callee) else {
-            return Err(self.refused_value("a value that is no function to be called"));
+            return Err(self.refused_value("a value that is not a function to be called"));
         };
         if known.role == Role::Opaque {
             return self.push(Object::Opaque);
@@ -449,7 +449,7 @@ impl<'a> Machine<'a> {
 
     /// `OrderedDict()`, or with a list of pairs as Python 2 writes it; `defaultdict(...)` is empty.
     fn dictionary_of(&self, arguments: &[Id]) -> Result<Object<'a>, PickleError> {
-        let wrong = || self.objects.misplaced("a dictionary of what are no pairs");
+        let wrong = || self.objects.misplaced("a dictionary of values that are not pairs");
         let pair = |id: &Id| match self.of(*id) {
             Object::List(items) | Object::Tuple(items) => match items[..] {
                 [key, value] => Ok((key, value)),
@@ -494,7 +494,7 @@ impl<'a> Machine<'a> {
             // Attributes of a state dict (its `_metadata`) are no part of it.
             Object::Dictionary(_) if self.dialect == Dialect::Torch => return Ok(()),
             Object::Opaque => return Ok(()),
-            _ => return Err(self.refused_value("a state to be set on what has none")),
+            _ => return Err(self.refused_value("a state for a value that has none")),
         };
         self.objects.all[target as usize] = built;
         Ok(())
@@ -532,7 +532,7 @@ impl<'a> Machine<'a> {
         };
         match class.map(|id| self.of(id)) {
             Some(Object::Name(class)) => self.instance_of(class),
-            _ => Err(self.refused_value("an instance of what is no class")),
+            _ => Err(self.refused_value("an instance of a value that is not a class")),
         }
     }
 }

@@ -32,7 +32,8 @@ impl<'a> Pickle<'a> {
     /// Reads the first pickle in `input`; long texts and arrays stay where they are.
     ///
     /// # Cost
-    /// No length is believed before as many bytes are there, and the number of values is bounded.
+    /// A length is checked against the bytes that follow before memory is taken, and the number of values
+    /// is bounded.
     pub(crate) fn read(input: &'a [u8], dialect: Dialect) -> Result<Self, PickleError> {
         let (objects, root, length) = machine::run(input, dialect)?;
         Ok(Self { objects, root, length })

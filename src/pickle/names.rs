@@ -14,7 +14,7 @@ pub enum Dialect {
     Torch,
 }
 
-/// A name that may be there.
+/// A name that is allowed.
 #[derive(Debug)]
 pub(super) struct Known {
     module: &'static str,

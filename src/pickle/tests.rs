@@ -103,7 +103,7 @@ fn nothing_that_would_run_is_read() {
         let message = error(input);
         assert!(message.contains("asks for") && message.contains("refused"), "{message}");
     }
-    // A persistent name, an extension, a set, a buffer of elsewhere.
+    // A persistent name, an extension, a set, a buffer outside the stream.
     for input in [&b"Pname\n."[..], b"I1\nQ.", b"\x82\x01.", b"\x8f.", b"\x97."] {
         assert!(error(input).contains(": instruction 0x"), "{}", error(input));
     }

@@ -75,7 +75,7 @@ pub(super) fn tensor<'a>(
 }
 
 impl Tensor {
-    /// One beyond the last place that it has in its storage; `None` where that is no number.
+    /// One beyond its last place in its storage; `None` where that is not a number.
     fn end(&self) -> Option<usize> {
         if self.shape.len() != self.strides.len() {
             return None;

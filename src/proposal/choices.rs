@@ -1,4 +1,4 @@
-//! From what the images are to settings, each with its reason.
+//! From the images to settings, each with its reason.
 //!
 //! The bounds here are rules of thumb: they put a first run on safe ground and are not tuned.
 
@@ -32,7 +32,7 @@ pub(super) struct Choices {
     pub(super) figures: Figures,
 }
 
-/// What the choices come to, for the screen.
+/// What follows from the choices, for the screen.
 pub(super) struct Figures {
     pub(super) image_size: usize,
     pub(super) train_images: usize,
@@ -95,7 +95,7 @@ impl Choices {
 }
 
 /// The side of the network's images, for images of this shorter side: a size that networks are used
-/// with, and not far above what is there.
+/// with, and not far above theirs.
 fn image_size(shorter_side: u32) -> usize {
     match shorter_side {
         0..48 => 32,
@@ -227,7 +227,7 @@ fn dataset_section(survey: &Survey, path: &str, fraction: f64, figures: &Figures
     }
     if let Some(bits) = survey.fewer_bits() {
         let why =
-            "no value of the 16-bit images looked at needs more; 16 if they are meant to be dark";
+            "no value of the examined 16-bit images needs more; 16 if they are meant to be dark";
         settings.push(integer("bit_depth", bits as usize, why));
     }
     let mut advice = vec![];
@@ -388,7 +388,7 @@ fn unreadable(survey: &Survey) -> Option<String> {
     let first = survey.unreadable.first()?;
     let (n, of) = (survey.unreadable.len(), survey.unreadable.len() + survey.sides.measured);
     Some(format!(
-        "{n} of {of} files looked at cannot be decoded, such as {}; training stops where --max-skipped allows fewer",
+        "{n} of {of} examined files cannot be decoded, such as {}; training stops where --max-skipped allows fewer",
         first.escape_debug()
     ))
 }
@@ -540,7 +540,7 @@ mod tests {
         poor.unreadable = vec!["train/x.png".into()];
         let said = warned(&poor);
         for part in [
-            "1 of 11 files looked at cannot be decoded, such as train/x.png",
+            "1 of 11 examined files cannot be decoded, such as train/x.png",
             "training images of 4 classes are few",
             "2 classes (class 2, a\\nb) have one training image only",
             "class a\\nb has no test image",

@@ -1,5 +1,5 @@
-//! A first pipeline for images that nobody has trained on yet: they are looked at, settings follow
-//! from what they are, and a file says why.
+//! A first pipeline for images that nobody has trained on yet: they are examined, settings follow
+//! from what was found, and a file gives the reasons.
 
 mod choices;
 mod survey;
@@ -31,7 +31,7 @@ pub enum ProposalError {
     Settings {
         /// What is wrong with the list.
         source: DatasetError,
-        /// Settings besides those that the message names.
+        /// Settings in addition to those that the message names.
         given: Vec<String>,
     },
     /// No network for images of this size.
@@ -41,7 +41,7 @@ pub enum ProposalError {
     #[error(transparent)]
     Write(#[from] WriteError),
     /// A file is in the way.
-    #[error("{}: there already\n  Choose another file with --out, or replace it with --overwrite.", path.display())]
+    #[error("{}: exists already\n  Choose another file with --out, or replace it with --overwrite.", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub struct ProposalRequest<'a> {
     pub images: &'a Path,
     /// The pipeline's file; `None`: the images' name and `.toml`, in the current folder.
     pub out: Option<&'a Path>,
-    /// Replace a file that is there.
+    /// Replace an existing file.
     pub overwrite: bool,
 }
 
@@ -99,7 +99,7 @@ pub fn run(request: &ProposalRequest) -> Result<Proposal, ProposalError> {
         _ => {}
     }
     let config = dataset_config(request.images);
-    let survey = survey::look(&config).map_err(|source| with_settings(source, &config))?;
+    let survey = survey::examine(&config).map_err(|source| with_settings(source, &config))?;
     let choices = Choices::of(&survey, &path_in_file(&file, request.images)?)?;
     let text = text::pipeline_text(request.images, &survey, &choices);
     atomic_file::write_named(&file, text.as_bytes())?;

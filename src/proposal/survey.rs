@@ -29,7 +29,7 @@ pub struct Survey {
     pub sides: Sides,
     /// Bits that the values of images of 16 bits need; `None` where no such images were seen.
     pub bit_depth: Option<u32>,
-    /// Files among those measured that are no readable image.
+    /// Files among those measured that are not readable images.
     pub unreadable: Vec<String>,
     /// What became of every file that was met.
     #[serde(skip)]
@@ -55,7 +55,7 @@ pub struct Sides {
 }
 
 /// Lists the images and reads the headers of some.
-pub(super) fn look(config: &DatasetConfig) -> Result<Survey, DatasetError> {
+pub(super) fn examine(config: &DatasetConfig) -> Result<Survey, DatasetError> {
     let dataset = Dataset::open(config)?;
     let counts = |split: &SplitImages| dataset.counts_as_listed(split);
     let (sides, unreadable) = measure(&dataset.train)?;

@@ -1,4 +1,4 @@
-//! What became of the files of a dataset, in lines.
+//! The account of a dataset's files, in lines.
 
 use std::collections::BTreeMap;
 

@@ -15,7 +15,7 @@ const TOP: f64 = 64.0;
 /// Room for the names of classes, and for ranks in their place.
 const BOTTOM_OF_NAMES: f64 = 100.0;
 const BOTTOM_OF_RANKS: f64 = 48.0;
-/// Blue and orange of the Okabe-Ito palette, told apart with any colour vision.
+/// Blue and orange of the Okabe-Ito palette, distinct with any colour vision.
 const HEAD: &str = "#9db4c0";
 const TAIL: &str = "#d55e00";
 /// More classes than this are drawn as one area, with ranks in place of names.
@@ -35,7 +35,7 @@ struct Frame {
 
 impl Frame {
     fn y(&self, images: f64) -> f64 {
-        TOP + (self.bottom - TOP) * (1.0 - self.scale.share(images))
+        TOP + (self.bottom - TOP) * (1.0 - self.scale.position(images))
     }
 
     /// The left edge of the class of this rank, from 0.

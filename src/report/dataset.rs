@@ -136,7 +136,7 @@ fn chart(s: &Statistics) -> String {
     };
     let scale = Scale::of(s);
     let heights: Vec<f64> =
-        (0..columns).map(|c| scale.share(column(c)) * CHART_ROWS as f64).collect();
+        (0..columns).map(|c| scale.position(column(c)) * CHART_ROWS as f64).collect();
     let margin = thousands(s.largest).len();
     let mut text = String::new();
     for row in (0..CHART_ROWS).rev() {
@@ -190,7 +190,7 @@ impl Scale {
     }
 
     /// Where a size lies between the ends, in 0..1.
-    pub(super) fn share(self, size: f64) -> f64 {
+    pub(super) fn position(self, size: f64) -> f64 {
         let share = match self.logarithmic {
             true => (size.max(self.low) / self.low).ln() / (self.high / self.low).ln(),
             false => size / self.high,
@@ -228,7 +228,7 @@ pub fn check_text(report: &CheckReport) -> String {
         .collect();
     let classes = counted(report.classes, "class");
     let mut text =
-        format!("{}: {} images of {classes}, all looked at\n", report.name, splits.join(", "));
+        format!("{}: {} images of {classes}, all examined\n", report.name, splits.join(", "));
     text += &account_text(&report.account, false);
     for (kind, title) in [
         (FaultKind::Missing, "missing"),
@@ -276,7 +276,7 @@ fn listing<T: Copy>(title: &str, items: &[T], line: impl Fn(T) -> String) -> Str
     text
 }
 
-/// What came of fetching a dataset.
+/// The result of fetching a dataset.
 pub fn fetched_text(known: &Known, folder: &Path, fetched: &[Fetched]) -> String {
     let mut text = format!("{}: {}\n", folder.display(), known.title);
     let mut table = Table::default();
@@ -284,8 +284,8 @@ pub fn fetched_text(known: &Known, folder: &Path, fetched: &[Fetched]) -> String
         let places = archive.places.iter().filter_map(|place| place.file_name());
         let places: Vec<_> = places.map(|name| name.to_string_lossy().into_owned()).collect();
         let done = match archive.done {
-            Done::Kept => "was there",
-            Done::Unpacked => "was there, now unpacked",
+            Done::Kept => "exists already",
+            Done::Unpacked => "exists already, now unpacked",
             Done::Fetched => "fetched, md5 as published",
         };
         table.row(vec![places.join(", "), done.into()]);
@@ -307,7 +307,7 @@ pub fn fetched_text(known: &Known, folder: &Path, fetched: &[Fetched]) -> String
 /// How to get a dataset that this program does not fetch.
 pub fn by_hand_text(known: &Known, folder: &Path) -> String {
     let mut text = format!(
-        "{}: not to be had without a registration or another program; into {}/:\n\n",
+        "{}: cannot be downloaded automatically: it needs a registration or another tool; into {}/:\n\n",
         known.title,
         folder.display()
     );
@@ -343,15 +343,15 @@ mod tests {
     #[test]
     fn the_axis_begins_below_the_smallest_class() {
         let scale = |low, high| Scale { low, high, logarithmic: true };
-        assert_eq!(scale(1.0, 1000.0).share(1.0), 0.0);
-        assert_eq!(scale(1.0, 1000.0).share(1000.0), 1.0);
-        assert!((scale(1.0, 1000.0).share(10.0) - 1.0 / 3.0).abs() < 1e-12);
+        assert_eq!(scale(1.0, 1000.0).position(1.0), 0.0);
+        assert_eq!(scale(1.0, 1000.0).position(1000.0), 1.0);
+        assert!((scale(1.0, 1000.0).position(10.0) - 1.0 / 3.0).abs() < 1e-12);
         assert_eq!(scale(1.0, 1000.0).ticks(), [1.0, 10.0, 100.0, 1000.0]);
         assert_eq!(scale(2.0, 4000.0).ticks(), [2.0, 10.0, 100.0, 1000.0]);
         assert_eq!(scale(0.5, 20.0).ticks(), [1.0, 2.0, 5.0, 10.0, 20.0]);
         assert_eq!(scale(5.0, 500.0).ticks(), [5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0]);
         let linear = Scale { low: 0.0, high: 40.0, logarithmic: false };
         assert_eq!(linear.ticks(), [0.0, 10.0, 20.0, 30.0, 40.0]);
-        assert_eq!(linear.share(10.0), 0.25);
+        assert_eq!(linear.position(10.0), 0.25);
     }
 }

@@ -11,7 +11,7 @@ use crate::sweep::SweepOutcome;
 /// A Phase-II result as a picture.
 pub const PICTURE_FILE: &str = "accuracy.svg";
 
-/// Draws a Phase-II result into its folder; a result that was there already keeps its picture.
+/// Draws a Phase-II result into its folder; an existing result keeps its picture.
 ///
 /// # Errors
 /// The picture cannot be written.

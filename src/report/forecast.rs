@@ -8,7 +8,7 @@ use crate::text::{bytes_text, duration, rate, thousands};
 /// Columns that the names of the lines take.
 const NAMES: usize = 10;
 
-/// A bank that is to be, in figures.
+/// A planned bank, in figures.
 pub fn forecast_text(forecast: &Forecast) -> String {
     let mut text =
         format!("{}: {}\n\n{}\n", forecast.bank.display(), state(forecast), splits(forecast));
@@ -36,7 +36,7 @@ pub fn forecast_text(forecast: &Forecast) -> String {
     line("disk", room(forecast));
     if let Some(replaced) = forecast.disk.replaced.filter(|_| !forecast.already_done) {
         let replaced = bytes_text(replaced);
-        line("", format!("the bank that is there ({replaced}) stays until this one is whole"));
+        line("", format!("the existing bank ({replaced}) stays until this one is finished"));
     }
     text
 }
@@ -127,7 +127,7 @@ fn time(forecast: &Forecast) -> String {
         (None, _) => " that are missing".into(),
     };
     let secs = to_do.secs.map_or("not measured".into(), duration);
-    let fitting = if to_do.fitting { ", besides the fitting of the classifier" } else { "" };
+    let fitting = if to_do.fitting { ", plus the fitting of the classifier" } else { "" };
     format!("{secs} for the {} rows{what}{fitting}", thousands(to_do.rows))
 }
 
@@ -147,7 +147,7 @@ fn room(forecast: &Forecast) -> String {
             };
             format!("{needed} needed, {free} free in {place}: {verdict}")
         }
-        _ => format!("{needed} needed; what is free in {place} is unknown"),
+        _ => format!("{needed} needed; the free space in {place} is unknown"),
     }
 }
 
@@ -252,7 +252,7 @@ runs/birds/shards: not begun
             "runs/birds/shards: 12 of 1266 shards done\n",
             "  time      66 min for the 389,640 rows of partition 1/4\n",
             "free in runs: it does not fit\n",
-            "            the bank that is there (1.0 GiB) stays until this one is whole\n",
+            "            the existing bank (1.0 GiB) stays until this one is finished\n",
         ] {
             assert!(text.contains(line), "no `{line}` in {text}");
         }
@@ -261,7 +261,7 @@ runs/birds/shards: not begun
         assert!(forecast_text(&part).contains("it fits, but barely\n"));
         part.disk.free = None;
         assert!(
-            forecast_text(&part).contains("142.8 GiB needed; what is free in runs is unknown\n")
+            forecast_text(&part).contains("142.8 GiB needed; the free space in runs is unknown\n")
         );
     }
 

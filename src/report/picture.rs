@@ -10,7 +10,7 @@ const LEFT: f64 = 46.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 64.0;
 const BOTTOM: f64 = 92.0;
-/// Blue and orange of the Okabe-Ito palette, told apart with any colour vision.
+/// Blue and orange of the Okabe-Ito palette, distinct with any colour vision.
 const BEFORE: &str = "#9db4c0";
 const AFTER: &str = "#d55e00";
 /// More classes than this are averaged into this many groups of neighbours.

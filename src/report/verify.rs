@@ -15,7 +15,7 @@ pub fn verify_text(report: &VerifyReport) -> String {
     }
     let findings = &report.findings;
     text += &match findings.len() {
-        0 => "everything holds\n".into(),
+        0 => "every check passed\n".into(),
         n => format!(
             "{} in {}\n\n",
             counted(n, "finding"),
@@ -41,15 +41,16 @@ pub fn verify_text(report: &VerifyReport) -> String {
     text
 }
 
-/// How many rows were computed anew.
+/// How many rows were computed again.
 fn recomputed(report: &VerifyReport) -> String {
     if report.map_rows == 0 {
-        return "  no training row has a map: pooled vectors and CAMs stand as they are\n".into();
+        return "  no training row has a map: pooled vectors and CAMs were not computed again\n"
+            .into();
     }
     let (some, all) = (thousands(report.recomputed_rows), thousands(report.map_rows));
     let more = if report.sampled { "; --sample all takes every row" } else { "" };
     format!(
-        "  {some} of {all} training rows with maps: pooled vector, CAM and zero locations computed anew{more}\n"
+        "  {some} of {all} training rows with maps: pooled vector, CAM and zero locations computed again{more}\n"
     )
 }
 
@@ -90,7 +91,7 @@ mod tests {
         let whole = verify_text(&VerifyReport { findings: vec![], ..report });
         assert!(
             whole.starts_with(
-                "shards: 1,200 files, 1,240 rows, 11.7 MiB: everything holds\n  1,000"
+                "shards: 1,200 files, 1,240 rows, 11.7 MiB: every check passed\n  1,000"
             )
         );
     }

@@ -1,6 +1,7 @@
 //! `fsa-bank-torch`: the commands of `fsa-bank` that need libtorch.
 //!
-//! `fsa-bank` starts this executable for `train`, `features` and `plan`; the others never load libtorch.
+//! `fsa-bank` starts this executable for `train`, `features`, `plan`, `verify --repair` and `doctor`; the
+//! others never load libtorch.
 
 mod device;
 mod engine;

@@ -160,7 +160,7 @@ mod tests {
         // wall_time 16.0, step 2, a summary of 101 bytes.
         assert_eq!(event[..13], [9, 0, 0, 0, 0, 0, 0, 0x30, 0x40, 0x10, 2, 0x2a, 101]);
         assert_eq!(event[13..32], *b"\x0a\x11\x0a\x0atrain_loss\x15\x00\x00\x00\x40");
-        // A value of 0 is there.
+        // A value of 0 is written too.
         assert_eq!(event[32..51], *b"\x0a\x11\x0a\x0atrain_top1\x15\x00\x00\x00\x00");
         assert_eq!(event[51..69], *b"\x0a\x10\x0a\x09test_top1\x15\x00\x00\xc8\x41");
         assert_eq!(event.len(), 13 + 101);

@@ -68,13 +68,13 @@ pub enum TrainError {
         found: String,
     },
     /// There is no model to load.
-    #[error("{}: no trained model there\n  Make it with: fsa-bank train {}{flags}", path.display(), shell_path(pipeline))]
+    #[error("{}: no trained model here\n  Make it with: fsa-bank train {}{flags}", path.display(), shell_path(pipeline))]
     NoModel {
         /// Where it should be.
         path: PathBuf,
         /// The pipeline that makes it.
         pipeline: PathBuf,
-        /// What the command has besides it.
+        /// What the command has in addition to it.
         flags: String,
     },
     /// Files of another run are in the way.
@@ -154,7 +154,7 @@ pub struct TrainRequest<'a> {
     pub out: &'a Path,
     /// Continue an unfinished run.
     pub resume: bool,
-    /// Replace what is there.
+    /// Replace what exists.
     pub overwrite: bool,
     /// Where to compute.
     pub engine: EngineOptions,
@@ -165,7 +165,7 @@ pub struct TrainRequest<'a> {
 pub struct TrainOutcome {
     /// The trained model.
     pub model: PathBuf,
-    /// Whether it was there already.
+    /// Whether it existed already.
     pub already_done: bool,
     /// All epochs, also those of earlier, interrupted runs.
     pub epochs: Vec<EpochMetrics>,
@@ -311,7 +311,7 @@ fn recipe(pipeline: &Pipeline, counts: &ClassCounts) -> Recipe {
     }
 }
 
-/// Training images of at most so many bytes go to a device that prefers to hold them.
+/// Training images of at most this many bytes go to a device that prefers to hold them.
 const MOST_HELD_BYTES: usize = 2 << 30;
 
 /// Gives the engine the training images where that makes it faster, all of them can be decoded and fit,
@@ -565,7 +565,7 @@ fn write_metrics(out: &Path, epochs: &[EpochMetrics]) -> Result<(), WriteError> 
     event_file::write(out, epochs)
 }
 
-/// The rows of a run's metrics file; a missing file or a damaged line is no row.
+/// The rows of a run's metrics file; a missing file or a damaged line is not a row.
 fn read_metrics(out: &Path) -> Vec<EpochMetrics> {
     let text = std::fs::read_to_string(out.join(METRICS_FILE)).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()

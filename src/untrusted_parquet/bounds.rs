@@ -35,7 +35,7 @@ pub(crate) fn check(file: &File, length: u64) -> Result<(), String> {
             let (start, end) = chunk_range(chunk, about, begin)?;
             let codec = about.number(4)?;
             if codec == LZO {
-                let remedy = "write the table anew with another codec, such as zstd";
+                let remedy = "write the table again with another codec, such as zstd";
                 return Err(format!("its pages are in LZO, which is not read: {remedy}"));
             }
             taken.push((start, end, codec == BROTLI));
@@ -61,7 +61,7 @@ fn at(file: &File, start: u64, length: u64) -> Result<Vec<u8>, String> {
 
 /// The decoder takes space for the children that a column says to have, and follows them down.
 fn check_schema(elements: &[&Fields]) -> Result<(), String> {
-    let wrong = || Err("its columns are nested as none can be".into());
+    let wrong = || Err("its columns have an invalid nesting".into());
     // Of each group that is not complete, the children that are missing.
     let mut open: Vec<u64> = vec![];
     for (number, element) in elements.iter().enumerate() {
@@ -99,23 +99,23 @@ fn check_pages(file: &File, mut start: u64, end: u64, brotli: bool) -> Result<()
         let Page { content, header_length, levels, length } = page(file, start, end)?;
         let most = length.saturating_mul(MOST_EXPANSION);
         if content > most {
-            return Err(format!("a page of {length} bytes that are to become {content}"));
+            return Err(format!("a page of {length} bytes that should decompress to {content}"));
         }
         let before = header_length.saturating_add(levels).min(length);
         if brotli && !brotli_fits(&at(file, start + before, length - before)?, content) {
-            return Err(format!("a page of {length} bytes that become more than {content}"));
+            return Err(format!("a page of {length} bytes that decompress to more than {content}"));
         }
         start += length;
     }
     Ok(())
 }
 
-/// Whether so many bytes hold what the compressed ones become. The decoder goes on to their end, which
+/// Whether this many bytes hold what the compressed ones become. The decoder goes on to their end, which
 /// may be a million times as far; of the other codecs it stops, or they cannot.
 fn brotli_fits(compressed: &[u8], content: u64) -> bool {
     const BUFFER_BYTES: usize = 1 << 12;
     let stream = brotli_decompressor::Decompressor::new(compressed, BUFFER_BYTES);
-    // What is no stream is no concern here.
+    // What is not a stream is left to the decoder.
     io::copy(&mut stream.take(content + 1), &mut io::sink()).map_or(true, |bytes| bytes <= content)
 }
 
@@ -124,7 +124,7 @@ struct Page {
     /// Bytes of its content, decompressed.
     content: u64,
     header_length: u64,
-    /// Bytes behind the header that are not compressed.
+    /// Bytes after the header that are not compressed.
     levels: u64,
     /// Bytes in the file, its header too.
     length: u64,

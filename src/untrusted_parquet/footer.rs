@@ -37,7 +37,7 @@ pub(crate) struct Contract {
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) kind: PhysicalType,
-    /// Values of a row; `None` for a column that is no list.
+    /// Values of a row; `None` for a column that is not a list.
     pub(crate) list: Option<u64>,
     /// Whether each of its pages has a checksum of its own.
     pub(crate) checked_by_page: bool,
@@ -113,7 +113,7 @@ impl Footer {
         Ok((behind.checked_sub(length).ok_or(io::ErrorKind::UnexpectedEof)?, length))
     }
 
-    /// Where the column chunks end, of which `metadata` speak.
+    /// Where the column chunks that `metadata` lists end.
     pub(crate) fn begin(metadata: &[u8]) -> Result<u64, String> {
         let mut end = MAGIC.len() as u64;
         for group in Fields::of(metadata)?.0.structs(4)? {
@@ -189,7 +189,7 @@ impl Contract {
             let found = elements.get(at).map(|element| Node::of(element, at == 0)).transpose()?;
             if found.as_ref() != Some(node) {
                 let found = found.map_or("no more columns".into(), |found| found.to_string());
-                return Err(format!("its columns: {found} in the place of {node}"));
+                return Err(format!("its columns: expected {node}, found {found}"));
             }
         }
         match elements.get(expected.len()) {

@@ -1,5 +1,5 @@
 //! Parquet files that are not trusted: whoever made them may have meant harm. What a footer and the headers
-//! of pages promise is compared with the bytes that are there before the decoder sees it, and a panic of
+//! of pages promise is compared with the file's real bytes before the decoder sees it, and a panic of
 //! the decoder is an error.
 //!
 //! `thrift` reads their structs with bounds. A bank's files have a contract (`footer`, `pages`): any other

@@ -1,4 +1,4 @@
-//! The pages of a column chunk, before they are decoded: what each header promises is no more than the
+//! The pages of a column chunk, before they are decoded: what each header promises is at most the
 //! rows of its page can have.
 
 use parquet::basic::Type as PhysicalType;
@@ -15,7 +15,7 @@ const DELTA_BINARY_PACKED: i64 = 5;
 const RLE_DICTIONARY: i64 = 8;
 const BYTE_STREAM_SPLIT: i64 = 9;
 
-/// Bytes that a page may take besides its values and their levels.
+/// Bytes that a page may take in addition to its values and their levels.
 const SLACK_BYTES: u64 = 1 << 10;
 /// Bytes of a value that is one of a dictionary.
 const DICTIONARY_KEY_BYTES: u64 = 4;
@@ -95,7 +95,7 @@ fn header(bytes: &[u8], kind: i64, most: u64) -> Result<(Fields<'_>, u64), Strin
     let most = most.min(compressed.saturating_mul(MOST_EXPANSION));
     if content > most {
         return Err(format!(
-            "{content} bytes when it is decompressed; there can be {most} at most"
+            "{content} bytes when it is decompressed; at most {most} are possible"
         ));
     }
     Ok((header, content))
@@ -130,7 +130,7 @@ fn data_page(
         _ => encoding == PLAIN,
     };
     if !fits || about.number(3)? != RLE || about.number(4)? != RLE {
-        return Err(format!("encoding {encoding}, which such a column has not"));
+        return Err(format!("encoding {encoding}, which such a column never has"));
     }
     Ok(content)
 }

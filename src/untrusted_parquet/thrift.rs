@@ -1,5 +1,5 @@
 //! Thrift's compact protocol, in which Parquet writes footers and page headers, read with bounds: memory
-//! follows from the bytes that are there, not from the counts that they promise.
+//! follows from the real bytes, not from the counts that they promise.
 //!
 //! Source: <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>, of which
 //! Parquet uses neither maps, sets nor identifiers; they are refused.
@@ -32,7 +32,7 @@ impl<'a> Fields<'a> {
         Ok((fields, reader.at))
     }
 
-    /// Numbers of the fields that are there.
+    /// Numbers of the fields that exist.
     pub(super) fn ids(&self) -> impl Iterator<Item = i16> + '_ {
         self.0.iter().map(|(id, _)| *id)
     }

@@ -9,7 +9,7 @@ use crate::classifier_file::ClassifierCard;
 use crate::domain::LinearHead;
 use crate::weights::Weights;
 
-/// What there is of the classes and the classifier; what is damaged is absent.
+/// The classes and the classifier, without what is damaged.
 #[derive(Default)]
 pub(super) struct Classes {
     pub(super) head: Option<LinearHead>,
@@ -133,7 +133,7 @@ impl Classes {
     }
 }
 
-/// What is there and what should be, where the two differ.
+/// What was found and what was expected, where the two differ.
 fn unequal<T: PartialEq + std::fmt::Display>(
     found: T,
     expected: T,

@@ -1,4 +1,4 @@
-//! What verifying a bank finds, and how it is said.
+//! What verifying a bank finds, and its words.
 
 use std::io::ErrorKind;
 
@@ -10,7 +10,7 @@ use crate::bank::BankError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FindingKind {
-    /// A file that the manifest lists is not there.
+    /// A file that the manifest lists is missing.
     Missing,
     /// A file cannot be read.
     Unreadable,
@@ -24,7 +24,7 @@ pub enum FindingKind {
     Rows,
     /// A value is outside its range.
     Value,
-    /// (`sample_id`, `view`) is there twice, or a view that should be there is not.
+    /// (`sample_id`, `view`) occurs twice, or a view is missing.
     Key,
     /// `pooled` is not the mean of the map.
     Pooled,
@@ -70,7 +70,7 @@ pub struct Finding {
     /// Rows with this fault, where it is one of rows.
     #[serde(skip_serializing_if = "is_zero")]
     pub rows: u64,
-    /// What is there.
+    /// What was found.
     pub found: String,
     /// What should be there.
     pub expected: String,
@@ -80,7 +80,7 @@ fn is_zero(rows: &u64) -> bool {
     *rows == 0
 }
 
-/// Something to know that is no fault.
+/// Something to know that is not a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Note {
     /// The file, without a folder.
@@ -112,7 +112,7 @@ impl Finding {
         }
     }
 
-    /// What reading a file of a bank came to; `bytes` is its length in the manifest.
+    /// The fault in reading a file of a bank; `bytes` is its length in the manifest.
     pub(super) fn of_error(file: &str, bytes: u64, error: BankError) -> Self {
         let of = |kind, found: String, expected: String| Self::of_file(kind, file, found, expected);
         let length = |bytes: u64| format!("{bytes} bytes");
@@ -179,7 +179,7 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// The faults of the rows of one row group: those of a kind in a column are counted, the first is told.
+/// The faults of the rows of one row group: those of a kind in a column are counted, the first is reported.
 pub(super) struct RowFaults<'a> {
     pub(super) file: &'a str,
     pub(super) row_group: usize,
@@ -196,7 +196,7 @@ impl<'a> RowFaults<'a> {
         Self { file, row_group, first_row, sample_ids: None, views: None, found: vec![] }
     }
 
-    /// A fault of the row `row` of the row group; `said` gives what is there and what should be.
+    /// A fault of the row `row` of the row group; `said` gives what was found and what was expected.
     pub(super) fn row(
         &mut self,
         kind: FindingKind,

@@ -42,9 +42,9 @@ impl Keys {
     }
 
     /// Checks the keys; each image of a class should have as many of them as `views_of` says, of the `views`
-    /// that there are. Leaves them in order.
+    /// of the bank. Leaves them in order.
     ///
-    /// What follows from rows that are not known is not told: it was told why they are not.
+    /// Consequences of rows that are not known are not reported: why they are not known was.
     pub(super) fn check(
         &mut self,
         name: &str,
@@ -95,7 +95,7 @@ impl Keys {
             }
             let (key, place) = image[0];
             let (expected, (last, _)) = (views_of(key[2]), image[image.len() - 1]);
-            // A view that there is not is told of by itself.
+            // A view that does not exist is reported by itself.
             let last = last[1] as usize;
             let whole = distinct == expected && (last < expected || last >= views);
             if !whole && self.complete() {

@@ -23,7 +23,7 @@ use classes::Classes;
 pub use findings::{Finding, FindingKind, Note};
 use pass::Pass;
 
-/// Training rows whose pooled vector, activation map and `nonzero` are computed from their map anew.
+/// Training rows whose pooled vector, activation map and `nonzero` are computed from their map again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sample {
     /// This many, spread over all shards.
@@ -66,7 +66,7 @@ impl FromStr for Sample {
 /// How thoroughly a bank is verified.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Rows that are computed anew. Every byte and every value is looked at whatever it is.
+    /// Rows that are computed again. Every byte and every value is checked in any case.
     pub sample: Sample,
 }
 
@@ -87,7 +87,7 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Training rows that should have a map.
     pub map_rows: u64,
-    /// Those whose pooled vector, activation map and `nonzero` were computed anew.
+    /// Those whose pooled vector, activation map and `nonzero` were computed again.
     pub recomputed_rows: u64,
     /// Whether the sample left some out; else the missing ones are damaged.
     pub sampled: bool,
@@ -119,7 +119,7 @@ impl VerifyReport {
                 "Restore the manifest from a copy, or make the bank again: the same `fsa-bank features` with --overwrite."
             }
             false => {
-                "Restore what is damaged from a copy, or make it anew: --repair PIPELINE, or --repair --onnx NETWORK --images IMAGES."
+                "Restore what is damaged from a copy, or make it again: --repair PIPELINE, or --repair --onnx NETWORK --images IMAGES."
             }
         };
         Err(VerifyError::Faulty { dir: self.bank.clone(), findings, files, remedy })
@@ -138,7 +138,7 @@ pub enum VerifyError {
         counted(*findings, "finding")
     )]
     Interrupted {
-        /// Share of the bytes that were looked at.
+        /// Share of the bytes that were checked.
         percent: u64,
         /// What was found until then.
         findings: usize,

@@ -20,17 +20,17 @@ pub(super) struct Pass<'a> {
     manifest: &'a Manifest,
     classes: &'a Classes,
     watch: Watch<'a>,
-    /// Bytes looked at.
+    /// Bytes checked.
     done: AtomicU64,
     /// Findings so far.
     found: AtomicUsize,
 }
 
-/// What came of a part of a bank.
+/// The result for a part of a bank.
 #[derive(Default)]
 pub(super) struct Checked {
     pub(super) findings: Vec<Finding>,
-    /// Rows that were computed anew.
+    /// Rows that were computed again.
     pub(super) recomputed: u64,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Pass<'a> {
         Self { files, manifest, classes, watch, done, found }
     }
 
-    /// Counts bytes that were looked at.
+    /// Counts bytes that were checked.
     pub(super) fn advance(&self, bytes: u64) {
         self.watch.progress.advance(bytes);
         self.done.fetch_add(bytes, Ordering::Relaxed);
@@ -144,7 +144,7 @@ impl<'a> Pass<'a> {
             all.findings.extend(checked.findings);
             all.recomputed += checked.recomputed;
         }
-        // Damage whose place is known is told once.
+        // Damage whose place is known is reported once.
         let placed = |f: &Finding| f.kind == FindingKind::Damaged;
         all.findings.extend(whole?.filter(|_| !all.findings.iter().any(placed)));
         Ok((keys, all))

@@ -20,11 +20,11 @@ pub(super) struct SplitContract<'a> {
 /// (`sample_id`, `view`, `label`) of a row.
 pub(super) type Key = [u32; 3];
 
-/// What came of the rows of a row group.
+/// The result for the rows of a row group.
 pub(super) struct RowsChecked {
     /// The keys of its rows in their order; `None` where some cannot be known.
     pub(super) keys: Option<Vec<Key>>,
-    /// Rows whose pooled vector and activation map were computed anew.
+    /// Rows whose pooled vector and activation map were computed again.
     pub(super) recomputed: u64,
 }
 
@@ -38,7 +38,7 @@ const SCORE_TOLERANCE: f32 = 1e-3;
 /// ... and by this times the largest logit.
 const LOGIT_TOLERANCE: f32 = 1e-5;
 
-/// Checks all rows of a row group, and computes those of `sampled` anew (rows of the group, ascending).
+/// Checks all rows of a row group, and computes those of `sampled` again (rows of the group, ascending).
 pub(super) fn check(
     contract: &SplitContract<'_>,
     group: &ExaminedGroup<'_>,
@@ -91,7 +91,7 @@ impl GroupCheck<'_, '_> {
         let column = match found {
             Ok(column) => column?,
             Err(error) => {
-                let found = format!("it does not decode: {error}");
+                let found = format!("it cannot be decoded: {error}");
                 self.faults.column(FindingKind::Schema, name, found, "a column of a bank".into());
                 return None;
             }
@@ -238,7 +238,7 @@ impl GroupCheck<'_, '_> {
             return;
         }
         let sum: f32 = scores.iter().map(|score| (score - scores[best]).exp()).sum();
-        // Values outside 0 to 1 were told already.
+        // Values outside 0 to 1 were reported already.
         let Some(confidence) = confidence.filter(|v| (0.0..=1.0).contains(v)) else {
             return;
         };
@@ -307,7 +307,7 @@ impl GroupCheck<'_, '_> {
     }
 
     /// `pooled`, `cam` and `nonzero` of a row from its map, bit for bit. Values outside their range were
-    /// told already.
+    /// reported already.
     fn derived(&mut self, row: usize, map: &[f32], columns: &Columns) {
         let channels = self.shape.channels;
         let pooled = columns.pooled.as_ref().map(|of| of.of(row));

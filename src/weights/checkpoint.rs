@@ -1,4 +1,4 @@
-//! Weights of other programs: safetensors or a file of `torch.save`, told apart by their content. Names
+//! Weights of other programs: safetensors or a file of `torch.save`, by their content. Names
 //! and shapes are known once it is open; values are converted when they are asked for.
 
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ impl Checkpoint {
     /// All tensors of the outermost state dict, integers of 64 bits left out.
     ///
     /// # Errors
-    /// Others are no finite floats, or together more than the length of the file justifies.
+    /// Others are not finite floats, or together more than the length of the file justifies.
     pub fn weights(&self) -> Result<Weights, WeightsError> {
         let (mut weights, mut left) = (Weights::default(), self.bytes.len());
         let tensors = &self.state_dicts[0].tensors;
@@ -72,7 +72,7 @@ impl Checkpoint {
     /// The values of one of its tensors.
     ///
     /// # Errors
-    /// They are no finite floats, or more than the length of the file justifies.
+    /// They are not finite floats, or more than the length of the file justifies.
     pub fn tensor(&self, name: &str, stored: &StoredTensor) -> Result<NamedTensor, WeightsError> {
         let (path, name) = (self.path.clone(), name.to_owned());
         let bytes = &self.bytes[stored.range.clone()];

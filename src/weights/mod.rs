@@ -93,7 +93,7 @@ pub enum WeightsError {
         /// Names and shapes of its tensors.
         found: Vec<String>,
     },
-    /// A variance that is none.
+    /// A negative variance.
     #[error("{}: tensor `{name}` has negative values; variances are not negative\n  The file is damaged, or not one of such a network: get it again.", path.display())]
     NegativeVariance {
         /// The file.
@@ -128,7 +128,7 @@ pub enum WeightsError {
     OtherNetwork {
         /// The file.
         path: PathBuf,
-        /// Which of the file's tensors were looked at, where that is not all of them.
+        /// Which of the file's tensors were compared, where that is not all of them.
         taken: String,
         /// Each with its name and both shapes.
         differences: Vec<String>,

@@ -14,7 +14,7 @@ use crate::pickle::{Dialect, Pickle, PickleError, Value};
 /// What can be wrong with a file of `torch.save`.
 #[derive(Debug, thiserror::Error)]
 pub enum TorchFileError {
-    /// The pickle cannot be read, or asks for something that is no plain data.
+    /// The pickle cannot be read, or asks for something that is not plain data.
     #[error(transparent)]
     Pickle(#[from] PickleError),
     /// A program with its weights, as `torch.jit.save` writes it.
@@ -39,7 +39,7 @@ pub enum TorchFileError {
     /// Written on a machine of another byte order.
     #[error("its values are big-endian; expected little-endian")]
     BigEndian,
-    /// Values that the pickle speaks of and that are not there.
+    /// Values that the pickle refers to and that are missing.
     #[error("no values `{key}`; the file is cut short or damaged")]
     Missing {
         /// Their name.
@@ -54,7 +54,7 @@ pub enum TorchFileError {
         values: u64,
         /// Bytes of each.
         bytes_each: u64,
-        /// What is there.
+        /// What was found.
         found: u64,
     },
     /// What follows the pickle of an old file is not what should.
@@ -66,7 +66,7 @@ pub enum TorchFileError {
     /// No tensors under names.
     #[error("{found}; expected a dictionary with tensors")]
     NoStateDict {
-        /// What is there.
+        /// What was found.
         found: String,
     },
 }
@@ -81,7 +81,7 @@ impl TorchFileError {
 const ZIP: &[u8] = b"PK\x03\x04";
 /// The end of the first pickle of the older form: a number.
 const MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
-/// State dicts that are looked at, those nearest to the outside first.
+/// State dicts that are compared, the outermost first.
 const MOST_STATE_DICTS: usize = 64;
 /// Dictionaries in each other.
 const MOST_DEPTH: usize = 8;
@@ -134,7 +134,7 @@ fn of_zip(bytes: &[u8]) -> Result<Vec<StateDict>, TorchFileError> {
     if members.contains_key(&format!("{top}constants.pkl")) {
         return Err(TorchFileError::TorchScript);
     }
-    // The place of a member's content; `None` where it is not there.
+    // The place of a member's content; `None` where it is missing.
     let place = |name: &str| {
         let name = format!("{top}{name}");
         let wrong = |found| TorchFileError::Member { name: shown(&name), found };
@@ -187,7 +187,7 @@ fn of_pickles(bytes: &[u8], mut at: usize) -> Result<Vec<StateDict>, TorchFileEr
         let storage =
             named.ok_or_else(|| wrong(&format!("values `{}` of no tensor", shown(&key))))?;
         let (length, rest) = bytes[at..].split_first_chunk().ok_or_else(|| {
-            wrong(&format!("the length of the values `{}` is not there", shown(&key)))
+            wrong(&format!("the length of the values `{}` is missing", shown(&key)))
         })?;
         let (said, bytes_each) = (u64::from_le_bytes(*length), storage.dtype.bitsize() as u64 / 8);
         let wanted = storage.values.checked_mul(bytes_each).filter(|&n| n <= rest.len() as u64);

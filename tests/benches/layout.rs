@@ -1,6 +1,6 @@
 //! Sizes and speeds of ways to store the maps of a bank: `cargo bench --bench layout -- SHARDS`.
 //!
-//! Takes maps from a real bank and writes them anew: location by location or channel by channel,
+//! Takes maps from a real bank and writes them again: location by location or channel by channel,
 //! with other page and row-group sizes and zstd levels. Reads all of them, and a random 2 %. One
 //! thread; MB are of the maps as f16, whatever they are stored as. `schemas/bank-v2.md` records what
 //! it printed.

@@ -2,7 +2,7 @@
 
 Usage: check_events.py RUN
 
-The checksums are worked bit by bit, the messages are described here anew; nothing is taken from the
+The checksums are worked bit by bit, the messages are described here again; nothing is taken from the
 program that wrote the file.
 """
 

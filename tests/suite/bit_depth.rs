@@ -85,13 +85,13 @@ fn values_of_fewer_bits_are_noticed_in_every_format() {
                 let wanted =
                     format!("; dataset.bit_depth = {depth} makes {} white", (1_u32 << depth) - 1);
                 assert!(notes[0].contains(&wanted), "{}", notes[0]);
-                assert!(notes[0].contains("4 of 4 images looked at"), "{}", notes[0]);
+                assert!(notes[0].contains("4 of 4 examined images"), "{}", notes[0]);
                 assert!(said(dir.path(), depth).is_empty(), "the remedy is one");
             }
         }
         let full = folder(format, &[grey(4095), grey(u16::MAX)]);
         let mixed = said(full.path(), 16);
-        assert!(mixed[0].contains("2 of 4 images of 16 bits looked at"), "{mixed:?}");
+        assert!(mixed[0].contains("2 of 4 examined images of 16 bits"), "{mixed:?}");
         let cut = said(full.path(), 12);
         assert!(cut[0].contains("up to 65535") && cut[0].contains("bit_depth = 16"), "{cut:?}");
         // Of 8 bits, and with nothing in them.

@@ -410,7 +410,7 @@ fn archives_that_torch_does_not_write_are_errors() {
             "`0` should be 1152921504606846976 values of 4 bytes",
         ),
         (legacy(&good, keys, &of(4, 15)), "`0` should be 4 values of 4 bytes; found 15 bytes"),
-        (legacy(&good, keys, b""), "the length of the values `0` is not there"),
+        (legacy(&good, keys, b""), "the length of the values `0` is missing"),
         (legacy(&good, b"].", b""), "no values `0`; the file is cut short"),
         (legacy(&good, b"]X\x01\0\0\x001a.", &of(4, 16)), "values `1` of no tensor"),
         (legacy(&good, b"N.", &of(4, 16)), "no list of the values"),

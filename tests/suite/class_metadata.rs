@@ -79,14 +79,10 @@ fn what_is_not_read_or_a_contradiction_is_told() {
         (
             "names",
             "{1: 'colour-2', 2: 'colour-0', 3: 'colour-1'}",
-            "`names` is no list of class names",
+            "`names` is not a known list of class names",
         ),
-        ("Names", "{0: 'colour", "`Names` is no list of class names"),
-        (
-            "names",
-            r#"["colour-2", "colour-0"]"#,
-            "`names`: 2 names there for 3 outputs are not used",
-        ),
+        ("Names", "{0: 'colour", "`Names` is not a known list of class names"),
+        ("names", r#"["colour-2", "colour-0"]"#, "`names`: 2 names for 3 outputs are not used"),
     ] {
         let network = case.network(&ORDER, Some((key, value)));
         let (_, _, message) = case.features(&network, &[]);
@@ -119,7 +115,7 @@ fn what_is_not_read_or_a_contradiction_is_told() {
         let part = "metadata `names` and `classes` have other names or another order";
         assert_eq!(message.contains(part), is_told, "{message}");
         assert_eq!(message.contains("those of `names` are taken"), is_told, "{message}");
-        assert!(!message.contains("no list"), "{message}");
+        assert!(!message.contains("list of class names"), "{message}");
     }
 }
 

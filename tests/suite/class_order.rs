@@ -157,8 +157,8 @@ fn names_in_a_file_go_with_every_command() {
     let none = case.write("none.json", r#"{"mean": [0.5]}"#);
     for (labels, code, part) in [
         (&few, 2, "few.txt: 2 names; the classifier has 3 classes"),
-        (&other, 2, "other.txt: `colour-1`, class 1 of the images, is none of the network's 3"),
-        (&none, 3, "none.json: no list of class names"),
+        (&other, 2, "other.txt: `colour-1`, class 1 of the images, is not among the network's 3"),
+        (&none, 3, "none.json: not a list of class names"),
         (&case.path("missing.txt"), 3, "missing.txt: cannot be read"),
     ] {
         let (found, _, message) = case.features(&network, &["--labels", labels]);
@@ -199,7 +199,7 @@ fn predictions_that_are_right_in_another_order_are_reported() {
     // Names of another kind are no help, which is said too.
     let network = case.network(&[0, 2, 1], Some(("names", "['red', 'green', 'blue']")));
     let (_, _, message) = case.features(&network, &[]);
-    assert!(message.contains("metadata `names`: the 3 names there (`red`, `green`"), "{message}");
+    assert!(message.contains("metadata `names`: none of the 3 names (`red`, `green`"), "{message}");
     assert!(message.contains("output 2 is `colour-1`"), "{message}");
     // In partitions it is `commit` that sees all images.
     let network = case.network(&[0, 2, 1], None);

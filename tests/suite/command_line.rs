@@ -198,7 +198,7 @@ fn without_the_engine_beside_it_training_says_how_to_get_it() {
     let output = Command::new(&alone).arg("train").arg(&pipeline).output().unwrap();
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("fsa-bank-torch: not there"), "{message}");
+    assert!(message.contains("fsa-bank-torch: not found"), "{message}");
     assert!(message.contains("make build"), "{message}");
 }
 

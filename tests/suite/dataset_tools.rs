@@ -186,7 +186,7 @@ fn sound_images_pass_the_check() {
     let output = call(&["dataset", "check", str(&pipeline)]);
     let told = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(told.contains("tiny: 14 train, 18 test images of 3 classes, all looked at"), "{told}");
+    assert!(told.contains("tiny: 14 train, 18 test images of 3 classes, all examined"), "{told}");
     assert!(told.contains("nothing missing, every image decodable, none in two splits"), "{told}");
 }
 

@@ -256,7 +256,7 @@ fn a_table_of_another_kind_is_refused() {
     assert!(error(&config(DatasetKind::Parquet, &text)).contains("x.parquet"));
     crate::fixtures::BankSpec::default().write(dir.path());
     let text = error(&config(DatasetKind::Parquet, &dir.path().join("test-00000.parquet")));
-    assert!(text.contains("parquet: the first images are not there: no "), "{text}");
+    assert!(text.contains("parquet: the first images are missing: no "), "{text}");
 }
 
 /// The real archive, where FSA_BANK_TEST_DATA has it.

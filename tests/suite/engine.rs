@@ -48,7 +48,7 @@ fn a_bank_made_by_libtorch_opens_in_duckdb_and_pandas() {
     assert_eq!((&divided["rows"], &divided["top1"]), (&made["rows"], &made["top1"]));
     let manifest = |run: &Path| std::fs::read(run.join("shards/manifest.json")).unwrap();
     assert!(manifest(&jobs) == manifest(&out));
-    // A damaged shard is made anew, to the byte.
+    // A damaged shard is made again, to the byte.
     let shard = shards.join("train-00000.parquet");
     let whole = std::fs::read(&shard).unwrap();
     let mut bytes = whole.clone();

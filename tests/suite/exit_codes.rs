@@ -49,8 +49,8 @@ const CASES: &[Case] = &[
     ("init nowhere", 3, &["nowhere: "]),
     ("init file", 3, &["file: "]),
     ("init images --out file/below.toml", 1, UNWRITABLE),
-    ("init images --out tiny.toml", 2, &["tiny.toml: there already", "--out", "--overwrite"]),
-    ("init images --out photos", 1, &["photos: cannot be written: a folder is there"]),
+    ("init images --out tiny.toml", 2, &["tiny.toml: exists already", "--out", "--overwrite"]),
+    ("init images --out photos", 1, &["photos: cannot be written: it is a folder"]),
     ("init images --outt x.toml", 2, &["unexpected argument '--outt'", "'--out'"]),
     // train
     ("train nowhere.toml", 2, NO_PIPELINE),
@@ -128,7 +128,7 @@ const CASES: &[Case] = &[
     (
         "features --onnx external.onnx --images images --out dangling",
         1,
-        &["dangling: a link to nowhere"],
+        &["dangling: a broken link"],
     ),
     #[cfg(feature = "onnx")]
     ("plan --onnx external.onnx --images nowhere", 3, NO_IMAGES),
@@ -136,11 +136,15 @@ const CASES: &[Case] = &[
     (
         "plan --onnx external.onnx --images images --out run",
         2,
-        &["run/shards: another bank is there: ", "--out", "--overwrite"],
+        &["run/shards: another bank exists here: ", "--out", "--overwrite"],
     ),
     // commit
-    ("commit nowhere", 2, &["nowhere.partial: not there", "fsa-bank features"]),
-    ("commit file", 2, &["file.partial: not there", "a bank that is whole needs no commit"]),
+    ("commit nowhere", 2, &["nowhere.partial: no unfinished bank here", "fsa-bank features"]),
+    (
+        "commit file",
+        2,
+        &["file.partial: no unfinished bank here", "a finished bank needs no commit"],
+    ),
     // finetune
     ("finetune nowhere", 3, NO_BANK),
     ("finetune file", 3, &["file: a file; expected the folder of a bank"]),
@@ -256,7 +260,7 @@ const CASES: &[Case] = &[
     (
         "verify damaged --repair --onnx external.onnx --images images",
         2,
-        &["damaged: made otherwise: ", "Give the pipeline, the images"],
+        &["damaged: made with different settings: ", "Give the pipeline, the images"],
     ),
     // dataset
     ("dataset stats nowhere.toml", 2, NO_PIPELINE),

@@ -120,7 +120,7 @@ fn an_image_that_goes_between_two_of_its_views_is_in_no_bank() {
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(
-        message.contains("020.png: this image could be decoded first and not later"),
+        message.contains("020.png: this image was readable at the first pass but not when"),
         "{message}"
     );
     assert!(matches!(Bank::open(&out), Err(BankError::Unfinished { .. })));

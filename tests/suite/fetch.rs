@@ -241,7 +241,7 @@ fn archives_are_fetched_checked_and_unpacked_once() {
     assert_eq!(done(fetch_to(&to, &known, &server).unwrap()), [Done::Kept; 3]);
     assert_eq!(server.requests().len(), 3);
 
-    // What was removed is unpacked anew from the archive that is there.
+    // What was removed is unpacked again from the archive that is there.
     fs::remove_file(to.join("val.json")).unwrap();
     let again = done(fetch_to(&to, &known, &server).unwrap());
     assert_eq!(again, [Done::Unpacked, Done::Kept, Done::Kept]);
@@ -538,7 +538,7 @@ fn a_dataset_that_is_there_is_told_as_json() {
     assert_eq!(json["fetched"][2]["done"], "kept");
     assert!(json["dataset"]["terms"].as_str().unwrap().contains("non-commercial"));
     let told = text(&call(&["-q", "dataset", "fetch", "inat2018", "--to", to]).stdout);
-    assert!(told.contains("train_val2018   was there"), "{told}");
+    assert!(told.contains("train_val2018   exists already"), "{told}");
     assert!(told.contains("non-commercial"), "{told}");
 }
 

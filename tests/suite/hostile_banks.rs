@@ -470,8 +470,8 @@ fn hostile_class_tables_are_named() {
 
 /// Plans of banks under way.
 const PLANS: &[Case] = &[
-    ("2^60 shards", |v| v.plan(1 << 60), "without a plan.json that reads"),
-    ("4 billion shards", |v| v.plan(u32::MAX.into()), "without a plan.json that reads"),
+    ("2^60 shards", |v| v.plan(1 << 60), "plan.json is missing or unreadable"),
+    ("4 billion shards", |v| v.plan(u32::MAX.into()), "plan.json is missing or unreadable"),
     (
         "a plan of 100 GB",
         |v| {

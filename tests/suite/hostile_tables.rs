@@ -48,11 +48,11 @@ fn hostile_tables_are_named() {
     let whole = ParquetFile::of(&fs::read(bank.join("train-00000.parquet")).unwrap());
     let list = dir.path().join("list.parquet");
     let cases: [(&str, Harm, &str); 11] = [
-        ("nothing", |_, _| {}, "the first images are not there"),
+        ("nothing", |_, _| {}, "the first images are missing"),
         (
             "a schema of two billion children",
             |_, edits| edits.push(|f| f.at(2).list()[0].set(5, Thrift::I32(i32::MAX.into()))),
-            "its columns are nested as none can be",
+            "its columns have an invalid nesting",
         ),
         (
             "8,000 groups in each other",
@@ -65,7 +65,7 @@ fn hostile_tables_are_named() {
                     f.set(2, Thrift::List(12, vec![group; 8000]));
                 });
             },
-            "its columns are nested as none can be",
+            "its columns have an invalid nesting",
         ),
         (
             "two billion row groups",
@@ -108,7 +108,7 @@ fn hostile_tables_are_named() {
                 let page = &mut file.column(0, "label").pages[0];
                 page.header.set(2, Thrift::I32(i32::MAX.into()));
             },
-            "that are to become 2147483647",
+            "that should decompress to 2147483647",
         ),
         (
             "differences in blocks of 2^60",

@@ -141,7 +141,7 @@ fn folders_that_are_no_set_of_splits_say_what_they_are() {
     fs::rename(dir.path().join("Training"), dir.path().join("more")).unwrap();
     let dataset = open(dir.path());
     let warnings = dataset.account.warnings.join("\n");
-    assert!(warnings.contains("the folder `more` is no split"), "{warnings}");
+    assert!(warnings.contains("the folder `more` is not a split"), "{warnings}");
     assert!(
         warnings.contains("8 in all; if it is one, rename it to train, val or test"),
         "{warnings}"

@@ -57,10 +57,10 @@ fn every_command_tells_what_was_left_out() {
             "(1 HEIC): train/ant/IMG_1.HEIC",
             "HEIC is not decoded here; convert it",
             "1 beside the folders of classes: train/stray.png",
-            "1 in a folder that is no split: extra/one.png",
+            "1 in a folder that is not a split: extra/one.png",
             "1 not an image: train/ant/notes.txt",
             "1 hidden, or of an operating system: .hidden",
-            "the folder `extra` is no split",
+            "the folder `extra` is not a split",
         ] {
             assert!(told.contains(part), "{args:?}: no `{part}` in {told}");
         }

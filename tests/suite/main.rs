@@ -68,4 +68,5 @@ mod tables;
 #[cfg(feature = "onnx")]
 mod tiny_onnx;
 mod verify;
+mod wording;
 mod write_bank;

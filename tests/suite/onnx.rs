@@ -252,7 +252,7 @@ fn images_of_other_classes_are_refused() {
     assert_eq!(output.status.code(), Some(2));
     let message = text(&output.stderr);
     assert!(
-        message.contains("`colour-1`, class 1 of the images, is none of the network's 4 classes"),
+        message.contains("`colour-1`, class 1 of the images, is not among the network's 4 classes"),
         "{message}"
     );
     // With a classifier of their own the classes of the old one do not matter.
@@ -299,7 +299,7 @@ fn an_onnx_file_and_a_folder_of_images_are_enough_for_a_bank() {
     let again = ["plan", "--onnx", model, "--images", images, "--out", out.to_str().unwrap()];
     let refused = call(&again);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(text(&refused.stderr).contains("another bank is there"));
+    assert!(text(&refused.stderr).contains("another bank exists here"));
     let output = call(&[&again[..], &["--overwrite", "--jobs", "2"]].concat());
     let screen = text(&output.stdout);
     for part in ["  train      43", "(the slowest)", "it fits\n", "stays until this one", "--jobs"]

@@ -172,7 +172,7 @@ fn links_pipes_and_devices_that_are_named_stay_and_are_written_through() {
         let refused = run(&folder);
         assert_eq!(refused.status.code(), Some(1), "{command}");
         let message = text(&refused.stderr);
-        assert!(message.contains("a folder is there\n  Give the path of a file."), "{message}");
+        assert!(message.contains("it is a folder\n  Give the path of a file."), "{message}");
         assert!(place.path(&folder).is_dir());
 
         if !command.ends_with("--head") {
@@ -223,7 +223,7 @@ fn standard_output_is_one_thing() {
         let output = place.command(&format!("{command} -")).output().unwrap();
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{command}: {message}");
-        assert!(message.contains("-: no name of a file") && message.contains("/dev/stdout"));
+        assert!(message.contains("-: not the name of a file") && message.contains("/dev/stdout"));
         assert!(!place.path("-").exists());
     }
 }

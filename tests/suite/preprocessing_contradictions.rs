@@ -151,7 +151,10 @@ fn what_nothing_says_is_told() {
     let card = ClassifierCard { preprocessing: None, ..card };
     card.weights(&head, []).save(Path::new(&old)).unwrap();
     let nothing = "neither the network nor its classifier says how images are prepared";
-    let usual = format!("usual for ImageNet networks: {}", InputSpec::imagenet(SIDE));
+    let usual = format!(
+        "the usual preprocessing of ImageNet networks is assumed: {}",
+        InputSpec::imagenet(SIDE)
+    );
     for more in [&[][..], &["--classifier", &old]] {
         let message = told(&[&["predict", &net, &test], more].concat());
         assert!(message.contains(nothing) && message.contains(&usual), "{message}");
@@ -164,7 +167,7 @@ fn what_nothing_says_is_told() {
     }
     assert_eq!(told(&["predict", &net, &test, "--classifier", &classifier]), "");
     let message = told(&files.features("usual", &[]));
-    let usual = format!("usual: {}", InputSpec::imagenet(SIDE));
+    let usual = format!("the usual preprocessing is assumed: {}", InputSpec::imagenet(SIDE));
     assert!(message.contains("nothing says how") && message.contains(&usual), "{message}");
     let mean = ["--set", "dataset.mean=[0.0, 0.0, 0.0]", "--set", "dataset.std=[1.0, 1.0, 1.0]"];
     assert_eq!(told(&files.features("set", &mean)), "");

@@ -14,7 +14,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn files_below(dir: &Path, extension: &str) -> Vec<PathBuf> {
+pub fn files_below(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = vec![];
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

@@ -93,7 +93,7 @@ fn a_file_that_is_there_stays_unless_it_may_be_replaced() {
     fs::write(&file, "mine").unwrap();
     let (code, screen) = said(&init(dir.path(), &["birds"]));
     assert_eq!(code, 2, "{screen}");
-    assert!(screen.contains("birds.toml: there already") && screen.contains("--overwrite"));
+    assert!(screen.contains("birds.toml: exists already") && screen.contains("--overwrite"));
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
     let (code, screen) = said(&init(dir.path(), &["birds", "--overwrite"]));
     assert_eq!(code, 0, "{screen}");
@@ -255,7 +255,10 @@ fn what_is_no_set_of_images_is_refused_and_nothing_is_written() {
     fs::write(bad(2), "no image").unwrap();
     let (code, screen) = said(&init(dir.path(), &["birds", "--out", "y.toml"]));
     assert_eq!(code, 0, "{screen}");
-    assert!(screen.contains("1 of 10 files") && screen.contains("colour-0/002.png"), "{screen}");
+    assert!(
+        screen.contains("1 of 10 examined files") && screen.contains("colour-0/002.png"),
+        "{screen}"
+    );
     let of_train: Vec<PathBuf> = ["colour-0", "colour-1"]
         .iter()
         .flat_map(|class| fs::read_dir(dir.path().join("birds/train").join(class)).unwrap())

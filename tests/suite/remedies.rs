@@ -111,7 +111,10 @@ fn where_the_images_have_changed_a_bank_is_made_again() {
     fs::remove_file(place.path("images/train/colour-0/000.png")).unwrap();
     fs::remove_file(place.path("made/shards/train-00000.parquet")).unwrap();
     let message = fails(&place, REPAIR);
-    assert!(message.contains("made otherwise: ") && message.contains("--overwrite"), "{message}");
+    assert!(
+        message.contains("made with different settings: ") && message.contains("--overwrite"),
+        "{message}"
+    );
     let message = fails(&place, FEATURES);
     assert!(message.contains("--overwrite"), "{message}");
     helps(&place, &format!("{FEATURES} --overwrite"));

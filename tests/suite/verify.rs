@@ -496,7 +496,7 @@ fn the_program_says_what_is_wrong_and_ends_with_3() {
     let output = call(&["verify", shards, "--sample", "20"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let told = text(&output.stdout);
-    assert!(told.contains("10 files, 178 rows, ") && told.contains("everything holds"), "{told}");
+    assert!(told.contains("10 files, 178 rows, ") && told.contains("every check passed"), "{told}");
     assert!(told.contains("  20 of 138 training rows with maps: pooled vector"), "{told}");
 
     let shard = dir.join("train-00001.parquet");

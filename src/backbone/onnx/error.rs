@@ -53,7 +53,7 @@ pub enum OnnxError {
         /// What to do.
         remedy: &'static str,
     },
-    /// A network of 8-bit integers whose map or classifier is none of floats.
+    /// A network of 8-bit integers whose map or classifier does not compute with floats.
     #[error("{}: this network is int8-quantised: {found}\n  Give the float model that it was quantised from.", path.display())]
     Quantised {
         /// The model.
@@ -87,8 +87,8 @@ pub enum OnnxError {
         /// Largest difference.
         difference: f32,
     },
-    /// What this program once wrote into the file's metadata does not read.
-    #[error("{}: its metadata entry `{key}` does not read: {found}\n  Export it again, with a version of fsa-bank that is not newer than this one.", path.display())]
+    /// What this program once wrote into the file's metadata cannot be read.
+    #[error("{}: its metadata entry `{key}` cannot be read: {found}\n  Export it again, with a version of fsa-bank that is not newer than this one.", path.display())]
     Metadata {
         /// The model.
         path: PathBuf,
@@ -97,7 +97,7 @@ pub enum OnnxError {
         /// What is wrong.
         found: String,
     },
-    /// onnxruntime is not there.
+    /// onnxruntime was not found.
     #[error(
         "onnxruntime: {found}\n  Install it (pip install onnxruntime, into .venv or the active environment), or set ORT_DYLIB_PATH to libonnxruntime.so."
     )]
@@ -108,7 +108,7 @@ pub enum OnnxError {
     /// onnxruntime has no room.
     #[error("onnxruntime: the address space is limited to {} (ulimit -v), and it needs {}\n  Raise the limit: ulimit -v {}.", bytes_text(*limit), bytes_text(*needed), needed >> 10)]
     AddressSpace {
-        /// Bytes that there are.
+        /// Bytes of the limit.
         limit: u64,
         /// Bytes that it needs.
         needed: u64,

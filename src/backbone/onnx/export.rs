@@ -15,7 +15,7 @@ use crate::weights::{Weights, WeightsError};
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 
-/// What a file says of itself, besides its graph.
+/// What a file says of itself, apart from its graph.
 #[derive(Debug, Clone)]
 pub struct ModelInfo {
     /// Side of the images.
@@ -83,7 +83,7 @@ pub fn export(
     Ok(model.encode_to_vec())
 }
 
-/// The smallest model: one image value comes out as it went in. A device that runs it is there.
+/// The smallest model: one image value comes out as it went in. A device that runs it is available.
 #[cfg(feature = "onnx")]
 pub(super) fn smallest() -> Vec<u8> {
     let graph = Graph {

@@ -158,7 +158,7 @@ fn take_in(
     let end = length.map_or(Some(bytes.len()), |n| offset.checked_add(n));
     let range = end.and_then(|end| bytes.get(offset..end));
     let values = range.ok_or_else(|| {
-        wrong(format!("it has {} bytes; {offset} + {length:?} are wanted", bytes.len()))
+        wrong(format!("it has {} bytes; {offset} + {length:?} are needed", bytes.len()))
     })?;
     let taken = files.values().map(|file| file.taken).sum::<usize>() + values.len();
     if taken > MOST_SHARED * files.values().map(|file| file.bytes.len()).sum::<usize>() {
@@ -174,7 +174,7 @@ fn take_in(
     Ok(())
 }
 
-/// Shape and values of a tensor of floats; `None` where it is no such tensor, or not whole.
+/// Shape and values of a tensor of floats; `None` where it is not such a tensor, or incomplete.
 pub(super) fn floats(tensor: &Tensor) -> Option<(Vec<usize>, Vec<f32>)> {
     let shape: Vec<usize> =
         tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect::<Option<_>>()?;

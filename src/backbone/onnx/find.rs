@@ -115,12 +115,12 @@ impl OnnxFile {
     /// one that gets another classifier.
     ///
     /// # Errors
-    /// The graph does not take images, or ends otherwise.
+    /// The graph does not take images, or ends in something else.
     pub fn find_map(&self) -> Result<Found, OnnxError> {
         self.find().or_else(|error| self.search(Search::without_classifier).map_err(|_| error))
     }
 
-    /// The one output behind which `look` finds what it looks for.
+    /// The one output before which `look` finds what it looks for.
     fn search<'a>(
         &'a self,
         look: impl Fn(&Search<'a>, &'a ValueInfo, ImageInput) -> Result<Found, String>,
@@ -148,9 +148,9 @@ impl OnnxFile {
                 graph.output.len()
             )),
             (0, None) => refuse("it has no output".into()),
-            (n, _) => {
-                refuse(format!("{n} of its outputs are logits, and which to take is not known"))
-            }
+            (n, _) => refuse(format!(
+                "{n} of its outputs are logits, and it is not known which of them to use"
+            )),
         }
     }
 }
@@ -254,9 +254,9 @@ impl<'a> Search<'a> {
                 let ([x, w], c) = (two(node)?, node.input.get(2));
                 let Constant { shape, values: mut weight, element } = self
                     .weights(w)
-                    .ok_or_else(|| not("an FC layer whose weight is no constant"))?;
+                    .ok_or_else(|| not("an FC layer whose weight is not a constant"))?;
                 let &[rows, columns] = shape.as_slice() else {
-                    return Err(not("a weight that is no matrix"));
+                    return Err(not("a weight that is not a matrix"));
                 };
                 let (classes, channels) = if int(node, "transB") == Some(1) {
                     (rows, columns)
@@ -270,13 +270,14 @@ impl<'a> Search<'a> {
                 let alpha = float(node, "alpha");
                 weight.iter_mut().for_each(|v| *v *= alpha);
                 let beta = float(node, "beta");
-                let bias =
-                    self.bias(c, classes, beta).ok_or_else(|| not("a bias that is no constant"))?;
+                let bias = self
+                    .bias(c, classes, beta)
+                    .ok_or_else(|| not("a bias that is not a constant"))?;
                 (self.head(weight, bias, channels), self.place(index, None, [w, x], element))
             }
             "MatMul" => self
                 .matmul(index, None, None)
-                .ok_or_else(|| not("a product that is no FC layer"))?,
+                .ok_or_else(|| not("a product that is not an FC layer"))?,
             "Add" => {
                 let [a, b] = two(node)?;
                 let product = |x: &'a str, bias: &'a String| {
@@ -285,19 +286,19 @@ impl<'a> Search<'a> {
                 };
                 product(a, b)
                     .or_else(|| product(b, a))
-                    .ok_or_else(|| not("a sum that is no FC layer"))?
+                    .ok_or_else(|| not("a sum that is not an FC layer"))?
             }
             "Conv" => {
                 let [x, w] = two(node)?;
                 let Constant { shape, values: weight, element } = self
                     .weights(w)
-                    .ok_or_else(|| not("a convolution whose weight is no constant"))?;
+                    .ok_or_else(|| not("a convolution whose weight is not a constant"))?;
                 let &[classes, channels, 1, 1] = shape.as_slice() else {
                     return Err(not("a convolution that is not 1 x 1"));
                 };
                 let bias = self
                     .bias(node.input.get(2), classes, 1.0)
-                    .ok_or_else(|| not("a bias that is no constant"))?;
+                    .ok_or_else(|| not("a bias that is not a constant"))?;
                 let place = self.place(index, None, [w, x], element);
                 (self.head(weight, bias, channels), HeadPlace { conv: true, ..place })
             }

@@ -98,7 +98,7 @@ impl OnnxFile {
 /// Operations on images that leave their values as they are.
 const BEFORE_NORMALISATION: [&str; 6] =
     ["Identity", "Cast", "Transpose", "Resize", "QuantizeLinear", "DequantizeLinear"];
-/// Operations looked at, from the images on.
+/// Operations examined, from the images on.
 const MOST_STEPS: usize = 32;
 
 /// Scale and offset of each channel.

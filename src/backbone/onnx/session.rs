@@ -34,7 +34,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// The device that `auto`, `cpu`, `cuda` or `cuda:N` comes to, in words.
+    /// The device that `auto`, `cpu`, `cuda` or `cuda:N` selects, in words.
     ///
     /// # Errors
     /// Its provider cannot load.
@@ -79,7 +79,7 @@ fn must_have(needed: u64) -> Result<(), OnnxError> {
     }
 }
 
-/// What a message of onnxruntime or of the loader comes to where the address space is limited.
+/// What a message of onnxruntime or of the loader means where the address space is limited.
 fn no_room(message: &str) -> Option<OnnxError> {
     /// Enough for most networks.
     const USUAL: u64 = 3 << 29;
@@ -137,7 +137,7 @@ fn in_environment(environment: &Path) -> Option<PathBuf> {
 /// Where and how a model runs.
 #[derive(Debug, Clone)]
 pub struct OnnxOptions {
-    /// `auto` (CUDA where its provider is there, else the CPU), `cpu`, `cuda` or `cuda:N`.
+    /// `auto` (CUDA where its provider is available, else the CPU), `cpu`, `cuda` or `cuda:N`.
     pub device: String,
     /// CPU threads; `None`: all.
     pub threads: Option<usize>,
@@ -424,7 +424,7 @@ impl Place<'_> {
             name => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
                 Some(index) => Some(index),
                 None => {
-                    let message = format!("`{name}` is none of auto, cpu, cuda, cuda:N");
+                    let message = format!("`{name}` is not one of auto, cpu, cuda, cuda:N");
                     return Err(self.failed("choosing a device", message));
                 }
             },

@@ -67,7 +67,7 @@ pub(super) fn run(jobs: &Jobs, rows: u64) -> Result<(), FeaturesError> {
         let threads: Vec<_> = children.into_iter().map(follow).collect();
         let ends = threads.into_iter().map(|t| t.join().expect("following does not panic"));
         let failed = ends.enumerate().filter_map(|(job, end)| Some((job, end.err()?)));
-        let faults = failed.map(told).collect();
+        let faults = failed.map(fault_text).collect();
         ended.store(true, Ordering::Relaxed);
         faults
     });
@@ -80,7 +80,7 @@ pub(super) fn run(jobs: &Jobs, rows: u64) -> Result<(), FeaturesError> {
     }
 }
 
-/// In one of the processes: asks to stop once the one that has started it stops, or is no more.
+/// In one of the processes: asks to stop once the one that has started it stops, or has ended.
 pub(super) fn stop_with_parent(interrupt: &Interrupt) {
     // A thread may begin to wait only when all the work is done.
     if parent_is_gone() {
@@ -100,7 +100,7 @@ fn parent_is_gone() -> bool {
     poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
-fn told((job, fault): (usize, String)) -> String {
+fn fault_text((job, fault): (usize, String)) -> String {
     format!("process {} {fault}", job + 1)
 }
 

@@ -34,7 +34,7 @@ pub(super) fn plan(context: &Context, args: &FeaturesArgs) -> anyhow::Result<()>
     make(context, args, Purpose::Plan).map(drop)
 }
 
-/// `fsa-bank verify --repair`: makes the files `damaged` of `bank` anew.
+/// `fsa-bank verify --repair`: makes the files `damaged` of `bank` again.
 pub(super) fn repair(
     context: &Context,
     args: &FeaturesArgs,
@@ -47,7 +47,7 @@ pub(super) fn repair(
     })
 }
 
-/// What came of it.
+/// Its outcome.
 enum Made {
     Bank(FeaturesOutcome),
     Plan,
@@ -61,7 +61,7 @@ enum Purpose<'a> {
     Bank,
     /// To tell what it would be.
     Plan,
-    /// To make some of its files anew.
+    /// To make some of its files again.
     Repair { bank: &'a Path, damaged: &'a [String] },
 }
 
@@ -131,8 +131,8 @@ fn use_network(
             let request = request(args, loaded, dataset, bank);
             let done = features::repair(&request, model, damaged, context.watch())?;
             for (files, what) in [
-                (&done.restored, "has its bytes back"),
-                (&done.changed, "made anew with other bytes, of another device or batch size"),
+                (&done.restored, "restored byte for byte"),
+                (&done.changed, "made again with other bytes, of another device or batch size"),
             ] {
                 files.iter().for_each(|file| context.screen.line(&format!("{file}: {what}")));
             }
@@ -226,7 +226,7 @@ fn request<'a>(
     }
 }
 
-/// Tells what the bank would be; one that does not fit is an error, once all is told.
+/// Prints what the bank would be; one that does not fit is an error, after all is printed.
 fn show_plan(
     context: &Context,
     args: &FeaturesArgs,
@@ -250,7 +250,7 @@ fn show_plan(
     Ok(forecast.disk.require()?)
 }
 
-/// Runs the stage and tells what came of it.
+/// Runs the stage and prints its outcome.
 fn write_bank(
     context: &Context,
     args: &FeaturesArgs,
@@ -283,7 +283,7 @@ fn write_bank(
     if context.json {
         print_json(&WithAccount { result: &outcome, account: &account })?;
     } else {
-        print_text(&told(&outcome, args))?;
+        print_text(&outcome_text(&outcome, args))?;
     }
     if let Some(found) = &outcome.reordering {
         context.screen.warning(&found.to_string());
@@ -299,12 +299,12 @@ fn write_bank(
     Ok(outcome)
 }
 
-fn told(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
+fn outcome_text(outcome: &FeaturesOutcome, args: &FeaturesArgs) -> String {
     let (bank, bytes) = (outcome.bank.display(), bytes_text(outcome.bytes));
     let pace = if outcome.already_done {
         "already there".into()
     } else if outcome.rows_made == 0 {
-        "of shards that were there".into()
+        "from existing shards".into()
     } else {
         let made = match outcome.rows_made < outcome.rows {
             true => format!("{} rows made now in ", outcome.rows_made),

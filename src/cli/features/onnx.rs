@@ -35,7 +35,7 @@ pub(super) fn run(
 
     let in_backbone = BackboneError::from;
     let file = OnnxFile::load(path).map_err(in_backbone)?;
-    // Refused before the images are looked at.
+    // Refused before the images are examined.
     let found = match args.head {
         Some(_) => file.find_map(),
         None => file.find(),
@@ -142,7 +142,7 @@ fn settled(
         _ if args.worker => {}
         true => screen.line(&format!("images: {spec}")),
         false => screen.warning(&format!(
-            "{}: nothing says how this network's images are prepared; taken as is usual: {spec}\n  --preprocessing takes its config.json of timm, --set dataset.mean=... any.",
+            "{}: nothing says how this network's images are prepared; the usual preprocessing is assumed: {spec}\n  --preprocessing takes its config.json of timm, --set dataset.mean=... any.",
             path.display()
         )),
     }

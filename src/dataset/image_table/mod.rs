@@ -62,7 +62,7 @@ pub(super) fn open(config: &DatasetConfig, framing: Framing) -> Result<Parts, Da
     Ok(parts)
 }
 
-/// Whether the images of a table are in it; not so where it has a column of paths, or Hugging Face's
+/// Whether the images of a table are in it, which is false where it has a column of paths, or Hugging Face's
 /// images without bytes.
 fn holds_images(file: &Path, config: &DatasetConfig) -> Result<bool, DatasetError> {
     let Table { builder, names, mut columns, .. } = Table::open(file, config)?;

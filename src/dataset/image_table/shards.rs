@@ -53,7 +53,7 @@ pub(in crate::dataset) fn any_in(folder: &Path) -> Option<bool> {
     has_shards(&found).then_some(found.is_ok())
 }
 
-/// Whether there are shards, be it with something wrong about them.
+/// Whether there are shards, sound or not.
 fn has_shards(found: &Result<Vec<(Option<Split>, PathBuf)>, DatasetError>) -> bool {
     match found {
         Ok(shards) => !shards.is_empty(),
@@ -80,7 +80,7 @@ fn in_folder(folder: &Path) -> Result<Vec<(Option<Split>, PathBuf)>, DatasetErro
     }
     // Below a folder without shards it may be a configuration's.
     if let Some(path) = stray.filter(|_| !shards.is_empty()) {
-        let found = "a folder of Parquet files whose name is no split (train, validation, test)";
+        let found = "a folder of Parquet files whose name is not a split (train, validation, test)";
         return Err(DatasetError::Table { path, found: found.into() });
     }
     for split in [Split::Train, Split::Val, Split::Test] {
@@ -118,7 +118,7 @@ fn split_of(path: &Path, name: &str) -> Result<Split, DatasetError> {
     Split::of(word).ok_or_else(|| DatasetError::Table {
         path: path.into(),
         found: format!(
-            "its name begins with `{word}`, which is no split (train, validation, test)\n  Give the file itself, or name it as a split."
+            "its name begins with `{word}`, which is not a split (train, validation, test)\n  Give the file itself, or name it as a split."
         ),
     })
 }

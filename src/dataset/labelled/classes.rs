@@ -15,7 +15,7 @@ use crate::text::backticked;
 /// The classes of the training lists.
 pub(in crate::dataset) struct Classes {
     pub(in crate::dataset) names: Vec<String>,
-    /// What the lists call each class, where they have names besides labels.
+    /// What the lists call each class, where they have names in addition to labels.
     listed_names: Vec<Option<String>>,
     ids: HashMap<Key, u32>,
     /// The label of each class, where labels are not numbers.

@@ -39,7 +39,7 @@ const LABELS: [&str; 14] = [
     "class_label",
     "y",
 ];
-/// Names of classes besides labels that are numbers.
+/// Names of classes, in addition to labels that are numbers.
 const NAMES: [&str; 3] = ["class_name", "category_name", "label_name"];
 const SPLITS: [&str; 3] = ["split", "subset", "partition"];
 /// The splits of no and of yes.
@@ -118,7 +118,7 @@ impl Columns {
     }
 }
 
-/// Finds the columns: those that the settings name, else the first known name that is there; a path need
+/// Finds the columns: those that the settings name, else the first known name that exists; a path need
 /// not be. Without a column of labels, columns of 0 and 1 are the classes; without one of splits, the only
 /// one of words for splits is it. `look` passes rows to those that may be such.
 pub(in crate::dataset) fn find(
@@ -309,7 +309,7 @@ mod tests {
         };
         assert_eq!(words(&config, &["path", "label", "is_valid"]), ["val", "train", "test"]);
         assert_eq!(words(&config, &["path", "label", "Is_Train"]), ["train", "test", "test"]);
-        // A column of names goes first.
+        // A column of names is preferred.
         assert_eq!(words(&config, &["split", "label", "is_valid"]), ["True", "0", "test"]);
         let two = ["label", "is_valid", "is_test"];
         assert!(matches!(named(&config, &two), Err(ListError::TwoSplits { .. })));

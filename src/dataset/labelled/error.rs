@@ -33,7 +33,7 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// No format has this extension.
-    #[error("the extension `{extension}` is that of no list; known: {known}, or none")]
+    #[error("unknown list format: extension `{extension}`; known: {known}, or none")]
     UnknownFormat {
         /// In lower case.
         extension: String,
@@ -95,7 +95,7 @@ pub enum ListError {
     NoColumn {
         /// What the column would hold.
         what: &'static str,
-        /// The columns that there are.
+        /// The existing columns.
         found: Vec<String>,
         /// Names that are looked for.
         known: Vec<String>,
@@ -103,7 +103,7 @@ pub enum ListError {
         key: &'static str,
     },
     /// Rows of columns of 0 and 1 that do not say one class.
-    #[error("{} of the columns {} {} 1; expected one, the image's class\n  Remove rows of no class or of several, or the columns that are no class.", ones.len(), backticked(columns), if ones.len() == 1 { "is" } else { "are" })]
+    #[error("{} of the columns {} {} 1; expected one, the image's class\n  Remove rows of no class or of several, or the columns that are not classes.", ones.len(), backticked(columns), if ones.len() == 1 { "is" } else { "are" })]
     NotOneHot {
         /// The columns.
         columns: Vec<String>,
@@ -152,7 +152,7 @@ pub enum ListError {
     },
     /// A split that none of the words stands for.
     #[error(
-        "split `{split}`; expected train, val, validation or test\n  Where another column has the splits, name it in dataset.split_column; rename one that has none."
+        "split `{split}`; expected train, val, validation or test\n  Where another column has the splits, name it in dataset.split_column; if this column is not a split, rename it."
     )]
     UnknownSplit {
         /// The word.
@@ -206,7 +206,7 @@ pub enum ListError {
         /// There.
         train: String,
     },
-    /// A path that leads elsewhere.
+    /// A path that leads out of the folder.
     #[error("`{image}` leads out of the folder of the images, {}; expected a path below it\n  {remedy}", root.display())]
     OutsideRoot {
         /// The path.
@@ -216,8 +216,8 @@ pub enum ListError {
         /// What to do.
         remedy: String,
     },
-    /// Images that are not there under any name.
-    #[error("the first images are not there: no {}\n  {remedy}", tried.join(", no "))]
+    /// Images that were not found under any name.
+    #[error("the first images are missing: no {}\n  {remedy}", tried.join(", no "))]
     NotFound {
         /// Where the first was looked for.
         tried: Vec<String>,
@@ -226,7 +226,7 @@ pub enum ListError {
     },
     /// A name that several files have.
     #[error(
-        "`{image}` is not there, and several files could be meant: {}\n  {remedy}",
+        "`{image}` is missing, and several files could be meant: {}\n  {remedy}",
         backticked(files)
     )]
     Ambiguous {
@@ -253,7 +253,7 @@ pub enum ListError {
         /// Their id.
         id: String,
     },
-    /// An annotation of an image that is not there.
+    /// An annotation of an image that does not exist.
     #[error("annotation {annotation} has image_id {image}; no image has that id")]
     NoImage {
         /// Its id, or its place.
@@ -261,7 +261,7 @@ pub enum ListError {
         /// The image's.
         image: String,
     },
-    /// An annotation of a category that is not there.
+    /// An annotation of a category that does not exist.
     #[error("annotation {annotation} has category_id {category}; no category has that id")]
     NoCategory {
         /// Its id, or its place.

@@ -29,7 +29,7 @@ pub(in crate::dataset) struct List {
     pub(in crate::dataset) label_of: Vec<u32>,
     /// The different labels.
     pub(in crate::dataset) labels: Vec<String>,
-    /// Of each label, the class's name, where the list has one besides.
+    /// The class's name of each label, where the list has names too.
     pub(in crate::dataset) names: Vec<Option<String>>,
     /// Of each image, the split that it says; empty where the list says none.
     pub(in crate::dataset) splits: Vec<Split>,
@@ -40,7 +40,7 @@ pub(in crate::dataset) struct List {
     pub(in crate::dataset) numbering: Numbering,
     /// What was taken for what, in sentences.
     pub(in crate::dataset) notes: Vec<String>,
-    /// Labels that are there in two spellings, which are one in Unicode's normal form C.
+    /// Labels that exist in two spellings, which are one in Unicode's normal form C.
     pub(in crate::dataset) respelled: BTreeSet<String>,
     unit: fn(u64) -> Place,
     places: Vec<u32>,

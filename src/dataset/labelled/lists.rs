@@ -28,7 +28,7 @@ impl Lists {
         }
     }
 
-    /// Takes over what there is to say of a list.
+    /// Takes over the notes of a list.
     pub(in crate::dataset) fn take_notes(&mut self, list: &mut List) {
         self.files.insert(list.file.clone());
         self.note(std::mem::take(&mut list.notes));
@@ -82,7 +82,7 @@ pub(in crate::dataset) fn joined(
     Ok(Some(split))
 }
 
-/// What there is to say of listed images that have more than one class.
+/// The note on listed images that have more than one class.
 pub(in crate::dataset) fn twice_labelled(
     splits: &[&ListedSplit],
     names: &[String],

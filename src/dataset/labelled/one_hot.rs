@@ -21,7 +21,7 @@ pub(super) fn yes_or_no(field: &str) -> Option<bool> {
     }
 }
 
-/// Columns that hold 0 and 1 alone, as far as rows were looked at.
+/// Columns that hold 0 and 1 alone, as far as rows were examined.
 pub(in crate::dataset) struct Indicators {
     columns: Vec<Indicator>,
     /// A column that others are compared with.
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(of(&rows, None).found(), [0, 1, 3]);
         assert_eq!(of(&rows, Some(0)).exclusive(), [1, 3]);
         assert_eq!(of(&rows, Some(1)).exclusive(), [0]);
-        // A label of other values is none of them.
+        // A label of other values is not one of them.
         assert_eq!(of(&rows, Some(4)).exclusive(), [0; 0]);
     }
 

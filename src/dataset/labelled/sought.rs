@@ -10,7 +10,7 @@ pub(in crate::dataset) trait Sought {
     /// Those that may be such, still.
     fn columns(&self) -> Vec<usize>;
 
-    /// Leaves out columns of which it is known otherwise that they are none.
+    /// Leaves out columns that are known to be something else.
     fn retain(&mut self, keeps: &dyn Fn(usize) -> bool);
 
     /// Looks at a row.

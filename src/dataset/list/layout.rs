@@ -1,4 +1,4 @@
-//! From the paths of a list to the files that are there: prefixes that the user replaces, separators and
+//! From the paths of a list to existing files: prefixes that the user replaces, separators and
 //! roots of other systems, the two ways in which Places365 is stored, names without a folder.
 
 use std::borrow::Cow;

@@ -99,10 +99,10 @@ impl Listed {
     }
 }
 
-/// Reads the lists of a dataset of the kind `list`; its images need not be there.
+/// Reads the lists of a dataset of the kind `list`; its images need not exist.
 ///
 /// # Errors
-/// A list that is not there, cannot be read or says what cannot be: each names the file and, where there
+/// A list that is missing, cannot be read or contradicts itself: each names the file and, where there
 /// is one, the line.
 ///
 /// # Cost

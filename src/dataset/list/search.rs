@@ -8,7 +8,7 @@ use crate::dataset::class_name::nfc;
 use crate::dataset::image_kind::has_picture_extension;
 use crate::domain::Split;
 
-/// Entries that are looked at: a list may lie in the root of a disk.
+/// Entries that are examined: a list may lie in the root of a disk.
 const MOST_ENTRIES: usize = 4_000_000;
 
 /// All files below a folder, hidden ones left out.
@@ -22,7 +22,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Looks through the folder once; what cannot be read is not there.
+    /// Looks through the folder once; what cannot be read counts as missing.
     pub(super) fn below(root: &Path) -> Self {
         let mut paths = paths_below(root);
         paths.sort_unstable();
@@ -44,7 +44,7 @@ impl Files {
     }
 
     /// The files that a listed path may mean: of its name, with any extension where it has none, in its
-    /// folder or below; images where there are others besides.
+    /// folder or below; images where there are other files too.
     pub(super) fn find(&self, path: &str) -> Vec<&str> {
         let path = nfc(path.trim_start_matches("./"));
         let (folder, name) = divided(&path);

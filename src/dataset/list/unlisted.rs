@@ -8,7 +8,7 @@ use crate::dataset::error::DatasetError;
 use crate::dataset::labelled::ListedSplit;
 use crate::dataset::walk::{self, Found, What};
 
-/// The files that are none of the listed images and no list, in order of their names: at any depth in the
+/// The files that are neither listed images nor lists, in order of their names: at any depth in the
 /// folders directly below `root` that have listed images, and beside them where images lie in `root` itself.
 ///
 /// # Cost
@@ -29,7 +29,7 @@ pub(super) fn files(
     let mut folders: Vec<PathBuf> = listed.iter().filter_map(folder).collect();
     folders.sort_unstable();
     folders.dedup();
-    // A list may be named from elsewhere.
+    // A list may be named from another folder.
     let same = |a: &Path, b: &Path| a == b || a.canonicalize().ok() == b.canonicalize().ok();
     let is_list = |path: &Path| {
         lists.iter().any(|list| list.file_name() == path.file_name() && same(list, path))

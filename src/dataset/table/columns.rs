@@ -80,19 +80,19 @@ impl Texts {
     }
 }
 
-/// Leaves out columns whose values are no text and no numbers.
+/// Leaves out columns whose values are neither text nor numbers.
 pub(super) fn keep_scalars(sought: &mut dyn Sought, schema: &Schema) {
     sought.retain(&|column| is_scalar(schema.field(column).data_type()));
 }
 
 /// Passes rows to columns that are known by their values.
-pub(super) fn look(sought: &mut dyn Sought, batch: &RecordBatch, names: &[&str]) {
+pub(super) fn pass_rows(sought: &mut dyn Sought, batch: &RecordBatch, names: &[&str]) {
     let texts: HashMap<usize, StringArray> = sought
         .columns()
         .into_iter()
         .filter_map(|column| Some((column, lenient(batch, names[column]).ok()?)))
         .collect();
-    // What is no text is not known either.
+    // What is not text is not known either.
     let field = |row: usize, column: usize| texts.get(&column).map_or("?", |text| text.value(row));
     (0..batch.num_rows()).for_each(|row| sought.row(&|column| field(row, column)));
 }

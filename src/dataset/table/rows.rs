@@ -63,7 +63,7 @@ impl Room {
         Self { rows: bytes, bytes: bytes.saturating_mul(1 << 10).saturating_add(SLACK_BYTES) }
     }
 
-    /// Takes a row that takes so many bytes.
+    /// Takes a row of this many bytes.
     pub(in crate::dataset) fn take(
         &mut self,
         file: &Path,
@@ -94,7 +94,7 @@ impl Table {
         let look = |sought: &mut dyn Sought| {
             columns::keep_scalars(sought, builder.schema());
             for batch in rows(file, reopened(file)?, sought.columns())? {
-                columns::look(sought, &batch?, &header);
+                columns::pass_rows(sought, &batch?, &header);
                 if sought.columns().is_empty() {
                     break;
                 }

@@ -1,4 +1,4 @@
-//! The registry: what there is, in the order of tables.
+//! The registry: all methods and losses, in the order of tables.
 
 mod balanced_softmax;
 mod class_balanced;

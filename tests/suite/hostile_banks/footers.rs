@@ -38,7 +38,7 @@ const FOOTERS: &[Case] = &[
     (
         "a schema of two billion children",
         |v| v.footer(|f| f.at(2).list()[0].set(5, Thrift::I32(i32::MAX.into()))),
-        "the root` of 2147483647 parts in the place of `the root` of 11 parts",
+        "expected `the root` of 11 parts, found `the root` of 2147483647 parts",
     ),
     (
         "a schema of 8,000 groups in each other",
@@ -71,7 +71,7 @@ const FOOTERS: &[Case] = &[
     (
         "a column of another type",
         |v| v.footer(|f| f.at(2).list()[1].set(1, Thrift::I32(2))),
-        "its columns: `sample_id` of type 2 in the place of `sample_id` of type 1",
+        "its columns: expected `sample_id` of type 1, found `sample_id` of type 2",
     ),
     (
         "a column of another type in its chunk",
@@ -81,12 +81,12 @@ const FOOTERS: &[Case] = &[
     (
         "a column with nulls",
         |v| v.footer(|f| f.at(2).list()[4].set(3, Thrift::I32(1))),
-        "optional `label` of type 1 in the place of `label` of type 1",
+        "expected `label` of type 1, found optional `label` of type 1",
     ),
     (
         "a column of another name",
         |v| v.footer(|f| f.at(2).list()[4].set(4, Thrift::text("x\x1b[2J"))),
-        "`x\\u{1b}[2J` of type 1 in the place of `label`",
+        "expected `label` of type 1, found `x\\u{1b}[2J` of type 1",
     ),
     (
         "a column too many",

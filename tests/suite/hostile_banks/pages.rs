@@ -19,7 +19,7 @@ const PAGES: &[Case] = &[
                 page.header.set(3, Thrift::I32(page.content.len() as i64));
             })
         },
-        "2147483647 bytes when it is decompressed; there can be ",
+        "2147483647 bytes when it is decompressed; at most ",
     ),
     (
         "a page that becomes 2 GB and does not say so",
@@ -30,7 +30,7 @@ const PAGES: &[Case] = &[
                 page.header.set(3, Thrift::I32(page.content.len() as i64));
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
     (
         "two billion values in a page",
@@ -60,12 +60,12 @@ const PAGES: &[Case] = &[
     (
         "a page of another encoding",
         |v| v.pages(|f| f.column(0, "view").pages[0].header.at(5).set(2, Thrift::I32(8))),
-        "its page 0: encoding 8, which such a column has not",
+        "its page 0: encoding 8, which such a column never has",
     ),
     (
         "levels of another encoding",
         |v| v.pages(|f| f.column(0, "pooled").pages[0].header.at(5).set(4, Thrift::I32(4))),
-        "which such a column has not",
+        "which such a column never has",
     ),
     (
         "a header with statistics of 2^60 bytes",
@@ -96,7 +96,7 @@ const PAGES: &[Case] = &[
                 f.column(0, "view").pages[0].compress(&[&numbers[..], &[0, 64, 0]].concat());
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
     (
         "differences in blocks of nothing",
@@ -106,7 +106,7 @@ const PAGES: &[Case] = &[
                 f.column(0, "view").pages[0].compress(&[&numbers[..], &[0; 30]].concat());
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
     (
         "levels longer than their page",
@@ -118,7 +118,7 @@ const PAGES: &[Case] = &[
                 page.compress(&content);
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
     (
         "levels of fewer than no bytes",
@@ -130,12 +130,12 @@ const PAGES: &[Case] = &[
                 page.compress(&content);
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
     (
         "an empty page",
         |v| v.pages(|f| f.column(0, "pooled").pages[0].compress(&[])),
-        "it does not decode",
+        "it cannot be decoded",
     ),
 ];
 
@@ -153,7 +153,7 @@ const MAPS: &[Case] = &[
                 f.column(0, "feature_map").pages[1].header.set(2, Thrift::I32(i32::MAX.into()))
             })
         },
-        "its page 1: 2147483647 bytes when it is decompressed; there can be ",
+        "its page 1: 2147483647 bytes when it is decompressed; at most ",
     ),
     (
         "two billion values in a page of maps",
@@ -190,7 +190,7 @@ const MAPS: &[Case] = &[
                 page.compress(&content[..content.len() / 2]);
             })
         },
-        "it does not decode",
+        "it cannot be decoded",
     ),
 ];
 

@@ -112,7 +112,7 @@ struct Form<'a> {
     /// The number of its first line.
     first_line: u64,
     separator: u8,
-    /// Whether lines that begin with # are no rows.
+    /// Whether lines that begin with # are comments.
     comments: bool,
 }
 
@@ -149,7 +149,7 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// Whether a line that begins with # is a row of an image that is there.
+    /// Whether a line that begins with # is a row of an existing image.
     fn has_images_that_look_so(&self, path: usize, fields: usize, root: &Path) -> bool {
         let is_row = |line: &str| {
             let row: Vec<&str> = line.split(char::from(self.separator)).collect();
@@ -175,7 +175,7 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Goes to the next row that has a field; `false` behind the last one.
+    /// Goes to the next row that has a field; `false` after the last one.
     fn next(&mut self) -> Result<bool, csv::Error> {
         loop {
             let read = self.reader.read_record(&mut self.record);
@@ -183,7 +183,7 @@ impl Rows<'_> {
                 Ok(_) => self.record.position(),
                 Err(e) => e.position(),
             };
-            // The position is behind the row before.
+            // The position is after the previous row.
             let begin = position.map_or(self.text.len(), |position| position.byte() as usize);
             self.advance(begin.min(self.text.len()));
             if !read? {

@@ -8,7 +8,7 @@ use crate::dataset::error::{DatasetError, read_file};
 use crate::dataset::image_kind::has_picture_extension;
 use crate::dataset::labelled::{Entry, List, ListError, Numbering, Place, are_names};
 
-/// A tab goes before a comma, and both before a space, which paths may have too.
+/// A tab is tried before a comma, and both before a space, which paths may have too.
 const SEPARATORS: [char; 3] = ['\t', ',', ' '];
 /// Reads the whole list; empty lines are skipped, and comments.
 pub(super) fn read(file: &Path, root: &Path, _: &DatasetConfig) -> Result<List, DatasetError> {
@@ -36,7 +36,7 @@ pub(super) fn read(file: &Path, root: &Path, _: &DatasetConfig) -> Result<List, 
     Ok(list)
 }
 
-/// Where an image's name ends tells which separator a line uses; of names that end otherwise, the first
+/// Where an image's name ends tells which separator a line uses; of names that end in something else, the first
 /// kind of separator that it has.
 fn path_and_label(line: &str) -> Result<(&str, &str), ListError> {
     let is_image = |path: &str| has_picture_extension(Path::new(unquoted(path.trim_end())));
