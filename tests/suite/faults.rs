@@ -72,28 +72,38 @@ fn prepared<T>(
     with(&request, model)
 }
 
-/// Does nothing but in a process of its own, which the other tests start.
-#[test]
-fn child() {
-    let Some(run) = std::env::var_os(RUN) else { return };
+/// Makes the bank of the run that the environment names, if it names one.
+fn made_as_asked_by_the_environment() -> Option<Result<FeaturesOutcome, FeaturesError>> {
+    let run = std::env::var_os(RUN)?;
     let out = PathBuf::from(std::env::var_os(OUT).unwrap());
     let partition = std::env::var(PARTITION).ok().map(|text| text.parse().unwrap());
     let more = std::env::var(MORE).unwrap_or_default();
-    let made = make(
-        Path::new(&run),
-        &out,
-        &more.lines().collect::<Vec<_>>(),
-        |request| {
-            request.partition = partition;
-            // What cannot fit is tried nevertheless.
-            request.free_bytes = &|_| None;
-        },
-        &Silent,
-        &Interrupt::default(),
-    );
-    if let Err(e) = made {
-        eprintln!("error: {e}");
-        std::process::exit(1);
+    let change = |request: &mut FeaturesRequest| {
+        request.partition = partition;
+        // What cannot fit is tried nevertheless.
+        request.free_bytes = &|_| None;
+    };
+    let (more, go) = (more.lines().collect::<Vec<_>>(), Interrupt::default());
+    Some(make(Path::new(&run), &out, &more, change, &Silent, &go))
+}
+
+/// The process that the other tests start; by itself, it starts one that nothing disturbs.
+#[test]
+fn child() {
+    match made_as_asked_by_the_environment() {
+        Some(Ok(_)) => {}
+        Some(Err(e)) => {
+            eprintln!("error: {e}");
+            std::process::exit(1);
+        }
+        None => {
+            let run = trained();
+            let whole = undisturbed(&run);
+            let folder = tempfile::tempdir().unwrap();
+            let out = folder.path().join("shards");
+            assert!(command(run.path(), &out).status().unwrap().success());
+            assert_whole(&out, &whole);
+        }
     }
 }
 
