@@ -1,23 +1,14 @@
 //! The program as its users call it: reports, JSON, messages and exit codes.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
+use std::process::Command;
 
 use fsa_bank::bank::TrainRow;
 use fsa_bank::config::FinetuneConfig;
 use fsa_bank::domain::ClassId;
 
 use crate::fixtures::{BankSpec, folder_pipeline, image_folder};
-
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fsa-bank");
-
-pub fn call(args: &[&str]) -> Output {
-    Command::new(PROGRAM).args(args).env("COLUMNS", "100").output().unwrap()
-}
-
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use crate::support::program::{PROGRAM, call, str, text};
 
 fn fails(args: &[&str], code: i32, parts: &[&str]) {
     let output = call(args);
@@ -34,10 +25,6 @@ fn bank() -> (tempfile::TempDir, PathBuf) {
     let shards = dir.path().join("shards");
     BankSpec::default().write(&shards);
     (dir, shards)
-}
-
-fn str(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// The entries of a section of a help text: the first word of each, and its whole text on one line.

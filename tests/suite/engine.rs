@@ -6,12 +6,8 @@ use std::time::Duration;
 
 use fsa_bank::weights::Weights;
 
-use crate::command_line::{PROGRAM, call, text};
 use crate::fixtures::{folder_pipeline, image_folder, python};
-
-fn str(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::support::program::{PROGRAM, call, str, text};
 
 fn done(args: &[&str]) -> serde_json::Value {
     let output = call(&[&["-q", "--json"], args].concat());

@@ -7,8 +7,8 @@ use std::process::Command;
 use fsa_bank::classifier_file::ClassifierCard;
 use serde_json::Value;
 
-use crate::command_line::{call, text};
 use crate::fixtures::{folder_pipeline, image_folder, python};
+use crate::support::program::{call, text};
 
 fn run(args: &[&str]) -> Vec<u8> {
     let output = call(&[&["-q", "--json"], args].concat());

@@ -1,7 +1,5 @@
 //! Phase-II on small banks: against a plain re-computation, and what the result may not depend on.
 
-use std::path::Path;
-
 use fsa_bank::augment::{self, Mask, confusing_classes, draw_locations};
 use fsa_bank::bank::{Bank, Column, Layout, Rows, SplitName, TrainRow};
 use fsa_bank::config::{FinetuneConfig, Method, Sampling};
@@ -16,31 +14,10 @@ use fsa_bank::sampler::{BatchPlan, BatchSampler, Population, Sample};
 use proptest::prelude::*;
 
 use crate::fixtures::BankSpec;
+use crate::support::phase2::{classifier, try_run};
 
 fn config(iterations: usize) -> FinetuneConfig {
     FinetuneConfig { iterations, tail_per_batch: 4, learning_rate: 0.02, ..Default::default() }
-}
-
-fn try_run(
-    bank: &Path,
-    config: FinetuneConfig,
-    memory_bytes: u64,
-) -> Result<FinetuneOutcome, FinetuneError> {
-    let request = FinetuneRequest {
-        bank,
-        config,
-        seed: 5,
-        selection: Selection::None,
-        out: None,
-        overwrite: true,
-        memory_bytes,
-    };
-    finetune::run(&request, &Silent, &Interrupt::default())
-}
-
-fn classifier(bank: &Path, config: FinetuneConfig, memory_bytes: u64) -> Vec<u8> {
-    let outcome = try_run(bank, config, memory_bytes).unwrap();
-    std::fs::read(outcome.folder.join("classifier.safetensors")).unwrap()
 }
 
 /// Row of a sample in [`Rows`] → its map, read through the bank.
@@ -170,7 +147,7 @@ fn windows_of_fused_vectors_equal_one_fused_map_at_a_time() {
     let bank = BankSpec::default().write(&dir.path().join("shards"));
     for method in [Method::named("fsa"), Method::named("no-aug")] {
         let config = FinetuneConfig { method, ..config(25) };
-        let outcome = try_run(bank.dir(), config.clone(), 1 << 30).unwrap();
+        let outcome = try_run(bank.dir(), config.clone(), Selection::None, 1 << 30).unwrap();
         let (plain, _) = plain_phase2(&bank, &config, 5);
         assert_close(&result(&outcome, 4, 8), &plain);
         assert_ne!(plain, bank.head);
@@ -193,13 +170,16 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
         .map(|(spec, name)| spec.write(&dir.path().join(name).join("shards")));
     assert!(banks[1].manifest.splits["train"].shards.len() > 5);
 
-    let wanted = classifier(banks[0].dir(), config(40), 1 << 30);
+    let wanted =
+        classifier(&try_run(banks[0].dir(), config(40), Selection::None, 1 << 30).unwrap());
     for bank in &banks {
         let least = least_memory_bytes(bank, &config(40));
         for memory_bytes in [least, least + (1 << 16), 1 << 30] {
             for threads in [1, 2, 4] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let found = pool.install(|| classifier(bank.dir(), config(40), memory_bytes));
+                let found =
+                    pool.install(|| try_run(bank.dir(), config(40), Selection::None, memory_bytes));
+                let found = classifier(&found.unwrap());
                 assert!(
                     found == wanted,
                     "{}, {memory_bytes} bytes, {threads} threads",
@@ -218,7 +198,7 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
         memory_bytes: 1 << 30,
     };
     let other = finetune::run(&request, &Silent, &Interrupt::default()).unwrap();
-    assert!(std::fs::read(other.folder.join("classifier.safetensors")).unwrap() != wanted);
+    assert!(classifier(&other) != wanted);
 }
 
 #[test]
@@ -268,7 +248,7 @@ fn fused_samples_raise_the_tail_beyond_balanced_batches_alone() {
     let dir = tempfile::tempdir().unwrap();
     let tail = |bank: &Bank, name| {
         let config = FinetuneConfig { method: Method::named(name), ..config(300) };
-        let outcome = try_run(bank.dir(), config, 1 << 30).unwrap();
+        let outcome = try_run(bank.dir(), config, Selection::None, 1 << 30).unwrap();
         let score = |s: &fsa_bank::eval::Score| s.groups.tail.accuracy.unwrap();
         (score(&outcome.report.before), score(&outcome.report.after))
     };
@@ -298,7 +278,7 @@ fn empty_masks_are_counted_and_fall_back() {
     let bank = spec.write(&dir.path().join("shards"));
     let config =
         FinetuneConfig { num_confusing: 1, num_augmented: 2, head_ratio: 0.8, ..config(30) };
-    let outcome = try_run(bank.dir(), config.clone(), 1 << 30).unwrap();
+    let outcome = try_run(bank.dir(), config.clone(), Selection::None, 1 << 30).unwrap();
     let f = outcome.report.fallbacks;
     let (plain, counted) = plain_phase2(&bank, &config, 5);
     assert_eq!(f, counted);
@@ -313,7 +293,8 @@ fn classes_without_a_tail_are_refused_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let bank =
         BankSpec { counts: vec![5, 5], ..Default::default() }.write(&dir.path().join("shards"));
-    let message = try_run(bank.dir(), config(5), 1 << 30).err().unwrap().to_string();
+    let message =
+        try_run(bank.dir(), config(5), Selection::None, 1 << 30).err().unwrap().to_string();
     assert!(message.contains("no tail class") && message.contains("--head-ratio"), "{message}");
     assert!(!dir.path().join("finetune").join("metrics.json").exists());
 }
@@ -323,7 +304,7 @@ fn divergence_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let bank = BankSpec::default().write(&dir.path().join("shards"));
     let config = FinetuneConfig { learning_rate: 1e38, ..config(50) };
-    let error = try_run(bank.dir(), config, 1 << 30).err().unwrap();
+    let error = try_run(bank.dir(), config, Selection::None, 1 << 30).err().unwrap();
     assert!(matches!(error, FinetuneError::Diverged { .. }), "{error}");
 }
 
@@ -419,7 +400,7 @@ proptest! {
             num_confusing, num_augmented, head_ratio, tail_sampling: sampling, head_sampling: sampling,
             ..config(6)
         };
-        match try_run(&shards, config.clone(), least_memory_bytes(&bank, &config) + more_bytes) {
+        match try_run(&shards, config.clone(), Selection::None, least_memory_bytes(&bank, &config) + more_bytes) {
             Ok(outcome) => {
                 prop_assert!(!outcome.report.split.tail.is_empty());
                 let (classes, channels) = (bank.class_names.len(), bank.manifest.feature_shape.channels);

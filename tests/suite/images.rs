@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use arrow::array::{ArrayRef, BinaryArray, Int32Array, RecordBatch, StringArray};
 use fsa_bank::bank::{Bank, SplitName};
@@ -19,7 +18,9 @@ use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::train::{self, TrainError};
 
-use crate::stages::{Run, StopAfter, StopAt, shards};
+use crate::support::files::shards;
+use crate::support::progress::Watcher;
+use crate::support::run::Run;
 
 /// Sides of the squares in PIL's pictures; `tests/readers/make_image_corpus.py` says where they lie.
 const SIDE: usize = 48;
@@ -356,7 +357,7 @@ fn training_leaves_out_what_cannot_be_decoded_and_lists_it_once() {
     // Interrupted and resumed, the result is the same.
     let other = broken_run(&["train.epochs=3", "train.batch_size=4"], 0.05);
     let stop = Interrupt::default();
-    let progress = StopAfter { after: 60, done: AtomicU64::new(0), stop: stop.clone() };
+    let progress = Watcher::stopping_after(60, &stop);
     assert!(other.train(false, &progress, &stop).is_err());
     let resumed = other.train(true, &Silent, &go).unwrap();
     assert_eq!(resumed.skipped.images, 3);
@@ -422,7 +423,7 @@ fn a_fitted_classifier_counts_the_same_images() {
         run.train(false, &Silent, &go).unwrap();
         if let Some(label) = stopped_at {
             let stop = Interrupt::default();
-            let error = run.features_with(fit(), &StopAt(label, stop.clone()), &stop);
+            let error = run.features_with(fit(), &Watcher::stopping_at(label, &stop), &stop);
             assert!(matches!(error, Err(FeaturesError::InterruptedFit)));
             // Another process decodes nothing any more.
             run.dataset.skipped = Skipped::at_most(0.05);

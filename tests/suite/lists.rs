@@ -2,58 +2,24 @@
 //! what is wrong with bad ones.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray};
 use fsa_bank::config::{self, DatasetConfig, DatasetKind, ShotRule};
-use fsa_bank::dataset::{Dataset, Listed, Split, read_lists};
+use fsa_bank::dataset::{Listed, read_lists};
 use fsa_bank::eval::{Accuracy, Groups};
 use parquet::arrow::ArrowWriter;
 
 use crate::fixtures::photograph;
+use crate::support::lists::{colours, config_of, content, error, opened, save};
 
 fn config(path: &Path) -> DatasetConfig {
-    DatasetConfig {
-        kind: DatasetKind::List,
-        path: path.into(),
-        image_size: 8,
-        ..Default::default()
-    }
+    config_of(DatasetKind::List, path)
 }
 
 fn with_lists(root: &Path, train: &str, test: &str) -> DatasetConfig {
     DatasetConfig { train_list: train.into(), test_list: test.into(), ..config(root) }
-}
-
-fn error(config: &DatasetConfig) -> String {
-    Dataset::open(config).err().expect("an error").to_string()
-}
-
-fn opened(config: &DatasetConfig) -> Dataset {
-    Dataset::open(config).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// Path, class and colour of each image.
-fn content(split: &Split) -> Vec<(String, u32, u8)> {
-    (0..split.len())
-        .map(|i| {
-            let image = split.image(i).unwrap();
-            assert!(image.iter().all(|&v| v == image[0]), "{}", split.path(i));
-            (split.path(i).to_string(), split.labels()[i], image[0])
-        })
-        .collect()
-}
-
-/// Classes and colours alone.
-fn colours(split: &Split) -> Vec<(u32, u8)> {
-    content(split).into_iter().map(|(_, label, colour)| (label, colour)).collect()
-}
-
-fn save(dir: &Path, name: &str, text: &str) -> PathBuf {
-    let path = dir.join(name);
-    fs::write(&path, text).unwrap();
-    path
 }
 
 fn parquet(path: &Path, columns: &[(&str, ArrayRef)]) {

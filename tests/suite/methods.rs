@@ -7,17 +7,15 @@ use std::process::Command;
 use fsa_bank::bank::{Bank, Layout, SplitName};
 use fsa_bank::config::{FinetuneConfig, GenericClasses, Loss, MaskValues, Method};
 use fsa_bank::domain::{ClassCounts, LinearHead};
-use fsa_bank::finetune::{
-    self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
-};
+use fsa_bank::finetune::{FinetuneError, FinetuneOutcome, Selection, least_memory_bytes};
 use fsa_bank::head_training::{Batch, Form, HeadTrainer, TrainerOptions};
 use fsa_bank::methods::Batches;
-use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::fixtures::{BankSpec, python};
+use crate::support::phase2::{classifier, try_run};
 
 fn settings(method: Method, iterations: usize) -> FinetuneConfig {
     FinetuneConfig { iterations, tail_per_batch: 3, ..FinetuneConfig::for_method(method) }
@@ -27,18 +25,6 @@ fn settings(method: Method, iterations: usize) -> FinetuneConfig {
 fn holds_rows(method: Method) -> bool {
     let making = method.batches().and_then(Batches::making);
     making.is_some_and(|making| making.held.is_some())
-}
-
-fn try_run(
-    bank: &Path,
-    config: FinetuneConfig,
-    selection: Selection,
-    memory_bytes: u64,
-) -> Result<FinetuneOutcome, FinetuneError> {
-    let (out, overwrite) = (None, true);
-    let request =
-        FinetuneRequest { bank, config, seed: 2, selection, out, overwrite, memory_bytes };
-    finetune::run(&request, &Silent, &Interrupt::default())
 }
 
 /// The result with as little memory as the method takes: the least of all or, where it needs the vectors
@@ -55,10 +41,6 @@ fn run_in_least_memory(
             done => return done.unwrap_or_else(|error| panic!("{config:?}: {error}")),
         }
     }
-}
-
-fn classifier(outcome: &FinetuneOutcome) -> Vec<u8> {
-    std::fs::read(outcome.folder.join("classifier.safetensors")).unwrap()
 }
 
 fn check_methods(args: &[&str]) -> String {

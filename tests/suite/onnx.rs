@@ -11,9 +11,9 @@ use fsa_bank::backbone::onnx::{
 use fsa_bank::domain::{FeatureShape, LinearHead};
 use fsa_bank::rng::{KeyedRng, Stage};
 
-use crate::command_line::{PROGRAM, call, text};
 use crate::fixtures::image_folder;
 use crate::references::{IMAGES, references};
+use crate::support::program::{PROGRAM, call, text};
 
 /// Of the networks in tests/data/onnx.
 const SIDE: usize = 16;

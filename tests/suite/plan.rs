@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use fsa_bank::backbone::{Backbone, BackboneError};
@@ -20,6 +19,7 @@ use fsa_bank::progress::{Interrupt, Progress, Silent};
 use fsa_bank::rng::{KeyedRng, Stage};
 
 use crate::fixtures::{folder_pipeline, image_folder};
+use crate::support::progress::Watcher;
 
 /// Maps of noise that depends on the image: the redder it is, the more of them is 0, so that classes
 /// compress very differently.
@@ -155,26 +155,6 @@ impl Case {
             }
         }
         found
-    }
-}
-
-/// Keeps the lines.
-#[derive(Default)]
-struct Lines(Mutex<String>);
-
-impl Progress for Lines {
-    fn start(&self, _: &str, _: u64, _: &'static str) {}
-    fn advance(&self, _: u64) {}
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, text: &str) {
-        *self.0.lock().unwrap() += text;
-    }
-}
-
-impl Lines {
-    fn measured(&self) -> bool {
-        self.0.lock().unwrap().contains("measuring a sample")
     }
 }
 
@@ -372,9 +352,9 @@ fn what_cannot_fit_is_refused_before_it_is_begun() {
 
     // Maps of noise at f16 take less than the bound, so that a sample must tell.
     case.free = Some(plan.disk.needed * 3 / 2);
-    let lines = Lines::default();
+    let lines = Watcher::default();
     let made = case.make_telling(&lines).unwrap();
-    assert!(lines.measured() && !made.already_done);
+    assert!(lines.has_line("measuring a sample") && !made.already_done);
 
     // Both banks are there for a while; with much room nothing is measured.
     case.overwrite = true;
@@ -382,9 +362,9 @@ fn what_cannot_fit_is_refused_before_it_is_begun() {
     assert_eq!(again.disk.replaced, Some(made.bytes));
     assert!(off(again.disk.needed as f64, plan.disk.needed as f64) < 0.1);
     case.free = Some(1 << 30);
-    let lines = Lines::default();
+    let lines = Watcher::default();
     case.make_telling(&lines).unwrap();
-    assert!(!lines.measured());
+    assert!(!lines.has_line("measuring a sample"));
     case.free = None;
     assert_eq!(case.plan().unwrap().disk.fits, None);
 }
@@ -411,7 +391,7 @@ fn a_classifier_that_is_fitted_needs_room_twice() {
     assert!(off(second.disk.needed as f64, once as f64) < 0.1, "{once} {}", second.disk.needed);
     case.free = Some(once * 2);
     let stop = Interrupt::default();
-    let stopping = StopAt("fitting", stop.clone());
+    let stopping = Watcher::stopping_at("fitting", &stop);
     let stopped = case.with(|request, model| features::run(request, model, &stopping, &stop));
     assert!(matches!(stopped, Err(FeaturesError::InterruptedFit)));
     let third = case.plan().unwrap();
@@ -419,21 +399,6 @@ fn a_classifier_that_is_fitted_needs_room_twice() {
     assert_eq!((third.to_do.rows, third.to_do.secs), (258, None));
     case.free = Some(once / 2);
     assert!(matches!(case.make().unwrap_err(), FeaturesError::Space(_)));
-}
-
-/// Asks to stop when a piece of work begins.
-struct StopAt(&'static str, Interrupt);
-
-impl Progress for StopAt {
-    fn start(&self, label: &str, _: u64, _: &'static str) {
-        if label == self.0 {
-            self.1.request();
-        }
-    }
-    fn advance(&self, _: u64) {}
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, _: &str) {}
 }
 
 #[test]

@@ -22,34 +22,12 @@ use parquet::file::properties::{WriterProperties, WriterVersion};
 
 use crate::fixtures::encoded_photograph;
 use crate::parquet_file::{ParquetFile, Thrift};
+use crate::support::lists::{config_of, content, error, opened};
 
 const NAMES: [&str; 3] = ["heron", "gull", "coot"];
 
 fn config(path: &Path) -> DatasetConfig {
-    DatasetConfig {
-        kind: DatasetKind::Parquet,
-        path: path.into(),
-        image_size: 8,
-        ..Default::default()
-    }
-}
-
-fn opened(config: &DatasetConfig) -> Dataset {
-    Dataset::open(config).unwrap_or_else(|e| panic!("{e}"))
-}
-
-fn error(config: &DatasetConfig) -> String {
-    Dataset::open(config).err().expect("an error").to_string()
-}
-
-fn content(split: &Split) -> Vec<(String, u32, u8)> {
-    (0..split.len())
-        .map(|i| {
-            let image = split.image(i).unwrap();
-            assert!(image.iter().all(|&v| v == image[0]), "{}", split.path(i));
-            (split.path(i).to_string(), split.labels()[i], image[0])
-        })
-        .collect()
+    config_of(DatasetKind::Parquet, path)
 }
 
 /// `image` as `datasets` writes it: bytes, and a path or none.

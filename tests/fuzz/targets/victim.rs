@@ -7,7 +7,7 @@ use fsa_bank::bank::{Bank, BankError, Column, FORMAT_VERSION, Manifest, SplitNam
 use fsa_bank::progress::{Interrupt, Silent};
 use fsa_bank::verify::{self, VerifyOptions};
 
-#[path = "../../suite/parquet_file.rs"]
+#[path = "../../suite/support/parquet_file.rs"]
 #[allow(dead_code)]
 pub mod parquet_file;
 
