@@ -37,7 +37,9 @@ fn run_in_least_memory(
     let (least, mut more) = (least_memory_bytes(bank, config), 0);
     loop {
         match try_run(bank.dir(), config.clone(), selection, least + more) {
-            Err(FinetuneError::NeedsRows { .. }) if holds_rows(config.method) => more += 1 << 10,
+            Err(FinetuneError::NeedsRows { .. }) if holds_rows(config.method) && more < 1 << 20 => {
+                more += 1 << 10;
+            }
             done => return done.unwrap_or_else(|error| panic!("{config:?}: {error}")),
         }
     }
