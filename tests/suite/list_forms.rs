@@ -9,16 +9,11 @@ use fsa_bank::config::{self, DatasetConfig, DatasetKind};
 use fsa_bank::dataset::{Dataset, Reason, Split, read_lists};
 
 use crate::fixtures::photograph;
-use crate::support::lists::{colours, config_of, error, opened, save};
+use crate::support::lists::{colours, config_of, error, noted, opened, save};
 use crate::support::program::{PROGRAM, text};
 
 fn config(path: &Path) -> DatasetConfig {
     config_of(DatasetKind::List, path)
-}
-
-fn noted(dataset: &Dataset, part: &str) {
-    let notes = &dataset.account.notes;
-    assert!(notes.iter().any(|note| note.contains(part)), "{part} / {notes:?}");
 }
 
 /// Six images of two classes, two for testing: path, class, split and colour.

@@ -13,7 +13,7 @@ use fsa_bank::rng::{KeyedRng, Stage};
 
 use crate::fixtures::image_folder;
 use crate::references::{IMAGES, references};
-use crate::support::program::{PROGRAM, call, text};
+use crate::support::program::{PROGRAM, call, json, text};
 
 /// Of the networks in tests/data/onnx.
 const SIDE: usize = 16;
@@ -223,12 +223,6 @@ fn a_pretrained_network_and_images_are_enough() {
         message.contains("without a classifier") && message.contains("--classifier"),
         "{message}"
     );
-}
-
-fn json(args: &[&str]) -> serde_json::Value {
-    let output = call(&[&["-q", "--json"], args].concat());
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]

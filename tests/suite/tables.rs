@@ -22,7 +22,7 @@ use parquet::file::properties::{WriterProperties, WriterVersion};
 
 use crate::fixtures::encoded_photograph;
 use crate::parquet_file::{ParquetFile, Thrift};
-use crate::support::lists::{config_of, content, error, opened};
+use crate::support::lists::{config_of, content, error, noted, opened};
 
 const NAMES: [&str; 3] = ["heron", "gull", "coot"];
 
@@ -287,11 +287,6 @@ fn a_gap_in_numbers_without_a_total_is_a_missing_shard() {
     assert!(error(&config(dir.path())).contains("shard 0002 is missing"));
     shard("train-0002.parquet");
     assert_eq!(opened(&config(dir.path())).account.used, 9);
-}
-
-fn noted(dataset: &Dataset, part: &str) {
-    let notes = &dataset.account.notes;
-    assert!(notes.iter().any(|note| note.contains(part)), "{part} / {notes:?}");
 }
 
 /// Six images in a codec, as pages of the first or second version.

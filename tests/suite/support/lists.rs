@@ -38,3 +38,9 @@ pub fn content(split: &Split) -> Vec<(String, u32, u8)> {
 pub fn colours(split: &Split) -> Vec<(u32, u8)> {
     content(split).into_iter().map(|(_, label, colour)| (label, colour)).collect()
 }
+
+/// That one of a data set's notes has this part.
+pub fn noted(dataset: &Dataset, part: &str) {
+    let notes = &dataset.account.notes;
+    assert!(notes.iter().any(|note| note.contains(part)), "{part} / {notes:?}");
+}
