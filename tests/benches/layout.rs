@@ -5,7 +5,7 @@
 //! thread; MB are of the maps as f16, whatever they are stored as. `schemas/bank-v2.md` records what
 //! it printed.
 
-#[path = "../suite/write_bank.rs"]
+#[path = "../suite/support/write_bank.rs"]
 mod write_bank;
 
 use std::path::{Path, PathBuf};

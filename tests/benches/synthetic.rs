@@ -9,7 +9,7 @@ use fsa_bank::domain::{ClassId, FeatureShape, LinearHead};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::Weights;
 
-#[path = "../suite/write_bank.rs"]
+#[path = "../suite/support/write_bank.rs"]
 mod write_bank;
 pub use write_bank::{NewBank, write_bank};
 

@@ -12,6 +12,7 @@ use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::verify::{self, VerifyOptions};
 
 use crate::fixtures::BankSpec;
+use crate::support::files::files;
 
 /// Files in memory, under a place that no file system has.
 struct InMemory {
@@ -25,12 +26,7 @@ const PLACE: &str = "/no/such/place";
 
 impl InMemory {
     fn of_folder(dir: &Path) -> Self {
-        let content = |entry: io::Result<std::fs::DirEntry>| {
-            let entry = entry.unwrap();
-            let name = entry.file_name().into_string().unwrap();
-            (name, std::fs::read(entry.path()).unwrap().into())
-        };
-        let files = std::fs::read_dir(dir).unwrap().map(content).collect();
+        let files = files(dir).into_iter().map(|(name, content)| (name, content.into())).collect();
         Self { files, opened: AtomicUsize::new(0) }
     }
 }

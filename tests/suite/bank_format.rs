@@ -1,8 +1,6 @@
 //! The bank's files against their contract: `schemas/bank-v2.md`.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
 
 use fsa_bank::bank::{
     Bank, Column, Layout, ShardEntry, classes_schema, describe_columns, pooled_schema, train_schema,
@@ -12,6 +10,7 @@ use parquet::basic::{Compression, Encoding};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use crate::fixtures::BankSpec;
+use crate::support::files::files;
 
 const CONTRACT: &str = include_str!("../../schemas/bank-v2.md");
 
@@ -147,16 +146,6 @@ fn the_entry_of_a_shard_follows_from_its_bytes() {
             assert!(error.to_string().contains("its columns: "), "{error}");
         }
     }
-}
-
-/// All files of a bank.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let file = |entry: std::io::Result<std::fs::DirEntry>| {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        (name, std::fs::read(entry.path()).unwrap())
-    };
-    std::fs::read_dir(dir).unwrap().map(file).collect()
 }
 
 #[test]

@@ -10,7 +10,7 @@ use fsa_bank::config::{self, ConfigError, DatasetConfig, DatasetKind};
 use fsa_bank::dataset::{Dataset, Preprocessing};
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb};
 
-use crate::command_line::{PROGRAM, text};
+use crate::support::program::{PROGRAM, text};
 
 const SIDE: u32 = 32;
 

@@ -9,12 +9,13 @@ use fsa_bank::backbone::{self, FileClassifier, Pretrained, Taken, adapt};
 use fsa_bank::config::{Arch, NetworkConfig, Stem};
 use fsa_bank::domain::FitOptions;
 use fsa_bank::features::HeadSource;
-use fsa_bank::progress::{Interrupt, Progress};
+use fsa_bank::progress::Interrupt;
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::{Checkpoint, Weights, WeightsError};
 
-use crate::command_line::{PROGRAM, text};
-use crate::stages::Run;
+use crate::support::program::{PROGRAM, text};
+use crate::support::progress::Watcher;
+use crate::support::run::Run;
 
 /// The corpus that tests/tools/make_checkpoints.py wrote.
 fn corpus(name: &str) -> PathBuf {
@@ -117,20 +118,6 @@ fn a_checkpoint_finds_its_state_dict() {
     assert_eq!(others("dino.pth"), ["`student`, names without `module.backbone.`"]);
 }
 
-/// Lines that a stage leaves.
-#[derive(Default)]
-struct Lines(std::sync::Mutex<Vec<String>>);
-
-impl Progress for Lines {
-    fn start(&self, _: &str, _: u64, _: &'static str) {}
-    fn advance(&self, _: u64) {}
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, text: &str) {
-        self.0.lock().unwrap().push(text.into());
-    }
-}
-
 #[test]
 fn train_and_features_take_a_checkpoint_and_say_what_of_it() {
     let weights = format!("network.weights={}", corpus("moco.pth").display());
@@ -141,14 +128,14 @@ fn train_and_features_take_a_checkpoint_and_say_what_of_it() {
         "network.stem=cifar",
         "train.epochs=1",
     ];
-    let (lines, go) = (Lines::default(), Interrupt::default());
+    let (lines, go) = (Watcher::default(), Interrupt::default());
     let options = FitOptions { epochs: 5, weight_decay: 1e-4, seed: 0 };
     let run = Run::new(&settings);
     run.features_with(Some(HeadSource::Fitted(options)), &lines, &go).unwrap();
-    let (run, trained) = (Run::new(&settings), Lines::default());
+    let (run, trained) = (Run::new(&settings), Watcher::default());
     run.train(false, &trained, &go).unwrap();
     for (lines, follows) in [(lines, "is the bank's"), (trained, "starts at random")] {
-        let lines = lines.0.into_inner().unwrap();
+        let lines = lines.lines();
         for told in [
             &format!(
                 "moco.pth: weights taken from `state_dict`, names without `module.encoder_q.`, without a classifier \

@@ -6,7 +6,7 @@ use std::path::Path;
 use fsa_bank::backbone::onnx::{OnnxFile, with_head};
 
 use crate::class_order::{Case, ORDER};
-use crate::command_line::{call, text};
+use crate::support::program::{call, text};
 
 /// As exporters write them, for outputs in `ORDER`; and the same of the classes a, b and c.
 const FORMS: [(&str, &str, &str); 12] = [

@@ -7,8 +7,8 @@ use fsa_bank::backbone::onnx::{OnnxFile, with_head};
 use fsa_bank::domain::LinearHead;
 use fsa_bank::export::plain_head;
 
-use crate::command_line::{call, text};
 use crate::fixtures::image_folder;
+use crate::support::program::{call, text};
 
 /// A network that finds the classes of images by their colour, and the images.
 pub struct Case {

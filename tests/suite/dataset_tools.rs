@@ -14,13 +14,9 @@ use fsa_bank::report::{class_sizes_svg, statistics_text};
 use fsa_bank::statistics::{self, Statistics};
 use serde_json::Value;
 
-use crate::command_line::{call, text};
 use crate::datasets::cifar10;
 use crate::fixtures::{folder_pipeline, image_folder};
-
-fn str(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::support::program::{call, str, text};
 
 fn json(args: &[&str]) -> (Value, Option<i32>) {
     let output = call(&[&["--json", "-q"], args].concat());

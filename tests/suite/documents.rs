@@ -10,8 +10,8 @@ use std::process::Command;
 use fsa_bank::config;
 use fsa_bank::rng::{KeyedRng, Stage};
 
-use crate::command_line::{PROGRAM, call, text};
 use crate::fixtures::{image_folder, python};
+use crate::support::program::{PROGRAM, call, text};
 use crate::tiny_onnx::{Conv, network};
 
 const README_LINES: usize = 150;

@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-use crate::command_line::{PROGRAM, text};
 use crate::output::Place;
+use crate::support::program::{PROGRAM, text};
 
 /// A place with what commands are wrong about.
 fn place() -> Place {

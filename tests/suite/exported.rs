@@ -7,17 +7,13 @@ use std::process::Command;
 use fsa_bank::classifier_file::ClassifierCard;
 use serde_json::Value;
 
-use crate::command_line::{call, text};
 use crate::fixtures::{folder_pipeline, image_folder, python};
+use crate::support::program::{call, json, text};
 
 fn run(args: &[&str]) -> Vec<u8> {
     let output = call(&[&["-q", "--json"], args].concat());
     assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
     output.stdout
-}
-
-fn json(args: &[&str]) -> Value {
-    serde_json::from_slice(&run(args)).unwrap()
 }
 
 /// The one row of a query in DuckDB, its values separated by spaces.

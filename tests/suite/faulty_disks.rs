@@ -7,10 +7,11 @@ use std::process::{Command, Output};
 use fsa_bank::bank::{Bank, BankError};
 use fsa_bank::progress::{Interrupt, Silent};
 
-use crate::command_line::text;
-use crate::faults::{
-    MORE, assert_nothing_or_whole, assert_whole, command, files, make, trained, undisturbed,
+use crate::support::bank_process::{
+    MORE, assert_nothing_or_whole, assert_whole, command, make, trained, undisturbed,
 };
+use crate::support::files::files;
+use crate::support::program::text;
 
 /// Runs a child whose bank is on a file system of `bytes`, whose content is then copied to `copy`.
 fn on_small_disk(run: &Path, copy: &Path, bytes: usize) -> Output {

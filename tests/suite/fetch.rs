@@ -16,7 +16,7 @@ use fsa_bank::fetch::{self, Done, FetchError, FetchRequest, Fetched, Patience};
 use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
 use md5::{Digest, Md5};
 
-use crate::command_line::{call, text};
+use crate::support::program::{call, text};
 
 /// How the server answers one request.
 #[derive(Clone, Copy)]
@@ -489,7 +489,7 @@ fn the_command_tells_the_terms_and_refuses_what_is_not_the_archive() {
     let server_of_cifar = Server::new(&[("cifar-10-binary.tar.gz", b"something else")], &[]);
     let arguments =
         ["dataset", "fetch", "cifar10-lt-im50", "--to", to, "--server", &server_of_cifar.address];
-    let output = crate::command_line::call(&arguments);
+    let output = crate::support::program::call(&arguments);
     assert_eq!(output.status.code(), Some(3));
     let told = text(&output.stderr);
     assert!(told.contains("expected c32a1d4ab5d03f1284b67883e8d87530"), "{told}");

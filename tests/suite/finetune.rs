@@ -1,13 +1,11 @@
 //! Phase-II on small banks: against a plain re-computation, and what the result may not depend on.
 
-use std::path::Path;
-
-use fsa_bank::augment::{Mask, confusing_classes, draw_locations};
-use fsa_bank::bank::{Bank, Column, Layout, Rows};
+use fsa_bank::augment::{self, Mask, confusing_classes, draw_locations};
+use fsa_bank::bank::{Bank, Column, Layout, Rows, TrainRow};
 use fsa_bank::config::{FinetuneConfig, Method, Sampling};
 use fsa_bank::domain::{ClassId, FeatureShape, LinearHead, Split};
 use fsa_bank::finetune::{
-    self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
+    self, Fallbacks, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
 };
 use fsa_bank::head_training::{Batch, HeadTrainer, TrainerOptions};
 use fsa_bank::progress::{Interrupt, Silent, Watch};
@@ -16,31 +14,10 @@ use fsa_bank::sampler::{BatchPlan, BatchSampler, Population, Sample};
 use proptest::prelude::*;
 
 use crate::fixtures::BankSpec;
+use crate::support::phase2::{classifier, try_run};
 
 fn config(iterations: usize) -> FinetuneConfig {
     FinetuneConfig { iterations, tail_per_batch: 4, learning_rate: 0.02, ..Default::default() }
-}
-
-fn try_run(
-    bank: &Path,
-    config: FinetuneConfig,
-    memory_bytes: u64,
-) -> Result<FinetuneOutcome, FinetuneError> {
-    let request = FinetuneRequest {
-        bank,
-        config,
-        seed: 5,
-        selection: Selection::None,
-        out: None,
-        overwrite: true,
-        memory_bytes,
-    };
-    finetune::run(&request, Watch::new(&Silent, &Interrupt::default()))
-}
-
-fn classifier(bank: &Path, config: FinetuneConfig, memory_bytes: u64) -> Vec<u8> {
-    let outcome = try_run(bank, config, memory_bytes).unwrap();
-    std::fs::read(outcome.folder.join("classifier.safetensors")).unwrap()
 }
 
 /// Row of a sample in [`Rows`] → its map, read through the bank.
@@ -57,8 +34,10 @@ fn all_maps(bank: &Bank, rows: &Rows) -> Vec<Vec<f32>> {
     maps
 }
 
-/// Phase-II written out the slow way: one fused map at a time, location by location.
-fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
+/// Phase-II written out the slow way: one fused map at a time, location by location; and how often masks
+/// were empty.
+fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> (LinearHead, Fallbacks) {
+    let mut fallbacks = Fallbacks::default();
     let rows = bank.rows(Split::Train).unwrap();
     let maps = all_maps(bank, &rows);
     let split = bank.class_counts.split(config.head_ratio);
@@ -106,6 +85,13 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
             let g =
                 Mask::generic(rows.cam_of(generic), rows.nonzero_of(generic), config.tau_generic);
             let wanted = (fused.gamma * locations as f64).round() as usize;
+            fallbacks.fused += 1;
+            match (s.is_empty(), g.is_empty()) {
+                (true, true) => fallbacks.neither += 1,
+                (true, false) => fallbacks.no_specific += 1,
+                (false, true) => fallbacks.no_generic += 1,
+                (false, false) => {}
+            }
             let from_tail = if s.is_empty() {
                 0
             } else if g.is_empty() {
@@ -132,7 +118,7 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
                 add(rows.pooled_of(tail), rows.index.labels[tail]);
             } else {
                 assert_eq!(fused_map.len(), locations * channels);
-                add(&fsa_bank::augment::pooled(&fused_map, channels), rows.index.labels[tail]);
+                add(&augment::pooled(&fused_map, channels), rows.index.labels[tail]);
             }
         }
         for row in real(&plan.samples[fused_first..]) {
@@ -141,7 +127,7 @@ fn plain_phase2(bank: &Bank, config: &FinetuneConfig, seed: u64) -> LinearHead {
         assert_eq!(labels.len(), vectors.len() / channels);
         trainer.step(Batch { vectors: &vectors, labels: &labels, weights: &[] });
     }
-    trainer.head()
+    (trainer.head(), fallbacks)
 }
 
 fn assert_close(a: &LinearHead, b: &LinearHead) {
@@ -161,8 +147,8 @@ fn windows_of_fused_vectors_equal_one_fused_map_at_a_time() {
     let bank = BankSpec::default().write(&dir.path().join("shards"));
     for method in [Method::named("fsa"), Method::named("no-aug")] {
         let config = FinetuneConfig { method, ..config(25) };
-        let outcome = try_run(bank.dir(), config.clone(), 1 << 30).unwrap();
-        let plain = plain_phase2(&bank, &config, 5);
+        let outcome = try_run(bank.dir(), config.clone(), Selection::None, 1 << 30).unwrap();
+        let (plain, _) = plain_phase2(&bank, &config, 5);
         assert_close(&result(&outcome, 4, 8), &plain);
         assert_ne!(plain, bank.head);
     }
@@ -184,13 +170,16 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
         .map(|(spec, name)| spec.write(&dir.path().join(name).join("shards")));
     assert!(banks[1].manifest.splits["train"].shards.len() > 5);
 
-    let wanted = classifier(banks[0].dir(), config(40), 1 << 30);
+    let wanted =
+        classifier(&try_run(banks[0].dir(), config(40), Selection::None, 1 << 30).unwrap());
     for bank in &banks {
         let least = least_memory_bytes(bank, &config(40));
         for memory_bytes in [least, least + (1 << 16), 1 << 30] {
             for threads in [1, 2, 4] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let found = pool.install(|| classifier(bank.dir(), config(40), memory_bytes));
+                let found =
+                    pool.install(|| try_run(bank.dir(), config(40), Selection::None, memory_bytes));
+                let found = classifier(&found.unwrap());
                 assert!(
                     found == wanted,
                     "{}, {memory_bytes} bytes, {threads} threads",
@@ -209,7 +198,7 @@ fn nothing_but_values_settings_and_seed_decides_the_classifier() {
         memory_bytes: 1 << 30,
     };
     let other = finetune::run(&request, Watch::new(&Silent, &Interrupt::default())).unwrap();
-    assert!(std::fs::read(other.folder.join("classifier.safetensors")).unwrap() != wanted);
+    assert!(classifier(&other) != wanted);
 }
 
 #[test]
@@ -237,41 +226,66 @@ fn a_finished_result_is_kept_and_an_out_of_date_one_is_not() {
     assert!(!run(false).already_done);
 }
 
+/// Puts the training images of class 3 before a background that its test images do not have: a channel of
+/// class 0 is high where the image's own class is not.
+fn with_a_background(row: &mut TrainRow) {
+    let spec = BankSpec::default();
+    let channels = spec.shape.channels;
+    if row.head.label != 3 || row.head.sample_id >= 100_000 {
+        return;
+    }
+    for vector in row.feature_map.chunks_exact_mut(channels).skip(1).step_by(2) {
+        vector[0] += 4.0;
+    }
+    let activation = augment::activation(&row.feature_map, spec.head().class_weight(ClassId(3)));
+    row.cam = augment::normalise(&activation);
+    row.nonzero = augment::nonzero(&row.feature_map, channels);
+    row.head.pooled = augment::pooled(&row.feature_map, channels);
+}
+
 #[test]
 fn fused_samples_raise_the_tail_beyond_balanced_batches_alone() {
-    // A bank whose Phase-I classifier prefers the large classes; FSA must use the maps for more
-    // than No Aug does, and both must help the tail.
     let dir = tempfile::tempdir().unwrap();
-    let bank = BankSpec::default().write(&dir.path().join("shards"));
-    let tail = |method| {
-        let outcome =
-            try_run(bank.dir(), FinetuneConfig { method, ..config(300) }, 1 << 30).unwrap();
+    let tail = |bank: &Bank, name| {
+        let config = FinetuneConfig { method: Method::named(name), ..config(300) };
+        let outcome = try_run(bank.dir(), config, Selection::None, 1 << 30).unwrap();
         let score = |s: &fsa_bank::eval::Score| s.groups.tail.accuracy.unwrap();
         (score(&outcome.report.before), score(&outcome.report.after))
     };
-    let (before, fsa) = tail(Method::named("fsa"));
-    let (_, no_aug) = tail(Method::named("no-aug"));
+    // A bank whose Phase-I classifier prefers the large classes: both must help the tail.
+    let bank = BankSpec::default().write(&dir.path().join("plain/shards"));
+    let ((before, fsa), (_, no_aug)) = (tail(&bank, "fsa"), tail(&bank, "no-aug"));
     assert!(before < 50.0 && fsa > before + 20.0 && no_aug > before, "{before} {no_aug} {fsa}");
+    // Balanced batches alone learn the background of the tail's few images; fused samples show the class
+    // before those of other classes.
+    let spec = BankSpec { edit: with_a_background, ..Default::default() };
+    let bank = spec.write(&dir.path().join("background/shards"));
+    let ((_, fsa), (_, no_aug)) = (tail(&bank, "fsa"), tail(&bank, "no-aug"));
+    assert!(fsa > no_aug + 50.0, "{no_aug} {fsa}");
 }
 
 #[test]
 fn empty_masks_are_counted_and_fall_back() {
     let dir = tempfile::tempdir().unwrap();
-    // Class 3 has constant CAMs (no specific location), class 2 only zero vectors (no location at all).
-    let edit = |row: &mut fsa_bank::bank::TrainRow| match row.head.label {
-        2 => row.nonzero.fill(false),
-        3 => row.cam.fill(0.0),
+    // Every third image of the tail has a constant CAM (no specific location), every second of the head
+    // only zero vectors (no location at all).
+    let edit = |row: &mut TrainRow| match (row.head.label, row.head.sample_id) {
+        (0 | 1, sample) if sample % 2 == 0 => row.nonzero.fill(false),
+        (2 | 3, sample) if sample % 3 == 0 => row.cam.fill(0.0),
         _ => {}
     };
     let spec = BankSpec { counts: vec![40, 20, 6, 6], edit, ..Default::default() };
     let bank = spec.write(&dir.path().join("shards"));
     let config =
         FinetuneConfig { num_confusing: 1, num_augmented: 2, head_ratio: 0.8, ..config(30) };
-    let outcome = try_run(bank.dir(), config.clone(), 1 << 30).unwrap();
+    let outcome = try_run(bank.dir(), config.clone(), Selection::None, 1 << 30).unwrap();
     let f = outcome.report.fallbacks;
+    let (plain, counted) = plain_phase2(&bank, &config, 5);
+    assert_eq!(f, counted);
     assert_eq!(f.fused, 30 * 4 * 2);
-    assert!(f.no_specific > 0 && f.no_specific + f.no_generic + f.neither <= f.fused, "{f:?}");
-    assert_close(&result(&outcome, 4, 8), &plain_phase2(&bank, &config, 5));
+    let with_both = f.fused - f.no_specific - f.no_generic - f.neither;
+    assert!([f.no_specific, f.no_generic, f.neither, with_both].iter().all(|&n| n > 10), "{f:?}");
+    assert_close(&result(&outcome, 4, 8), &plain);
 }
 
 #[test]
@@ -279,7 +293,8 @@ fn classes_without_a_tail_are_refused_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let bank =
         BankSpec { counts: vec![5, 5], ..Default::default() }.write(&dir.path().join("shards"));
-    let message = try_run(bank.dir(), config(5), 1 << 30).err().unwrap().to_string();
+    let message =
+        try_run(bank.dir(), config(5), Selection::None, 1 << 30).err().unwrap().to_string();
     assert!(message.contains("no tail class") && message.contains("--head-ratio"), "{message}");
     assert!(!dir.path().join("finetune").join("metrics.json").exists());
 }
@@ -289,7 +304,7 @@ fn divergence_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let bank = BankSpec::default().write(&dir.path().join("shards"));
     let config = FinetuneConfig { learning_rate: 1e38, ..config(50) };
-    let error = try_run(bank.dir(), config, 1 << 30).err().unwrap();
+    let error = try_run(bank.dir(), config, Selection::None, 1 << 30).err().unwrap();
     assert!(matches!(error, FinetuneError::Diverged { .. }), "{error}");
 }
 
@@ -337,7 +352,7 @@ fn fused_vectors_have_the_mean_and_variance_of_theory() {
             let (mut counts, mut sum) = (vec![0.0; locations], vec![0.0f32; 4]);
             let mut rng = KeyedRng::new(9, stage, (i, 0));
             draw_locations(&masks[part], count, &mut rng, &mut counts);
-            fsa_bank::augment::sum_locations(maps[part], &counts, &mut sum);
+            augment::sum_locations(maps[part], &counts, &mut sum);
             vector.iter_mut().zip(&sum).for_each(|(v, s)| *v += s / locations as f32);
         }
         for k in 0..4 {
@@ -385,11 +400,13 @@ proptest! {
             num_confusing, num_augmented, head_ratio, tail_sampling: sampling, head_sampling: sampling,
             ..config(6)
         };
-        match try_run(&shards, config.clone(), least_memory_bytes(&bank, &config) + more_bytes) {
+        match try_run(&shards, config.clone(), Selection::None, least_memory_bytes(&bank, &config) + more_bytes) {
             Ok(outcome) => {
                 prop_assert!(!outcome.report.split.tail.is_empty());
                 let (classes, channels) = (bank.class_names.len(), bank.manifest.feature_shape.channels);
-                assert_close(&result(&outcome, classes, channels), &plain_phase2(&bank, &config, 5));
+                let (plain, counted) = plain_phase2(&bank, &config, 5);
+                prop_assert_eq!(outcome.report.fallbacks, counted);
+                assert_close(&result(&outcome, classes, channels), &plain);
             }
             Err(FinetuneError::NoTail { .. }) => {
                 prop_assert!(bank.class_counts.split(head_ratio).tail.is_empty());

@@ -9,7 +9,7 @@ use fsa_bank::domain::LinearHead;
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::{Weights, WeightsError};
 
-use crate::command_line::{PROGRAM, text};
+use crate::support::program::{PROGRAM, text};
 
 /// Address space that a run may take; the program and onnxruntime need a part of it to start.
 const KIB: u64 = 3 << 20;

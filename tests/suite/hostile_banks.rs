@@ -18,9 +18,9 @@ use fsa_bank::domain::{FeatureShape, Split};
 use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::weights::Weights;
 
-use crate::command_line::{PROGRAM, text};
 use crate::fixtures::BankSpec;
 use crate::parquet_file::{Assembled, ParquetFile, Thrift, sealed, varint};
+use crate::support::program::{PROGRAM, text};
 
 /// Address space that a run may take, of which the allocator reserves a part at once.
 const KIB: u64 = 1_500_000;

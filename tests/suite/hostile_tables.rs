@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::command_line::{PROGRAM, text};
 use crate::fixtures::BankSpec;
 use crate::parquet_file::{ParquetFile, Thrift, varint};
+use crate::support::program::{PROGRAM, text};
 
 const KIB: u64 = 1_500_000;
 const SECS: u64 = 20;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::command_line::{call, text};
 use crate::image_folders::{fill, put};
+use crate::support::program::{call, text};
 
 fn json(args: &[&str]) -> Value {
     let output = call(&[&["-q", "--json"], args].concat());

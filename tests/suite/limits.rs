@@ -5,9 +5,9 @@ use std::process::{Command, Output};
 use fsa_bank::bank::{Layout, MapsKept};
 use fsa_bank::domain::FeatureShape;
 
-use crate::command_line::{PROGRAM, text};
 use crate::fixtures::{BankSpec, python};
 use crate::output::Place;
+use crate::support::program::{PROGRAM, text};
 
 /// The program in a shell that limits its address space, in KiB.
 fn within(place: &Place, kib: u64, args: &str) -> Output {

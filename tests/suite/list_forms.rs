@@ -2,46 +2,18 @@
 //! comments, encodings; and the lines that errors name.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use fsa_bank::config::{self, DatasetConfig, DatasetKind};
 use fsa_bank::dataset::{Dataset, Reason, SplitImages, read_lists};
 
-use crate::command_line::{PROGRAM, text};
 use crate::fixtures::photograph;
+use crate::support::lists::{colours, config_of, error, noted, opened, save};
+use crate::support::program::{PROGRAM, text};
 
 fn config(path: &Path) -> DatasetConfig {
-    DatasetConfig {
-        kind: DatasetKind::List,
-        path: path.into(),
-        image_size: 8,
-        ..Default::default()
-    }
-}
-
-fn opened(config: &DatasetConfig) -> Dataset {
-    Dataset::open(config).unwrap_or_else(|e| panic!("{e}"))
-}
-
-fn error(config: &DatasetConfig) -> String {
-    Dataset::open(config).err().expect("an error").to_string()
-}
-
-fn save(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-    let path = dir.join(name);
-    fs::write(&path, content).unwrap();
-    path
-}
-
-/// Class and colour of each image.
-fn content(split: &SplitImages) -> Vec<(u32, u8)> {
-    (0..split.len()).map(|i| (split.labels()[i], split.image(i).unwrap()[0])).collect()
-}
-
-fn noted(dataset: &Dataset, part: &str) {
-    let notes = &dataset.account.notes;
-    assert!(notes.iter().any(|note| note.contains(part)), "{part} / {notes:?}");
+    config_of(DatasetKind::List, path)
 }
 
 /// Six images of two classes, two for testing: path, class, split and colour.
@@ -75,8 +47,8 @@ fn csv(path: impl Fn(&str) -> String) -> String {
 fn whole(config: &DatasetConfig) -> Dataset {
     let dataset = opened(config);
     assert_eq!(dataset.class_names, ["ant", "bee"]);
-    assert_eq!(content(&dataset.train), [(0, 10), (0, 20), (1, 30), (1, 40)]);
-    assert_eq!(content(&dataset.test), [(0, 50), (1, 60)]);
+    assert_eq!(colours(&dataset.train), [(0, 10), (0, 20), (1, 30), (1, 40)]);
+    assert_eq!(colours(&dataset.test), [(0, 50), (1, 60)]);
     dataset
 }
 
@@ -103,7 +75,7 @@ fn backslashes_and_roots_lead_to_the_same_images() {
         "names.csv",
         "path,label,split\na\\1.png,x,train\nimg\\bee\\1.png,y,train\nimg/bee/2.png,y,test\n",
     );
-    assert_eq!(content(&opened(&config(&list)).train), [(0, 70), (1, 30)]);
+    assert_eq!(colours(&opened(&config(&list)).train), [(0, 70), (1, 30)]);
 }
 
 /// What a message says to set, as a pipeline's section.
@@ -169,8 +141,8 @@ fn names_without_an_extension_or_a_folder_are_found_where_one_file_fits() {
     for (header, rows) in [("image", &stems), ("id", &names), ("image_id", &stems)] {
         let text = format!("{header},label,split\n{}", with_split(rows));
         let dataset = opened(&config(&save(dir.path(), "list.csv", text)));
-        assert_eq!(content(&dataset.train), [(1, 0), (0, 10)], "{header}");
-        assert_eq!(content(&dataset.test), [(1, 20), (0, 30)], "{header}");
+        assert_eq!(colours(&dataset.train), [(1, 0), (0, 10)], "{header}");
+        assert_eq!(colours(&dataset.test), [(1, 20), (0, 30)], "{header}");
         assert_eq!(dataset.train.path(0), "input/a/ISIC_0.jpg");
         noted(
             &dataset,
@@ -189,12 +161,12 @@ fn names_without_an_extension_or_a_folder_are_found_where_one_file_fits() {
         "list.csv",
         "image,label,split\ninput/b/ISIC_3,x,train\ninput/a/ISIC_1,y,train\ninput/b/ISIC_2,x,test\n",
     );
-    assert_eq!(content(&opened(&config(&list)).train), [(0, 30), (1, 10)]);
+    assert_eq!(colours(&opened(&config(&list)).train), [(0, 30), (1, 10)]);
     // Two that fit are named.
     photograph(&dir.path().join("thumbnails/ISIC_2.png"), 0);
     let list = save(dir.path(), "list.csv", format!("image,label\n{stems}"));
     let message = error(&config(&list));
-    let both = "`ISIC_2` is missing, and several files could be meant: `input/b/ISIC_2.jpg`, `thumbnails/ISIC_2.png`";
+    let both = "`ISIC_2` is not there, and several files could be meant: `input/b/ISIC_2.jpg`, `thumbnails/ISIC_2.png`";
     assert!(message.contains("list.csv: ") && message.contains(both), "{message}");
     // None is an error, of the image where others are there.
     fs::remove_file(dir.path().join("thumbnails/ISIC_2.png")).unwrap();
@@ -202,7 +174,7 @@ fn names_without_an_extension_or_a_folder_are_found_where_one_file_fits() {
     let dataset = opened(&config(&save(dir.path(), "list.csv", text)));
     assert!(dataset.test.image(2).unwrap_err().to_string().contains("ISIC_9: cannot be read"));
     let list = save(dir.path(), "list.csv", "image,label\nISIC_7,x\nISIC_8,y\n");
-    assert!(error(&config(&list)).contains("the first images are missing"));
+    assert!(error(&config(&list)).contains("the first images are not there"));
 }
 
 #[test]
@@ -224,8 +196,8 @@ fn a_column_for_each_class_is_the_classes() {
     let dataset = opened(&config(&list));
     // In the order of the columns; a class without images is none.
     assert_eq!(dataset.class_names, ["MEL", "NV", "BCC"]);
-    let mut labels: Vec<(u32, u8)> = content(&dataset.train);
-    labels.extend(content(&dataset.test));
+    let mut labels: Vec<(u32, u8)> = colours(&dataset.train);
+    labels.extend(colours(&dataset.test));
     labels.sort_unstable();
     assert_eq!(labels, [(0, 0), (0, 30), (1, 10), (1, 40), (1, 50), (2, 20)]);
     noted(&dataset, "the 4 columns `MEL`, `NV`, `BCC`, `UNK` are taken for the classes");
@@ -270,7 +242,7 @@ fn an_attribute_of_its_own_is_a_label() {
     );
     let smiling = opened(&DatasetConfig { label_column: "smiling".into(), ..settings });
     let labels =
-        |split: &SplitImages| content(split).iter().map(|image| image.0).collect::<Vec<_>>();
+        |split: &SplitImages| colours(split).iter().map(|image| image.0).collect::<Vec<_>>();
     assert_eq!((labels(&smiling.train), labels(&smiling.test)), (vec![1, 1, 0, 0], vec![1, 0]));
 }
 
@@ -291,7 +263,7 @@ fn a_column_of_true_and_false_says_the_split() {
             "is_valid" => (dataset.val.as_ref().unwrap(), 4, true),
             _ => (&dataset.test, 6, false),
         };
-        assert_eq!(content(held), [(0, 0), (1, 10)]);
+        assert_eq!(colours(held), [(0, 0), (1, 10)]);
         assert_eq!((dataset.train.len(), dataset.test_held_out), (train, test_held_out));
     }
     let two = "path,label,is_valid,is_test\na.png,ant,0,0\n";
@@ -410,8 +382,8 @@ fn boxes_are_one_label_and_unused_categories_none() {
     };
     let dataset = opened(&of(&[(ant, &[1, 1, 1]), (bee, &[5]), (other, &[5, 5])]));
     assert_eq!(dataset.class_names, ["ant", "bee"]);
-    assert_eq!(content(&dataset.train), [(0, 10), (1, 30), (1, 40)]);
-    assert_eq!(content(&dataset.test), [(0, 50), (1, 60)]);
+    assert_eq!(colours(&dataset.train), [(0, 10), (1, 30), (1, 40)]);
+    assert_eq!(colours(&dataset.test), [(0, 50), (1, 60)]);
     noted(&dataset, "2 of 4 classes have no training image and are left out: `wasp`, `moth`");
     noted(&dataset, "2 images have several annotations of one class, which count once");
     let message = error(&of(&[(ant, &[1]), (bee, &[5, 9]), (other, &[5])]));

@@ -5,41 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fsa_bank::config::{DatasetConfig, DatasetKind};
-use fsa_bank::dataset::{Dataset, SplitImages};
 
 use crate::fixtures::photograph;
+use crate::support::lists::{colours, config_of, error, opened, save};
 
 fn config(path: &Path) -> DatasetConfig {
-    DatasetConfig {
-        kind: DatasetKind::List,
-        path: path.into(),
-        image_size: 8,
-        ..Default::default()
-    }
+    config_of(DatasetKind::List, path)
 }
 
 fn with_lists(root: &Path) -> DatasetConfig {
     let (train_list, test_list) = ("train.csv".into(), "test.csv".into());
     DatasetConfig { train_list, test_list, ..config(root) }
-}
-
-fn opened(config: &DatasetConfig) -> Dataset {
-    Dataset::open(config).unwrap_or_else(|e| panic!("{e}"))
-}
-
-fn error(config: &DatasetConfig) -> String {
-    Dataset::open(config).err().expect("an error").to_string()
-}
-
-fn save(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-    let path = dir.join(name);
-    fs::write(&path, content).unwrap();
-    path
-}
-
-/// Class and colour of each image.
-fn content(split: &SplitImages) -> Vec<(u32, u8)> {
-    (0..split.len()).map(|i| (split.labels()[i], split.image(i).unwrap()[0])).collect()
 }
 
 fn says(sentences: &[String], part: &str) {
@@ -63,8 +39,8 @@ fn same_names_in(folders: [&str; 2]) -> tempfile::TempDir {
 fn a_name_in_folders_of_splits_is_the_file_of_its_own_split() {
     let dir = same_names_in(["Training", "test"]);
     let dataset = opened(&with_lists(dir.path()));
-    assert_eq!(content(&dataset.train), [(0, 10), (1, 20), (0, 30), (1, 40)]);
-    assert_eq!(content(&dataset.test), [(1, 60), (0, 70), (1, 80), (0, 90)]);
+    assert_eq!(colours(&dataset.train), [(0, 10), (1, 20), (0, 30), (1, 40)]);
+    assert_eq!(colours(&dataset.test), [(1, 60), (0, 70), (1, 80), (0, 90)]);
     says(
         &dataset.account.notes,
         "8 paths are names of several files, of which that in the folder named as the split or as the list is taken: `0.png` as `Training/0.png`",
@@ -82,7 +58,7 @@ fn a_name_in_folders_of_splits_is_the_file_of_its_own_split() {
     }
     let (train_list, test_list) = ("old.csv".into(), "new.csv".into());
     let dataset = opened(&DatasetConfig { train_list, test_list, ..config(dir.path()) });
-    assert_eq!(content(&dataset.test), [(1, 60), (0, 70), (1, 80), (0, 90)]);
+    assert_eq!(colours(&dataset.test), [(1, 60), (0, 70), (1, 80), (0, 90)]);
 }
 
 #[test]
@@ -99,7 +75,7 @@ fn no_remedy_leads_two_lists_to_the_same_files() {
     fs::remove_dir_all(dir.path().join("first")).unwrap();
     let mut settings = with_lists(dir.path());
     let message = error(&settings);
-    assert!(message.contains("the first images are missing: no "), "{message}");
+    assert!(message.contains("the first images are not there: no "), "{message}");
     assert!(!message.contains("[[\"old/\", \"second/\"]]"), "{message}");
     // One who writes it all the same is told what it does.
     settings.path_rewrites = vec![["old/".into(), "second/".into()]];
@@ -127,7 +103,7 @@ fn a_column_of_nothing_but_splits_is_the_split() {
     let row = |i| format!("{i}.png,{},{},{i}", class(i), split(i));
     for column in ["set", "phase", "Usage", "fold"] {
         let dataset = opened(&config(&table(dir.path(), &format!("path,label,{column},n"), row)));
-        assert_eq!(content(&dataset.test), [(0, 40), (1, 50)], "{column}");
+        assert_eq!(colours(&dataset.test), [(0, 40), (1, 50)], "{column}");
         assert!(!dataset.test_held_out);
         let note = format!("column `{column}` is taken for the split: all its values name one");
         says(&dataset.account.notes, &note);
@@ -155,12 +131,12 @@ fn separators_and_columns_are_those_of_other_programs() {
     let dir = tempfile::tempdir().unwrap();
     let row = |i| format!("{i}.png\t{}\t{}", class(i), split(i));
     let said = table(dir.path(), "sep=\t\npath\tlabel\tsplit", row);
-    assert_eq!(content(&opened(&config(&said)).test), [(0, 40), (1, 50)]);
+    assert_eq!(colours(&opened(&config(&said)).test), [(0, 40), (1, 50)]);
     for (no, yes) in [("no", "Yes"), ("f", "t"), ("N", "y"), ("F", "T")] {
         let row = |i| format!("{i}.png,{},{}", class(i), [no, yes][i / 4]);
         for path in ["fname", "name"] {
             let list = table(dir.path(), &format!("{path},labels,is_test"), row);
-            assert_eq!(content(&opened(&config(&list)).test), [(0, 40), (1, 50)]);
+            assert_eq!(colours(&opened(&config(&list)).test), [(0, 40), (1, 50)]);
         }
     }
     // Names of classes are no paths.

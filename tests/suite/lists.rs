@@ -2,58 +2,24 @@
 //! what is wrong with bad ones.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray};
 use fsa_bank::config::{self, DatasetConfig, DatasetKind, ShotRule};
-use fsa_bank::dataset::{Dataset, Listed, SplitImages, read_lists};
+use fsa_bank::dataset::{Listed, read_lists};
 use fsa_bank::eval::{Accuracy, Groups};
 use parquet::arrow::ArrowWriter;
 
 use crate::fixtures::photograph;
+use crate::support::lists::{colours, config_of, content, error, opened, save};
 
 fn config(path: &Path) -> DatasetConfig {
-    DatasetConfig {
-        kind: DatasetKind::List,
-        path: path.into(),
-        image_size: 8,
-        ..Default::default()
-    }
+    config_of(DatasetKind::List, path)
 }
 
 fn with_lists(root: &Path, train: &str, test: &str) -> DatasetConfig {
     DatasetConfig { train_list: train.into(), test_list: test.into(), ..config(root) }
-}
-
-fn error(config: &DatasetConfig) -> String {
-    Dataset::open(config).err().expect("an error").to_string()
-}
-
-fn opened(config: &DatasetConfig) -> Dataset {
-    Dataset::open(config).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// Path, class and colour of each image.
-fn content(split: &SplitImages) -> Vec<(String, u32, u8)> {
-    (0..split.len())
-        .map(|i| {
-            let image = split.image(i).unwrap();
-            assert!(image.iter().all(|&v| v == image[0]), "{}", split.path(i));
-            (split.path(i).to_string(), split.labels()[i], image[0])
-        })
-        .collect()
-}
-
-/// Classes and colours alone.
-fn colours(split: &SplitImages) -> Vec<(u32, u8)> {
-    content(split).into_iter().map(|(_, label, colour)| (label, colour)).collect()
-}
-
-fn save(dir: &Path, name: &str, text: &str) -> PathBuf {
-    let path = dir.join(name);
-    fs::write(&path, text).unwrap();
-    path
 }
 
 fn parquet(path: &Path, columns: &[(&str, ArrayRef)]) {
@@ -182,7 +148,7 @@ fn columns_and_moved_folders_are_named_in_the_settings() {
     );
     settings.path_rewrites = vec![];
     let text = error(&settings);
-    assert!(text.contains("the first images are missing: no "), "{text}");
+    assert!(text.contains("the first images are not there: no "), "{text}");
     assert!(text.contains("old/heron/a 1.jpg") && text.contains("path_rewrites"), "{text}");
 }
 
@@ -445,7 +411,7 @@ fn bad_lists_are_named_with_their_line() {
             b"path,label,class_name\na.jpg,1,x\nb.jpg,1,y\n",
             "a.csv, line 3: label 1 is both `x` and `y`",
         ),
-        ("a.xlsx", b"PK", "a.xlsx: unknown list format: extension `xlsx`"),
+        ("a.xlsx", b"PK", "a.xlsx: the extension `xlsx` is that of no list"),
     ];
     for (name, bytes, message) in cases {
         fs::write(dir.path().join(name), bytes).unwrap();

@@ -12,6 +12,7 @@ mod class_metadata;
 #[cfg(feature = "onnx")]
 mod class_order;
 mod command_line;
+mod compare_and_sweep;
 mod dataset_tools;
 mod datasets;
 mod dependencies;
@@ -19,17 +20,15 @@ mod dependencies;
 mod documents;
 #[cfg(feature = "torch")]
 mod engine;
-mod evolution;
+mod every_layout;
 mod exit_codes;
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod exported;
-mod fake_engine;
-mod faults;
 mod faulty_disks;
 mod fetch;
 mod finetune;
-mod fixtures;
 mod floors;
+mod format_versions;
 #[cfg(feature = "onnx")]
 mod hostile;
 mod hostile_banks;
@@ -37,7 +36,7 @@ mod hostile_tables;
 mod image_folders;
 mod images;
 mod inaturalist;
-mod layouts;
+mod interrupted_banks;
 mod left_out;
 mod limits;
 mod list_forms;
@@ -50,7 +49,6 @@ mod onnx;
 #[cfg(feature = "onnx")]
 mod onnx_graphs;
 mod output;
-mod parquet_file;
 mod plan;
 #[cfg(feature = "onnx")]
 mod preprocessing_contradictions;
@@ -62,11 +60,11 @@ mod proposal;
 mod references;
 mod registry;
 mod remedies;
-mod stages;
-mod studies;
+mod support;
 mod tables;
-#[cfg(feature = "onnx")]
-mod tiny_onnx;
+mod train_to_classifier;
 mod verify;
-mod wording;
-mod write_bank;
+
+#[cfg(feature = "onnx")]
+use support::tiny_onnx;
+use support::{fake_engine, fixtures, parquet_file, write_bank};

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 
 use fsa_bank::bank::{
     Bank, BankError, Build, BuildPlan, Column, Layout, Manifest, MapsKept, TrainRow,
@@ -19,15 +18,17 @@ use fsa_bank::finetune::{
     self, FinetuneError, FinetuneRequest, MapNeed, Report, Selection, least_memory_bytes,
 };
 use fsa_bank::inspect::summarise;
-use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::report::summary_text;
 
 use fsa_bank::verify::{self, Sample, VerifyOptions};
 
-use crate::command_line::{call, text};
 use crate::fake_engine::FakeEngine;
 use crate::fixtures::{BankSpec, folder_pipeline, image_folder, python};
-use crate::stages::{Run, StopAt, choose, engine_options, shards};
+use crate::support::files::shards;
+use crate::support::program::{call, text};
+use crate::support::progress::Watcher;
+use crate::support::run::{Run, choose, engine_options};
 
 /// Of eight classes, the last five of which look alike.
 const COUNTS: [usize; 8] = [30, 20, 12, 8, 5, 4, 3, 2];
@@ -49,7 +50,7 @@ fn trained(counts: &[usize], settings: &[&str], broken: &[&str]) -> Run {
     run
 }
 
-/// As a program that is started again: it knows of no image that cannot be decoded.
+/// As a program that is started anew: it knows of no image that cannot be decoded.
 fn forget_skipped(run: &mut Run) {
     run.dataset.skipped = Skipped::at_most(0.1);
 }
@@ -155,7 +156,7 @@ fn check_needed(all: &Path, needed: &Path, config: &FinetuneConfig) {
     assert!(found == wanted, "another classifier");
 }
 
-/// Makes files of a bank again.
+/// Makes files of a bank anew.
 fn repair(run: &Run, bank: &Path, damaged: &[String]) -> RepairOutcome {
     let (loaded, dataset, go) = (&run.loaded, &run.dataset, Interrupt::default());
     let network = choose(loaded, dataset, run.path(), false, &Silent, &go).unwrap();
@@ -193,7 +194,7 @@ fn the_maps_that_fsa_draws_from_are_kept_and_it_ends_with_the_same_classifier() 
     }
     assert!(Bank::open(&needed).unwrap().manifest.splits["train"].shards.len() > 1);
 
-    // A shard that is made again has the same maps, whatever the pipeline says by now.
+    // A shard that is made anew has the same maps, whatever the pipeline says by now.
     run.loaded.pipeline.features.maps = KeepMaps::All;
     let whole = shards(&needed);
     let (name, shard) = (whole[1].0.clone(), needed.join(&whole[1].0));
@@ -246,7 +247,7 @@ fn classes_without_maps_may_have_fewer_views() {
                 FinetuneConfig { iterations: 10, method, ..run.loaded.pipeline.finetune.clone() };
             assert!(try_finetune(&place, config).is_ok());
         }
-        // A shard that is made again has the same rows.
+        // A shard that is made anew has the same rows.
         let whole = shards(&place);
         let name = whole[1].0.clone();
         std::fs::remove_file(place.join(&name)).unwrap();
@@ -264,9 +265,9 @@ fn where_any_class_may_be_drawn_all_maps_are_kept() {
     let settings = [&SETTINGS[..], &["finetune.generic_classes=random"]].concat();
     let mut run = trained(&COUNTS, &settings, &[]);
     run.loaded.pipeline.features.maps = KeepMaps::Needed;
-    let begun = Begun::default();
+    let begun = Watcher::default();
     let made = run.features_with(None, &begun, &Interrupt::default()).unwrap();
-    assert!(!begun.0.into_inner().unwrap().contains(&"tail images".into()));
+    assert!(!begun.has_begun("tail images"));
     let bank = Bank::open(&made.bank).unwrap();
     assert_eq!(bank.map_rows(), bank.manifest.splits["train"].rows);
     let config = &run.loaded.pipeline.finetune;
@@ -299,31 +300,17 @@ fn tail_images_that_cannot_be_decoded_move_the_tail_as_they_do_in_the_bank() {
     check_needed(&banks[0], &banks[1], &run.loaded.pipeline.finetune);
 }
 
-/// Keeps the labels of the work that began.
-#[derive(Default)]
-struct Begun(Mutex<Vec<String>>);
-
-impl Progress for Begun {
-    fn start(&self, label: &str, _: u64, _: &'static str) {
-        self.0.lock().unwrap().push(label.into());
-    }
-    fn advance(&self, _: u64) {}
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, _: &str) {}
-}
-
 #[test]
 fn the_plan_that_is_there_says_which_maps_are_kept() {
     let mut run = trained(&COUNTS, &SETTINGS, &[]);
     run.loaded.pipeline.features.maps = KeepMaps::Needed;
     let stop = Interrupt::default();
-    let stopped = run.features_with(None, &StopAt("tail images", stop.clone()), &stop);
+    let stopped = run.features_with(None, &Watcher::stopping_at("tail images", &stop), &stop);
     assert!(matches!(stopped, Err(FeaturesError::InterruptedNeeded)));
     let plan = run.path().join("shards.partial/plan.json");
     assert!(!plan.exists());
     let stop = Interrupt::default();
-    let stopped = run.features_with(None, &StopAt("feature maps", stop.clone()), &stop);
+    let stopped = run.features_with(None, &Watcher::stopping_at("feature maps", &stop), &stop);
     assert!(matches!(stopped, Err(FeaturesError::Interrupted { .. })));
 
     // As if another worker had found more classes.
@@ -335,10 +322,10 @@ fn the_plan_that_is_there_says_which_maps_are_kept() {
     expected.sort_unstable();
     *classes = serde_json::to_value(&expected).unwrap();
     std::fs::write(&plan, json.to_string()).unwrap();
-    let begun = Begun::default();
+    let begun = Watcher::default();
     let go = Interrupt::default();
     let made = run.features_with(None, &begun, &go).unwrap();
-    assert!(!begun.0.into_inner().unwrap().contains(&"tail images".into()));
+    assert!(!begun.has_begun("tail images"));
     let bank = Bank::open(&made.bank).unwrap();
     assert_eq!(classes_of(&bank), expected);
     assert!(maps(&bank).iter().flatten().count() as u64 == bank.map_rows());

@@ -7,17 +7,15 @@ use std::process::Command;
 use fsa_bank::bank::{Bank, Layout};
 use fsa_bank::config::{FinetuneConfig, GenericClasses, Loss, MaskValues, Method};
 use fsa_bank::domain::{ClassCounts, LinearHead, Split};
-use fsa_bank::finetune::{
-    self, FinetuneError, FinetuneOutcome, FinetuneRequest, Selection, least_memory_bytes,
-};
+use fsa_bank::finetune::{FinetuneError, FinetuneOutcome, Selection, least_memory_bytes};
 use fsa_bank::head_training::{Batch, Form, HeadTrainer, TrainerOptions};
 use fsa_bank::methods::Batches;
-use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::fixtures::{BankSpec, python};
+use crate::support::phase2::{classifier, try_run};
 
 fn settings(method: Method, iterations: usize) -> FinetuneConfig {
     FinetuneConfig { iterations, tail_per_batch: 3, ..FinetuneConfig::for_method(method) }
@@ -29,20 +27,22 @@ fn holds_rows(method: Method) -> bool {
     making.is_some_and(|making| making.held.is_some())
 }
 
-fn try_run(
-    bank: &Path,
-    config: FinetuneConfig,
+/// The result with as little memory as the method takes: the least of all or, where it needs the vectors
+/// of all rows, as much more as holds them.
+fn run_in_least_memory(
+    bank: &Bank,
+    config: &FinetuneConfig,
     selection: Selection,
-    memory_bytes: u64,
-) -> Result<FinetuneOutcome, FinetuneError> {
-    let (out, overwrite) = (None, true);
-    let request =
-        FinetuneRequest { bank, config, seed: 2, selection, out, overwrite, memory_bytes };
-    finetune::run(&request, Watch::new(&Silent, &Interrupt::default()))
-}
-
-fn classifier(outcome: &FinetuneOutcome) -> Vec<u8> {
-    std::fs::read(outcome.folder.join("classifier.safetensors")).unwrap()
+) -> FinetuneOutcome {
+    let (least, mut more) = (least_memory_bytes(bank, config), 0);
+    loop {
+        match try_run(bank.dir(), config.clone(), selection, least + more) {
+            Err(FinetuneError::NeedsRows { .. }) if holds_rows(config.method) && more < 1 << 20 => {
+                more += 1 << 10;
+            }
+            done => return done.unwrap_or_else(|error| panic!("{config:?}: {error}")),
+        }
+    }
 }
 
 fn check_methods(args: &[&str]) -> String {
@@ -183,22 +183,15 @@ fn no_method_depends_on_threads_memory_shards_or_row_order() {
         .map(|(spec, name)| spec.write(&dir.path().join(name).join("shards")));
     for config in all_settings(12) {
         for selection in [Selection::None, Selection::Val] {
-            let of = |bank: &Bank, memory_bytes, threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let run = || try_run(bank.dir(), config.clone(), selection, memory_bytes);
-                pool.install(run).map(|outcome| classifier(&outcome))
+            let with =
+                |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let in_plenty = |bank: &Bank| {
+                classifier(&try_run(bank.dir(), config.clone(), selection, 1 << 30).unwrap())
             };
-            let wanted = of(&banks[0], 1 << 30, 1).unwrap();
-            let least = least_memory_bytes(&banks[1], &config);
-            for (memory_bytes, threads) in [(1 << 30, 3), (least, 2)] {
-                match of(&banks[1], memory_bytes, threads) {
-                    Ok(found) => assert!(found == wanted, "{config:?} {memory_bytes} {threads}"),
-                    Err(FinetuneError::NeedsRows { .. }) => {
-                        assert!(memory_bytes == least && holds_rows(config.method));
-                    }
-                    Err(error) => panic!("{config:?}: {error}"),
-                }
-            }
+            let wanted = with(1).install(|| in_plenty(&banks[0]));
+            assert!(with(3).install(|| in_plenty(&banks[1])) == wanted, "{config:?}");
+            let least = with(2).install(|| run_in_least_memory(&banks[1], &config, selection));
+            assert!(classifier(&least) == wanted, "{config:?} in the least memory");
         }
     }
 }
@@ -286,18 +279,14 @@ proptest! {
             let config = FinetuneConfig { num_confusing, num_augmented, head_ratio, ..config };
             let batches = config.method.batches();
             let divides = batches.is_some_and(Batches::divide_head_and_tail);
-            let least = least_memory_bytes(&bank, &config);
-            let streams = holds_rows(config.method);
             match (try_run(&shards, config.clone(), Selection::None, 1 << 30), no_tail && divides) {
                 (Err(FinetuneError::NoTail { .. }), true) => {}
                 (Ok(outcome), false) => {
                     let accuracy = &outcome.report.after.accuracy;
                     prop_assert!(accuracy.top1.is_finite() && accuracy.ece.unwrap() <= 100.0);
-                    if !streams {
-                        let wanted = classifier(&outcome);
-                        let found = try_run(&shards, config, Selection::None, least).unwrap();
-                        prop_assert!(classifier(&found) == wanted);
-                    }
+                    let wanted = classifier(&outcome);
+                    let found = run_in_least_memory(&bank, &config, Selection::None);
+                    prop_assert!(classifier(&found) == wanted, "{:?}", config);
                 }
                 (other, _) => {
                     let found = other.err().map_or("a result".into(), |e| e.to_string());

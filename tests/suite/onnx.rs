@@ -11,9 +11,9 @@ use fsa_bank::backbone::onnx::{
 use fsa_bank::domain::{FeatureShape, LinearHead};
 use fsa_bank::rng::{KeyedRng, Stage};
 
-use crate::command_line::{PROGRAM, call, text};
 use crate::fixtures::image_folder;
 use crate::references::{IMAGES, references};
+use crate::support::program::{PROGRAM, call, json, text};
 
 /// Of the networks in tests/data/onnx.
 const SIDE: usize = 16;
@@ -223,12 +223,6 @@ fn a_pretrained_network_and_images_are_enough() {
         message.contains("without a classifier") && message.contains("--classifier"),
         "{message}"
     );
-}
-
-fn json(args: &[&str]) -> serde_json::Value {
-    let output = call(&[&["-q", "--json"], args].concat());
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]

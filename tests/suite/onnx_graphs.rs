@@ -11,8 +11,8 @@ use fsa_bank::backbone::onnx::{
 use fsa_bank::domain::LinearHead;
 use fsa_bank::rng::{KeyedRng, Stage};
 
-use crate::command_line::{call, text};
 use crate::fixtures::{image_folder, python};
+use crate::support::program::{call, text};
 
 const SIDE: usize = 16;
 

@@ -4,8 +4,8 @@ use std::os::unix::fs::{FileTypeExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::command_line::{PROGRAM, call, text};
 use crate::fixtures::{BankSpec, folder_pipeline, image_folder};
+use crate::support::program::{PROGRAM, call, text};
 
 /// A folder with images, a pipeline of them, a bank and a network.
 pub struct Place {

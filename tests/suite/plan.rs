@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use fsa_bank::backbone::{Backbone, BackboneError};
@@ -20,6 +19,7 @@ use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 
 use crate::fixtures::{folder_pipeline, image_folder};
+use crate::support::progress::Watcher;
 
 /// Maps of noise that depends on the image: the redder it is, the more of them is 0, so that classes
 /// compress very differently.
@@ -159,26 +159,6 @@ impl Case {
             }
         }
         found
-    }
-}
-
-/// Keeps the lines.
-#[derive(Default)]
-struct Lines(Mutex<String>);
-
-impl Progress for Lines {
-    fn start(&self, _: &str, _: u64, _: &'static str) {}
-    fn advance(&self, _: u64) {}
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, text: &str) {
-        *self.0.lock().unwrap() += text;
-    }
-}
-
-impl Lines {
-    fn measured(&self) -> bool {
-        self.0.lock().unwrap().contains("measuring a sample")
     }
 }
 
@@ -376,9 +356,9 @@ fn what_cannot_fit_is_refused_before_it_is_begun() {
 
     // Maps of noise at f16 take less than the bound, so that a sample must tell.
     case.free = Some(plan.disk.needed * 3 / 2);
-    let lines = Lines::default();
+    let lines = Watcher::default();
     let made = case.make_telling(&lines).unwrap();
-    assert!(lines.measured() && !made.already_done);
+    assert!(lines.has_line("measuring a sample") && !made.already_done);
 
     // Both banks are there for a while; with much room nothing is measured.
     case.overwrite = true;
@@ -386,9 +366,9 @@ fn what_cannot_fit_is_refused_before_it_is_begun() {
     assert_eq!(again.disk.replaced, Some(made.bytes));
     assert!(off(again.disk.needed as f64, plan.disk.needed as f64) < 0.1);
     case.free = Some(1 << 30);
-    let lines = Lines::default();
+    let lines = Watcher::default();
     case.make_telling(&lines).unwrap();
-    assert!(!lines.measured());
+    assert!(!lines.has_line("measuring a sample"));
     case.free = None;
     assert_eq!(case.plan().unwrap().disk.fits, None);
 }
@@ -415,7 +395,7 @@ fn a_classifier_that_is_fitted_needs_room_twice() {
     assert!(off(second.disk.needed as f64, once as f64) < 0.1, "{once} {}", second.disk.needed);
     case.free = Some(once * 2);
     let stop = Interrupt::default();
-    let stopping = StopAt("fitting", stop.clone());
+    let stopping = Watcher::stopping_at("fitting", &stop);
     let stopped =
         case.with(|request, model| features::run(request, model, Watch::new(&stopping, &stop)));
     assert!(matches!(stopped, Err(FeaturesError::InterruptedFit)));
@@ -424,21 +404,6 @@ fn a_classifier_that_is_fitted_needs_room_twice() {
     assert_eq!((third.to_do.rows, third.to_do.secs), (258, None));
     case.free = Some(once / 2);
     assert!(matches!(case.make().unwrap_err(), FeaturesError::Space(_)));
-}
-
-/// Asks to stop when a piece of work begins.
-struct StopAt(&'static str, Interrupt);
-
-impl Progress for StopAt {
-    fn start(&self, label: &str, _: u64, _: &'static str) {
-        if label == self.0 {
-            self.1.request();
-        }
-    }
-    fn advance(&self, _: u64) {}
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, _: &str) {}
 }
 
 #[test]
@@ -486,23 +451,27 @@ fn a_plan_is_json_with_these_keys() {
     assert_eq!(raw["cams"], 120 * (16 * 4 + 2));
 }
 
-/// Where the next test may mount a small file system, it runs this one there.
+/// The small file system that the next test mounts for this one. Without it, a disk is said to be as small.
 const SMALL_DISK: &str = "FSA_BANK_TEST_SMALL_DISK";
 
 #[test]
 fn on_a_small_disk() {
-    let Some(disk) = std::env::var_os(SMALL_DISK).map(PathBuf::from) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = std::env::var_os(SMALL_DISK).map(PathBuf::from);
+    let free =
+        |out: &Path, said| if mounted.is_some() { disk::free_bytes(out) } else { Some(said) };
+    let disk = mounted.as_deref().unwrap_or(folder.path());
     let mut case = Case::new(&[100, 60, 40], [64, 8, 8], &["features.views=2"]);
     case.out = disk.join("runs/tiny/shards");
-    case.free = disk::free_bytes(&case.out);
-    let left = || std::fs::read_dir(&disk).unwrap().count();
+    case.free = free(&case.out, 1 << 20);
+    let left = || std::fs::read_dir(disk).unwrap().count();
     let refused = case.make().unwrap_err();
     assert!(matches!(refused, FeaturesError::Space(_)), "{refused}");
     println!("{refused}");
     assert_eq!(left(), 0);
     // Not even the sample fits.
     std::fs::write(disk.join("something"), vec![1; case.free.unwrap() as usize - 8192]).unwrap();
-    case.free = disk::free_bytes(&case.out);
+    case.free = free(&case.out, 8192);
     let refused = case.make().unwrap_err();
     assert!(matches!(refused, FeaturesError::Space(_)), "{refused}");
     println!("{refused}");
@@ -519,13 +488,12 @@ fn a_small_disk_is_left_as_it_was() {
         .args(["plan::on_a_small_disk", "--exact", "--nocapture"])
         .env("DISK", dir.path())
         .env(SMALL_DISK, dir.path())
-        .output();
-    let Ok(output) = output else { return eprintln!("no unshare here") };
+        .output()
+        .unwrap_or_else(|e| panic!("unshare (util-linux): {e}"));
     let (text, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if !text.contains("running 1 test") {
-        return eprintln!("no file system can be mounted here: {errors}");
-    }
+    let denied = "this test mounts a file system in a user namespace, which is not allowed here";
+    assert!(text.contains("running 1 test"), "{denied}: {errors}");
     assert!(output.status.success(), "{text}{errors}");
     assert_eq!(text.matches("the bank needs").count(), 2, "{text}");
 }

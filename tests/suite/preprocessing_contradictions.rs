@@ -9,8 +9,8 @@ use fsa_bank::classifier_file::{self, ClassifierCard};
 use fsa_bank::config::InputSpec;
 use serde_json::json;
 
-use crate::command_line::{call, text};
 use crate::preprocessing_round_trip::{PLAIN, SIDE, json_of, run};
+use crate::support::program::{call, text};
 
 struct Files {
     dir: tempfile::TempDir,

@@ -10,8 +10,8 @@ use fsa_bank::domain::Split;
 use fsa_bank::eval;
 use serde_json::{Value, json};
 
-use crate::command_line::{call, text};
 use crate::fixtures::python;
+use crate::support::program::{call, text};
 use crate::tiny_onnx::{Conv, network};
 
 /// Side of the networks' images.

@@ -10,9 +10,9 @@ use fsa_bank::dataset::Dataset;
 use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::train::{self, TrainRequest};
 
-use crate::command_line::{PROGRAM, text};
 use crate::fake_engine::FakeEngine;
 use crate::fixtures::image_folder;
+use crate::support::program::{PROGRAM, text};
 
 fn init(folder: &Path, args: &[&str]) -> Output {
     Command::new(PROGRAM).arg("init").args(args).current_dir(folder).output().unwrap()

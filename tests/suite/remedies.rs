@@ -6,9 +6,9 @@ use std::process::Command;
 
 use fsa_bank::domain::FeatureShape;
 
-use crate::command_line::{PROGRAM, text};
 use crate::fixtures::BankSpec;
 use crate::output::Place;
+use crate::support::program::{PROGRAM, text};
 
 const FEATURES: &str = "features --onnx external.onnx --images images --out made";
 const REPAIR: &str = "verify made/shards --repair --onnx external.onnx --images images";

@@ -22,34 +22,12 @@ use parquet::file::properties::{WriterProperties, WriterVersion};
 
 use crate::fixtures::encoded_photograph;
 use crate::parquet_file::{ParquetFile, Thrift};
+use crate::support::lists::{config_of, content, error, noted, opened};
 
 const NAMES: [&str; 3] = ["heron", "gull", "coot"];
 
 fn config(path: &Path) -> DatasetConfig {
-    DatasetConfig {
-        kind: DatasetKind::Parquet,
-        path: path.into(),
-        image_size: 8,
-        ..Default::default()
-    }
-}
-
-fn opened(config: &DatasetConfig) -> Dataset {
-    Dataset::open(config).unwrap_or_else(|e| panic!("{e}"))
-}
-
-fn error(config: &DatasetConfig) -> String {
-    Dataset::open(config).err().expect("an error").to_string()
-}
-
-fn content(split: &SplitImages) -> Vec<(String, u32, u8)> {
-    (0..split.len())
-        .map(|i| {
-            let image = split.image(i).unwrap();
-            assert!(image.iter().all(|&v| v == image[0]), "{}", split.path(i));
-            (split.path(i).to_string(), split.labels()[i], image[0])
-        })
-        .collect()
+    config_of(DatasetKind::Parquet, path)
 }
 
 /// `image` as `datasets` writes it: bytes, and a path or none.
@@ -227,7 +205,7 @@ fn bad_tables_are_named() {
     );
     refused(None, &[("x", text(&["a", "b"])), ("label", labels(&[0, 1]))], "no column `image`");
     let pathless = [("image", text(&["a", "b"])), ("label", labels(&[0, 1]))];
-    refused(None, &pathless, "the first images are missing: no ");
+    refused(None, &pathless, "the first images are not there: no ");
     let two = [("a", pixels()), ("b", pixels()), ("label", labels(&[0, 1]))];
     refused(None, &two, "several columns of bytes, none of them called `image`");
     let floats: ArrayRef = Arc::new(Float32Array::from(vec![0.5, 1.0]));
@@ -285,7 +263,7 @@ fn missing_and_stray_shards_are_named() {
     refused("is a shard of another export");
     fs::remove_file(dir.path().join("train-00000-of-00001.parquet")).unwrap();
     shard("unsupervised-00000-of-00001.parquet");
-    refused("its name begins with `unsupervised`, which is not a split");
+    refused("its name begins with `unsupervised`, which is no split");
 }
 
 #[test]
@@ -309,11 +287,6 @@ fn a_gap_in_numbers_without_a_total_is_a_missing_shard() {
     assert!(error(&config(dir.path())).contains("shard 0002 is missing"));
     shard("train-0002.parquet");
     assert_eq!(opened(&config(dir.path())).account.used, 9);
-}
-
-fn noted(dataset: &Dataset, part: &str) {
-    let notes = &dataset.account.notes;
-    assert!(notes.iter().any(|note| note.contains(part)), "{part} / {notes:?}");
 }
 
 /// Six images in a codec, as pages of the first or second version.
@@ -360,7 +333,7 @@ fn pages_of_every_codec_are_read() {
     file.column(0, "label").pages[0].header.set(2, Thrift::I32(3));
     fs::write(&path, file.assemble(|_| {}).bytes).unwrap();
     let message = error(&config(&path));
-    assert!(message.contains("bytes that decompress to more than 3"), "{message}");
+    assert!(message.contains("bytes that become more than 3"), "{message}");
     let lzo = file.assemble(|f| f.at(4).list()[0].at(1).list()[0].at(3).set(4, Thrift::I32(3)));
     fs::write(&path, lzo.bytes).unwrap();
     let message = error(&config(&path));
@@ -396,7 +369,7 @@ fn a_configuration_is_found_below_its_folder() {
     shard(&dir.path().join("large/extra/0000.parquet"), &[60], &[0]);
     let message = error(&config(&dir.path().join("large")));
     assert!(
-        message.contains("extra: a folder of Parquet files whose name is not a split"),
+        message.contains("extra: a folder of Parquet files whose name is no split"),
         "{message}"
     );
     // A table among folders of images does not make them one.

@@ -22,9 +22,10 @@ use fsa_bank::rng::{KeyedRng, Stage};
 use fsa_bank::verify::{self, FindingKind, Sample, VerifyError, VerifyOptions, VerifyReport};
 use rayon::prelude::*;
 
-use crate::command_line::{call, text};
 use crate::fixtures::BankSpec;
-use crate::stages::Run;
+use crate::support::files::files;
+use crate::support::program::{call, text};
+use crate::support::run::Run;
 
 fn verify(dir: &Path) -> Result<VerifyReport, VerifyError> {
     let options = VerifyOptions { sample: Sample::All };
@@ -66,11 +67,9 @@ fn edit_manifest(dir: &Path, change: impl FnOnce(&mut Manifest)) {
     manifest.save(dir).unwrap();
 }
 
-fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
-    files.sort();
-    files
+/// Path and content of every file.
+fn by_path(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    files(dir).into_iter().map(|(name, content)| (dir.join(name), content)).collect()
 }
 
 #[test]
@@ -83,7 +82,7 @@ fn a_whole_bank_holds() {
         assert_eq!(report.notes, []);
         assert_eq!((report.rows, report.recomputed_rows), (69 * 3 + 40 + 16, 69 * 3));
         assert_eq!(report.files, files(&dir).len());
-        let bytes: usize = files(&dir).iter().map(|(_, bytes)| bytes.len()).sum();
+        let bytes: usize = files(&dir).values().map(Vec::len).sum();
         assert_eq!(report.bytes, bytes as u64);
         assert!(report.files > 8, "{}", report.files);
         assert!(report.verdict().is_ok());
@@ -419,7 +418,7 @@ fn classes_are_held_against_rows_and_classifier() {
 fn missing_cut_longer_and_swapped_files_are_named() {
     use FindingKind::{Damaged, Length, Missing};
     let (_keep, dir) = bank(BankSpec { layout: SMALL, val: true, ..Default::default() });
-    let whole: BTreeMap<PathBuf, Vec<u8>> = files(&dir).into_iter().collect();
+    let whole: BTreeMap<PathBuf, Vec<u8>> = by_path(&dir).into_iter().collect();
     let restore = || whole.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
     let of = |kind, file: &str| (kind, file.to_string(), String::new());
     for path in whole.keys().filter(|path| !path.ends_with(MANIFEST_FILE)) {

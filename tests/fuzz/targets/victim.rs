@@ -8,7 +8,7 @@ use fsa_bank::domain::Split;
 use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::verify::{self, VerifyOptions};
 
-#[path = "../../suite/parquet_file.rs"]
+#[path = "../../suite/support/parquet_file.rs"]
 #[allow(dead_code)]
 pub mod parquet_file;
 

@@ -16,7 +16,7 @@ fn every_byte_of_every_file_is_covered() {
     };
     let (_keep, dir) = bank(spec);
     assert_eq!(found(&dir), []);
-    let whole = files(&dir);
+    let whole = by_path(&dir);
     let longest = whole.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
     let copy = || {
         let copy = tempfile::tempdir().unwrap();
@@ -58,7 +58,7 @@ fn every_byte_of_every_file_is_covered() {
 fn every_byte_of_a_bank_of_format_1_is_covered() {
     let written = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/banks/v1");
     let copy = tempfile::tempdir().unwrap();
-    let whole = files(&written);
+    let whole = by_path(&written);
     let place = |path: &Path| copy.path().join(path.file_name().unwrap());
     whole.iter().for_each(|(path, bytes)| fs::write(place(path), bytes).unwrap());
     assert_eq!(found(copy.path()), []);
@@ -115,7 +115,7 @@ fn a_flipped_byte_stops_finetune_or_changes_nothing() {
     let bank = spec.write(&dir);
     let memory = least_memory_bytes(&bank, &settings());
     let intact = finetuned(&dir, memory).unwrap();
-    let whole = files(&dir);
+    let whole = by_path(&dir);
     let all: usize = whole.iter().map(|(_, bytes)| bytes.len()).sum();
     let (mut stopped, mut unread) = (0, 0);
     for flip in 0..FLIPS {

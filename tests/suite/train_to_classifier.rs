@@ -1,127 +1,21 @@
 //! The stages in a row, on real image files, with the fake engine.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use fsa_bank::backbone::{Engine, EngineOptions};
+use fsa_bank::backbone::Engine;
 use fsa_bank::bank::{Bank, BankError};
-use fsa_bank::config::{Arithmetic, LoadedPipeline, load};
 use fsa_bank::dataset::Dataset;
 use fsa_bank::domain::{FitOptions, Split};
-use fsa_bank::features::{
-    self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel, HeadSource, TorchNetwork,
-    TorchRequest,
-};
+use fsa_bank::features::{self, FeaturesError, HeadSource};
 use fsa_bank::finetune::{self, FinetuneRequest};
-use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
-use fsa_bank::train::{self, EpochMetrics, TrainError, TrainOutcome, TrainRequest};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
+use fsa_bank::train::{self, EpochMetrics, TrainError, TrainRequest};
 
 use crate::fake_engine::{FakeEngine, HoldingEngine};
-use crate::fixtures::{folder_pipeline, image_folder, python};
-
-pub fn engine_options() -> EngineOptions {
-    let (device, arithmetic) = ("cpu".into(), Arithmetic::F32);
-    EngineOptions { device, arithmetic, channels_last: false, threads: None }
-}
-
-pub struct Run {
-    pub dir: tempfile::TempDir,
-    pub loaded: LoadedPipeline,
-    pub dataset: Dataset,
-}
-
-impl Run {
-    pub fn new(overrides: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        image_folder(&dir.path().join("images"), &[24, 12, 5, 2]);
-        let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
-        let loaded = load(&folder_pipeline(dir.path()), &overrides).unwrap();
-        let dataset = Dataset::open(&loaded.pipeline.dataset).unwrap();
-        Self { dir, loaded, dataset }
-    }
-
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    pub fn train(
-        &self,
-        resume: bool,
-        progress: &dyn Progress,
-        stop: &Interrupt,
-    ) -> Result<TrainOutcome, TrainError> {
-        let request = TrainRequest {
-            pipeline: &self.loaded.pipeline,
-            dataset: &self.dataset,
-            out: self.path(),
-            resume,
-            overwrite: false,
-            engine: engine_options(),
-        };
-        train::run(&request, &FakeEngine, Watch::new(progress, stop))
-    }
-
-    pub fn features(&self, stop: &Interrupt) -> Result<FeaturesOutcome, FeaturesError> {
-        self.features_with(None, &Silent, stop)
-    }
-
-    pub fn features_with(
-        &self,
-        head: Option<HeadSource>,
-        progress: &dyn Progress,
-        stop: &Interrupt,
-    ) -> Result<FeaturesOutcome, FeaturesError> {
-        let request = FeaturesRequest {
-            loaded: &self.loaded,
-            dataset: &self.dataset,
-            out: &self.path().join("shards"),
-            overwrite: false,
-            partition: None,
-            make_in_processes: None,
-            measure_forward: false,
-            free_bytes: &fsa_bank::disk::free_bytes,
-        };
-        let (loaded, dataset) = (&self.loaded, &self.dataset);
-        let network = choose(loaded, dataset, self.path(), head.is_some(), progress, stop)?;
-        let model =
-            FrozenModel::torch(&network, loaded, dataset, head, &FakeEngine, engine_options())?;
-        features::run(&request, model, Watch::new(progress, stop))
-    }
-}
-
-/// The network that is in a run's folder.
-pub fn choose(
-    loaded: &LoadedPipeline,
-    dataset: &Dataset,
-    folder: &Path,
-    other_head: bool,
-    progress: &dyn Progress,
-    stop: &Interrupt,
-) -> Result<TorchNetwork, FeaturesError> {
-    let options = engine_options();
-    let wanted =
-        TorchRequest { loaded, dataset, folder, other_head, options: &options, dry: false };
-    TorchNetwork::choose(&wanted, &FakeEngine, Watch::new(progress, stop))
-}
-
-/// Asks to stop once `after` units are done.
-pub struct StopAfter {
-    pub after: u64,
-    pub done: AtomicU64,
-    pub stop: Interrupt,
-}
-
-impl Progress for StopAfter {
-    fn start(&self, _: &str, _: u64, _: &'static str) {}
-    fn advance(&self, units: u64) {
-        if self.done.fetch_add(units, Ordering::SeqCst) + units >= self.after {
-            self.stop.request();
-        }
-    }
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, _: &str) {}
-}
+use crate::fixtures::python;
+use crate::support::files::shards;
+use crate::support::progress::Watcher;
+use crate::support::run::{Run, engine_options};
 
 #[test]
 fn images_become_a_model_a_bank_and_a_better_classifier() {
@@ -261,7 +155,7 @@ fn resumes_to_the_same_weights(settings: &[&str]) {
     for after in [8, 50, 86] {
         let run = Run::new(settings);
         let stop = Interrupt::default();
-        let progress = StopAfter { after, done: AtomicU64::new(0), stop: stop.clone() };
+        let progress = Watcher::stopping_after(after, &stop);
         let error = run.train(false, &progress, &stop).unwrap_err();
         assert!(matches!(error, TrainError::Interrupted { .. }), "{error}");
         assert!(!run.path().join(train::MODEL_FILE).exists());
@@ -287,10 +181,10 @@ fn images_on_the_device_train_the_same_weights() {
             overwrite: false,
             engine: engine_options(),
         };
-        let lines = Lines::default();
+        let lines = Watcher::default();
         let outcome =
             train::run(&request, engine, Watch::new(&lines, &Interrupt::default())).unwrap();
-        let told = lines.0.into_inner().unwrap().iter().any(|l| l.contains("are on the device"));
+        let told = lines.has_line("are on the device");
         (std::fs::read(outcome.model).unwrap(), told)
     };
     let (given, held) = (trained(&FakeEngine, &[]), trained(&HoldingEngine, &[]));
@@ -299,20 +193,6 @@ fn images_on_the_device_train_the_same_weights() {
     // Other transforms are made on the host.
     for setting in ["train.crop=resized", "train.color_jitter=0.4"] {
         assert!(!trained(&HoldingEngine, &[setting]).1, "{setting}");
-    }
-}
-
-/// Keeps what is said.
-#[derive(Default)]
-struct Lines(std::sync::Mutex<Vec<String>>);
-
-impl Progress for Lines {
-    fn start(&self, _: &str, _: u64, _: &'static str) {}
-    fn advance(&self, _: u64) {}
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, text: &str) {
-        self.0.lock().unwrap().push(text.into());
     }
 }
 
@@ -373,30 +253,6 @@ fn another_model_or_setting_does_not_silently_reuse_what_is_there() {
     assert!(error.contains("another network"), "{error}");
 }
 
-/// Asks to stop as soon as a piece of work of this label begins.
-pub struct StopAt(pub &'static str, pub Interrupt);
-
-impl Progress for StopAt {
-    fn start(&self, label: &str, _: u64, _: &'static str) {
-        if label == self.0 {
-            self.1.request();
-        }
-    }
-    fn advance(&self, _: u64) {}
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, _: &str) {}
-}
-
-pub fn shards(bank: &Path) -> Vec<(String, Vec<u8>)> {
-    let entries = std::fs::read_dir(bank).unwrap().map(|e| e.unwrap().path());
-    let mut files: Vec<_> =
-        entries.filter(|p| p.extension().is_some_and(|e| e == "parquet")).collect();
-    files.sort();
-    let name = |p: &Path| p.file_name().unwrap().to_string_lossy().into_owned();
-    files.iter().map(|p| (name(p), std::fs::read(p).unwrap())).collect()
-}
-
 #[test]
 fn a_fitted_classifier_makes_the_bank_that_it_makes_when_it_is_given() {
     let run = Run::new(&["train.epochs=1"]);
@@ -417,7 +273,7 @@ fn a_fitted_classifier_makes_the_bank_that_it_makes_when_it_is_given() {
         let other = Run::new(&["train.epochs=1"]);
         other.train(false, &Silent, &go).unwrap();
         let stop = Interrupt::default();
-        let stopped = other.features_with(fit(), &StopAt(label, stop.clone()), &stop);
+        let stopped = other.features_with(fit(), &Watcher::stopping_at(label, &stop), &stop);
         match label {
             "fitting" => assert!(matches!(stopped, Err(FeaturesError::InterruptedFit))),
             _ => assert!(matches!(stopped, Err(FeaturesError::Interrupted { .. }))),
@@ -458,7 +314,7 @@ fn batch_statistics_are_estimated_once_and_kept() {
     let go = Interrupt::default();
     run.train(false, &Silent, &go).unwrap();
     let stop = Interrupt::default();
-    let stopped = run.features_with(None, &StopAt("batch statistics", stop.clone()), &stop);
+    let stopped = run.features_with(None, &Watcher::stopping_at("batch statistics", &stop), &stop);
     assert!(matches!(stopped, Err(FeaturesError::InterruptedRecalibration)));
     assert!(!run.features(&go).unwrap().already_done);
     let kept = run.path().join(features::RECALIBRATED_FILE);

@@ -13,6 +13,7 @@ use fsa_bank::sweep::{self, ROWS_FILE, SweepOutcome, SweepRequest};
 use toml::Table;
 
 use crate::fixtures::BankSpec;
+use crate::support::progress::Watcher;
 
 fn bank(dir: &Path, val: bool) -> Bank {
     BankSpec { val, ..Default::default() }.write(&dir.join("shards"))
@@ -178,28 +179,12 @@ fn a_sweep_without_validation_is_refused_or_chooses_nothing() {
     assert!(report::sweep_text(&best).contains("BEST ON TEST"));
 }
 
-/// Asks to stop after some iterations.
-struct StopAfter<'a>(std::sync::atomic::AtomicU64, u64, &'a Interrupt);
-
-impl Progress for StopAfter<'_> {
-    fn start(&self, _: &str, _: u64, _: &'static str) {}
-    fn advance(&self, units: u64) {
-        let done = self.0.fetch_add(units, std::sync::atomic::Ordering::SeqCst) + units;
-        if done >= self.1 {
-            self.2.request();
-        }
-    }
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, _: &str) {}
-}
-
 #[test]
 fn an_interrupted_sweep_loses_no_row_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let bank = bank(dir.path(), true);
     let interrupt = Interrupt::default();
-    let stop = StopAfter(0.into(), 70, &interrupt);
+    let stop = Watcher::stopping_after(70, &interrupt);
     // One thread: runs follow each other, so some are done when the stop comes.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let stopped = pool.install(|| sweep(&bank, &GRID, Selection::Val, &stop, &interrupt));

@@ -3,154 +3,40 @@
 //!
 //! The process that is killed is this test program itself, which runs [`child`] alone.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fsa_bank::bank::{Bank, BankError, Manifest};
-use fsa_bank::config::load;
-use fsa_bank::dataset::{Dataset, Skipped};
-use fsa_bank::features::{self, FeaturesError, FeaturesOutcome, FeaturesRequest, FrozenModel};
-use fsa_bank::progress::{Interrupt, Progress, Silent, Watch};
+use fsa_bank::features::{self, FeaturesError, FeaturesRequest};
+use fsa_bank::progress::{Interrupt, Silent, Watch};
 use fsa_bank::rng::{KeyedRng, Stage};
 
-use crate::command_line::{PROGRAM, text};
-use crate::fake_engine::FakeEngine;
-use crate::stages::{Run, choose, engine_options};
+use crate::support::bank_process::{
+    PARTITION, assert_nothing_or_whole, assert_whole, command, made_as_asked_by_the_environment,
+    make, prepared, trained, undisturbed,
+};
+use crate::support::files::files;
+use crate::support::program::{PROGRAM, text};
+use crate::support::progress::Watcher;
 
-/// Settings of every run, which has smaller shards than a pipeline may ask for.
-const SETTINGS: [&str; 1] = ["features.batch_size=5"];
-const SHARD_BYTES: u64 = 1024;
-const RUN: &str = "FSA_BANK_TEST_RUN";
-const OUT: &str = "FSA_BANK_TEST_OUT";
-const PARTITION: &str = "FSA_BANK_TEST_PARTITION";
-/// More settings, one a line.
-pub const MORE: &str = "FSA_BANK_TEST_SETTINGS";
-
-/// Makes the bank of the run in `run` at `out`.
-pub fn make(
-    run: &Path,
-    out: &Path,
-    more: &[&str],
-    change: impl FnOnce(&mut FeaturesRequest),
-    progress: &dyn Progress,
-    stop: &Interrupt,
-) -> Result<FeaturesOutcome, FeaturesError> {
-    prepared(run, out, more, change, |request, model| {
-        features::run(request, model, Watch::new(progress, stop))
-    })
-}
-
-/// Does something with the network and the images of a run.
-fn prepared<T>(
-    run: &Path,
-    out: &Path,
-    more: &[&str],
-    change: impl FnOnce(&mut FeaturesRequest),
-    with: impl FnOnce(&FeaturesRequest, FrozenModel) -> Result<T, FeaturesError>,
-) -> Result<T, FeaturesError> {
-    let (progress, stop) = (&Silent, &Interrupt::default());
-    let overrides: Vec<String> = SETTINGS.iter().chain(more).map(|s| s.to_string()).collect();
-    let mut loaded = load(&run.join("tiny.toml"), &overrides).unwrap();
-    loaded.pipeline.dataset.path = run.join("images");
-    loaded.pipeline.features.shard_bytes = SHARD_BYTES;
-    let mut dataset = Dataset::open(&loaded.pipeline.dataset).unwrap();
-    dataset.skipped = Skipped::at_most(0.1);
-    let network = choose(&loaded, &dataset, run, false, progress, stop)?;
-    let model =
-        FrozenModel::torch(&network, &loaded, &dataset, None, &FakeEngine, engine_options())?;
-    let mut request = FeaturesRequest {
-        loaded: &loaded,
-        dataset: &dataset,
-        out,
-        overwrite: false,
-        partition: None,
-        make_in_processes: None,
-        measure_forward: false,
-        free_bytes: &fsa_bank::disk::free_bytes,
-    };
-    change(&mut request);
-    with(&request, model)
-}
-
-/// Does nothing but in a process of its own, which the other tests start.
+/// The process that the other tests start; by itself, it starts one that nothing disturbs.
 #[test]
 fn child() {
-    let Some(run) = std::env::var_os(RUN) else { return };
-    let out = PathBuf::from(std::env::var_os(OUT).unwrap());
-    let partition = std::env::var(PARTITION).ok().map(|text| text.parse().unwrap());
-    let more = std::env::var(MORE).unwrap_or_default();
-    let made = make(
-        Path::new(&run),
-        &out,
-        &more.lines().collect::<Vec<_>>(),
-        |request| {
-            request.partition = partition;
-            // What cannot fit is tried nevertheless.
-            request.free_bytes = &|_| None;
-        },
-        &Silent,
-        &Interrupt::default(),
-    );
-    if let Err(e) = made {
-        eprintln!("error: {e}");
-        std::process::exit(1);
-    }
-}
-
-pub fn command(run: &Path, out: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "faults::child", "--nocapture", "--test-threads=1"]);
-    command.env(RUN, run).env(OUT, out).stdout(Stdio::null()).stderr(Stdio::piped());
-    command
-}
-
-pub fn trained() -> Run {
-    let run = Run::new(&[]);
-    run.train(false, &Silent, &Interrupt::default()).unwrap();
-    run
-}
-
-/// Name and content of every file of a folder.
-pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-    let file = |entry: std::io::Result<std::fs::DirEntry>| {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_string();
-        (name, std::fs::read(path).unwrap())
-    };
-    entries.map(file).collect()
-}
-
-/// The bank of a run that nothing disturbed.
-pub fn undisturbed(run: &Run) -> BTreeMap<String, Vec<u8>> {
-    let out = run.path().join("undisturbed/shards");
-    let made = make(run.path(), &out, &[], |_| {}, &Silent, &Interrupt::default()).unwrap();
-    assert!(!made.already_done);
-    let bank = files(&out);
-    assert!(bank.len() > 15, "{} files", bank.len());
-    bank
-}
-
-pub fn assert_whole(out: &Path, whole: &BTreeMap<String, Vec<u8>>) {
-    let there = files(out);
-    let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&there), names(whole));
-    for (name, content) in whole {
-        assert!(there[name] == *content, "{name} differs");
-    }
-    assert_eq!(std::fs::read_dir(out.parent().unwrap()).unwrap().count(), 1, "left over");
-}
-
-/// What a reader finds while the bank may be under way: nothing, or all of it.
-pub fn assert_nothing_or_whole(out: &Path, whole: &BTreeMap<String, Vec<u8>>) {
-    match Bank::open(out) {
-        Err(BankError::Unfinished { .. } | BankError::NoManifest { .. }) => {
-            assert!(!out.exists());
+    match made_as_asked_by_the_environment() {
+        Some(Ok(_)) => {}
+        Some(Err(e)) => {
+            eprintln!("error: {e}");
+            std::process::exit(1);
         }
-        Err(e) => panic!("{e}"),
-        Ok(_) => assert!(files(out) == *whole),
+        None => {
+            let run = trained();
+            let whole = undisturbed(&run);
+            let folder = tempfile::tempdir().unwrap();
+            let out = folder.path().join("shards");
+            assert!(command(run.path(), &out).status().unwrap().success());
+            assert_whole(&out, &whole);
+        }
     }
 }
 
@@ -272,7 +158,7 @@ fn partitions_made_at_once_and_committed_are_the_same_bank() {
     let out = folder.path().join("shards");
     let commit = || Command::new(PROGRAM).args(["commit", out.to_str().unwrap()]).output().unwrap();
     let refused = text(&commit().stderr);
-    assert!(refused.contains("no unfinished bank here"), "{refused}");
+    assert!(refused.contains("nothing is waiting to be committed"), "{refused}");
     // The second partition of three twice, once of two, and again when all is there.
     let made = |parts: &[&str]| {
         let start = |part: &&str| command(run.path(), &out).env(PARTITION, part).spawn().unwrap();
@@ -309,34 +195,6 @@ fn partitions_made_at_once_and_committed_are_the_same_bank() {
     assert!(text(&commit().stdout).contains("committed already"));
 }
 
-/// Asks to stop after some rows, and keeps what it is told.
-struct Stop {
-    counts: std::sync::atomic::AtomicBool,
-    left: std::sync::atomic::AtomicI64,
-    stop: Interrupt,
-    lines: std::sync::Mutex<Vec<String>>,
-}
-
-impl Progress for Stop {
-    fn start(&self, label: &str, _: u64, _: &'static str) {
-        self.counts.store(label == "feature maps", std::sync::atomic::Ordering::SeqCst);
-    }
-    fn advance(&self, units: u64) {
-        if !self.counts.load(std::sync::atomic::Ordering::SeqCst) {
-            return;
-        }
-        let before = self.left.fetch_sub(units as i64, std::sync::atomic::Ordering::SeqCst);
-        if before <= units as i64 {
-            self.stop.request();
-        }
-    }
-    fn status(&self, _: &str) {}
-    fn finish(&self) {}
-    fn line(&self, text: &str) {
-        self.lines.lock().unwrap().push(text.into());
-    }
-}
-
 #[test]
 fn an_interrupt_finishes_the_shard_in_hand_and_the_run_goes_on_from_there() {
     let run = trained();
@@ -346,13 +204,11 @@ fn an_interrupt_finishes_the_shard_in_hand_and_the_run_goes_on_from_there() {
     let mut done = 0;
     for rows in [1, 7, 40] {
         let stop = Interrupt::default();
-        let left = rows.into();
-        let progress =
-            Stop { counts: false.into(), left, stop: stop.clone(), lines: Default::default() };
+        let progress = Watcher::stopping_within("feature maps", rows, &stop);
         let error = make(run.path(), &out, &[], |_| {}, &progress, &stop).unwrap_err();
         let FeaturesError::Interrupted { state } = error else { panic!("{error}") };
         assert!(state.shards_done > done && state.shards_done < state.shards, "{state}");
-        let lines = progress.lines.into_inner().unwrap();
+        let lines = progress.lines();
         assert!(lines.iter().any(|line| line.contains("stopping when the shard")), "{lines:?}");
         let told = format!("{done} of {} shards", state.shards);
         assert!(done == 0 || lines.iter().any(|line| line.contains(&told)), "{lines:?}");
@@ -387,13 +243,13 @@ fn what_was_begun_with_other_settings_is_refused_and_said() {
     let go = Interrupt::default();
     let other = |what: &str, more: &[&str]| {
         let error = make(run.path(), &out, more, part, &Silent, &go).unwrap_err().to_string();
-        assert!(error.contains(what) && error.contains("was begun here"), "{error}");
+        assert!(error.contains(what) && error.contains("was begun there"), "{error}");
     };
     let made = make(run.path(), &out, &[], part, &Silent, &go).unwrap();
     let state = made.state.unwrap();
     assert_eq!(state.shards_done, (state.shards + 1) / 3);
-    other("begun here: features.views is 3, not 2", &["features.views=2"]);
-    other("begun here: seed is 0, not 5", &["seed=5"]);
+    other("begun there: features.views is 3, not 2", &["features.views=2"]);
+    other("begun there: seed is 0, not 5", &["seed=5"]);
     other("features.batch_size is 5, not 4", &["features.batch_size=4"]);
     other("features.compression_level is 1, not 3", &["features.compression_level=3"]);
     other("features.precision is f16, not f32", &["features.precision=\"f32\""]);
@@ -492,10 +348,7 @@ fn damaged_files_alone_are_made_anew() {
     };
     damage();
     let refused = repair(&["features.views=2"]).unwrap_err().to_string();
-    assert!(
-        refused.contains("made with different settings: features.views is 3, not 2"),
-        "{refused}"
-    );
+    assert!(refused.contains("made otherwise: features.views is 3, not 2"), "{refused}");
     let done = repair(&[]).unwrap();
     assert_eq!((done.restored.as_slice(), done.changed.len()), (damaged.as_slice(), 0));
     assert_whole(&out, &whole);

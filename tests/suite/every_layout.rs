@@ -17,7 +17,7 @@ use fsa_bank::progress::{Interrupt, Silent, Watch};
 use parquet::arrow::ArrowWriter;
 
 use crate::fixtures::image_folder;
-use crate::stages::Run;
+use crate::support::run::Run;
 
 /// Training images of each class; one validates and two test.
 const TRAIN: [usize; 3] = [6, 4, 2];
