@@ -75,7 +75,7 @@ pub struct SplitVectors<'a> {
 
 enum Vectors {
     Held(Vec<f32>),
-    OnDisk { index: RowIndex, reader: RowReader, clean: Vec<usize> },
+    OnDisk { index: RowIndex, reader: Box<RowReader>, clean: Vec<usize> },
 }
 
 impl<'a> SplitVectors<'a> {
@@ -94,7 +94,7 @@ impl<'a> SplitVectors<'a> {
             reader.pooled(&index, &clean, &mut values)?;
             Vectors::Held(values)
         } else {
-            Vectors::OnDisk { index, reader, clean }
+            Vectors::OnDisk { index, reader: Box::new(reader), clean }
         };
         Ok(Self { bank, labels, vectors })
     }

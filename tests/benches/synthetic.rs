@@ -68,7 +68,7 @@ pub fn new_bank(
         needs: Manifest::needs(),
         writer: "benches".into(),
         name: format!("synthetic {shape}, {} classes", classes),
-        dataset: DatasetCard { fingerprint: "synthetic".into(), classes: classes },
+        dataset: DatasetCard { fingerprint: "synthetic".into(), classes },
         model: ModelRef {
             arch: "synthetic".into(),
             image_size: 0,

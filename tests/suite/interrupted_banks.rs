@@ -158,7 +158,7 @@ fn partitions_made_at_once_and_committed_are_the_same_bank() {
     let out = folder.path().join("shards");
     let commit = || Command::new(PROGRAM).args(["commit", out.to_str().unwrap()]).output().unwrap();
     let refused = text(&commit().stderr);
-    assert!(refused.contains("nothing is waiting to be committed"), "{refused}");
+    assert!(refused.contains("no unfinished bank here"), "{refused}");
     // The second partition of three twice, once of two, and again when all is there.
     let made = |parts: &[&str]| {
         let start = |part: &&str| command(run.path(), &out).env(PARTITION, part).spawn().unwrap();
@@ -243,13 +243,13 @@ fn what_was_begun_with_other_settings_is_refused_and_said() {
     let go = Interrupt::default();
     let other = |what: &str, more: &[&str]| {
         let error = make(run.path(), &out, more, part, &Silent, &go).unwrap_err().to_string();
-        assert!(error.contains(what) && error.contains("was begun there"), "{error}");
+        assert!(error.contains(what) && error.contains("was begun here"), "{error}");
     };
     let made = make(run.path(), &out, &[], part, &Silent, &go).unwrap();
     let state = made.state.unwrap();
     assert_eq!(state.shards_done, (state.shards + 1) / 3);
-    other("begun there: features.views is 3, not 2", &["features.views=2"]);
-    other("begun there: seed is 0, not 5", &["seed=5"]);
+    other("begun here: features.views is 3, not 2", &["features.views=2"]);
+    other("begun here: seed is 0, not 5", &["seed=5"]);
     other("features.batch_size is 5, not 4", &["features.batch_size=4"]);
     other("features.compression_level is 1, not 3", &["features.compression_level=3"]);
     other("features.precision is f16, not f32", &["features.precision=\"f32\""]);
@@ -348,7 +348,10 @@ fn damaged_files_alone_are_made_anew() {
     };
     damage();
     let refused = repair(&["features.views=2"]).unwrap_err().to_string();
-    assert!(refused.contains("made otherwise: features.views is 3, not 2"), "{refused}");
+    assert!(
+        refused.contains("made with different settings: features.views is 3, not 2"),
+        "{refused}"
+    );
     let done = repair(&[]).unwrap();
     assert_eq!((done.restored.as_slice(), done.changed.len()), (damaged.as_slice(), 0));
     assert_whole(&out, &whole);

@@ -166,7 +166,7 @@ fn names_without_an_extension_or_a_folder_are_found_where_one_file_fits() {
     photograph(&dir.path().join("thumbnails/ISIC_2.png"), 0);
     let list = save(dir.path(), "list.csv", format!("image,label\n{stems}"));
     let message = error(&config(&list));
-    let both = "`ISIC_2` is not there, and several files could be meant: `input/b/ISIC_2.jpg`, `thumbnails/ISIC_2.png`";
+    let both = "`ISIC_2` is missing, and several files could be meant: `input/b/ISIC_2.jpg`, `thumbnails/ISIC_2.png`";
     assert!(message.contains("list.csv: ") && message.contains(both), "{message}");
     // None is an error, of the image where others are there.
     fs::remove_file(dir.path().join("thumbnails/ISIC_2.png")).unwrap();
@@ -174,7 +174,7 @@ fn names_without_an_extension_or_a_folder_are_found_where_one_file_fits() {
     let dataset = opened(&config(&save(dir.path(), "list.csv", text)));
     assert!(dataset.test.image(2).unwrap_err().to_string().contains("ISIC_9: cannot be read"));
     let list = save(dir.path(), "list.csv", "image,label\nISIC_7,x\nISIC_8,y\n");
-    assert!(error(&config(&list)).contains("the first images are not there"));
+    assert!(error(&config(&list)).contains("the first images are missing"));
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn no_remedy_leads_two_lists_to_the_same_files() {
     fs::remove_dir_all(dir.path().join("first")).unwrap();
     let mut settings = with_lists(dir.path());
     let message = error(&settings);
-    assert!(message.contains("the first images are not there: no "), "{message}");
+    assert!(message.contains("the first images are missing: no "), "{message}");
     assert!(!message.contains("[[\"old/\", \"second/\"]]"), "{message}");
     // One who writes it all the same is told what it does.
     settings.path_rewrites = vec![["old/".into(), "second/".into()]];

@@ -148,7 +148,7 @@ fn columns_and_moved_folders_are_named_in_the_settings() {
     );
     settings.path_rewrites = vec![];
     let text = error(&settings);
-    assert!(text.contains("the first images are not there: no "), "{text}");
+    assert!(text.contains("the first images are missing: no "), "{text}");
     assert!(text.contains("old/heron/a 1.jpg") && text.contains("path_rewrites"), "{text}");
 }
 
@@ -411,7 +411,7 @@ fn bad_lists_are_named_with_their_line() {
             b"path,label,class_name\na.jpg,1,x\nb.jpg,1,y\n",
             "a.csv, line 3: label 1 is both `x` and `y`",
         ),
-        ("a.xlsx", b"PK", "a.xlsx: the extension `xlsx` is that of no list"),
+        ("a.xlsx", b"PK", "a.xlsx: unknown list format: extension `xlsx`"),
     ];
     for (name, bytes, message) in cases {
         fs::write(dir.path().join(name), bytes).unwrap();

@@ -68,3 +68,4 @@ mod verify;
 #[cfg(feature = "onnx")]
 use support::tiny_onnx;
 use support::{fake_engine, fixtures, parquet_file, write_bank};
+mod wording;

@@ -50,7 +50,7 @@ fn trained(counts: &[usize], settings: &[&str], broken: &[&str]) -> Run {
     run
 }
 
-/// As a program that is started anew: it knows of no image that cannot be decoded.
+/// As a program that is started again: it knows of no image that cannot be decoded.
 fn forget_skipped(run: &mut Run) {
     run.dataset.skipped = Skipped::at_most(0.1);
 }
@@ -156,7 +156,7 @@ fn check_needed(all: &Path, needed: &Path, config: &FinetuneConfig) {
     assert!(found == wanted, "another classifier");
 }
 
-/// Makes files of a bank anew.
+/// Makes files of a bank again.
 fn repair(run: &Run, bank: &Path, damaged: &[String]) -> RepairOutcome {
     let (loaded, dataset, go) = (&run.loaded, &run.dataset, Interrupt::default());
     let network = choose(loaded, dataset, run.path(), false, &Silent, &go).unwrap();
@@ -194,7 +194,7 @@ fn the_maps_that_fsa_draws_from_are_kept_and_it_ends_with_the_same_classifier() 
     }
     assert!(Bank::open(&needed).unwrap().manifest.splits["train"].shards.len() > 1);
 
-    // A shard that is made anew has the same maps, whatever the pipeline says by now.
+    // A shard that is made again has the same maps, whatever the pipeline says by now.
     run.loaded.pipeline.features.maps = KeepMaps::All;
     let whole = shards(&needed);
     let (name, shard) = (whole[1].0.clone(), needed.join(&whole[1].0));
@@ -247,7 +247,7 @@ fn classes_without_maps_may_have_fewer_views() {
                 FinetuneConfig { iterations: 10, method, ..run.loaded.pipeline.finetune.clone() };
             assert!(try_finetune(&place, config).is_ok());
         }
-        // A shard that is made anew has the same rows.
+        // A shard that is made again has the same rows.
         let whole = shards(&place);
         let name = whole[1].0.clone();
         std::fs::remove_file(place.join(&name)).unwrap();

@@ -205,7 +205,7 @@ fn bad_tables_are_named() {
     );
     refused(None, &[("x", text(&["a", "b"])), ("label", labels(&[0, 1]))], "no column `image`");
     let pathless = [("image", text(&["a", "b"])), ("label", labels(&[0, 1]))];
-    refused(None, &pathless, "the first images are not there: no ");
+    refused(None, &pathless, "the first images are missing: no ");
     let two = [("a", pixels()), ("b", pixels()), ("label", labels(&[0, 1]))];
     refused(None, &two, "several columns of bytes, none of them called `image`");
     let floats: ArrayRef = Arc::new(Float32Array::from(vec![0.5, 1.0]));
@@ -263,7 +263,7 @@ fn missing_and_stray_shards_are_named() {
     refused("is a shard of another export");
     fs::remove_file(dir.path().join("train-00000-of-00001.parquet")).unwrap();
     shard("unsupervised-00000-of-00001.parquet");
-    refused("its name begins with `unsupervised`, which is no split");
+    refused("its name begins with `unsupervised`, which is not a split");
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn pages_of_every_codec_are_read() {
     file.column(0, "label").pages[0].header.set(2, Thrift::I32(3));
     fs::write(&path, file.assemble(|_| {}).bytes).unwrap();
     let message = error(&config(&path));
-    assert!(message.contains("bytes that become more than 3"), "{message}");
+    assert!(message.contains("bytes that decompress to more than 3"), "{message}");
     let lzo = file.assemble(|f| f.at(4).list()[0].at(1).list()[0].at(3).set(4, Thrift::I32(3)));
     fs::write(&path, lzo.bytes).unwrap();
     let message = error(&config(&path));
@@ -369,7 +369,7 @@ fn a_configuration_is_found_below_its_folder() {
     shard(&dir.path().join("large/extra/0000.parquet"), &[60], &[0]);
     let message = error(&config(&dir.path().join("large")));
     assert!(
-        message.contains("extra: a folder of Parquet files whose name is no split"),
+        message.contains("extra: a folder of Parquet files whose name is not a split"),
         "{message}"
     );
     // A table among folders of images does not make them one.

@@ -382,7 +382,9 @@ fn replace_classes(
     for (name, content) in contents {
         fs::write(dir.join(name), &content).unwrap();
         let entry = FileEntry::of(&content);
-        edit_manifest(dir, |manifest| drop(manifest.files.insert(name.into(), entry)));
+        edit_manifest(dir, |manifest| {
+            manifest.files.insert(name.into(), entry);
+        });
     }
 }
 
