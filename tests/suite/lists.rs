@@ -65,9 +65,9 @@ fn the_same_images_come_from_every_format() {
             + "\n"
             + &IMAGES.iter().map(row).collect::<String>()
     };
-    save(dir.path(), "all.csv", &format!("\u{feff}{}", rows(",", "\"")));
-    save(dir.path(), "semicolons.csv", &rows(";", ""));
-    save(dir.path(), "all.tsv", &rows("\t", ""));
+    save(dir.path(), "all.csv", format!("\u{feff}{}", rows(",", "\"")));
+    save(dir.path(), "semicolons.csv", rows(";", ""));
+    save(dir.path(), "all.tsv", rows("\t", ""));
     let texts = |of: fn(&(&str, usize, &str, u8)) -> String| -> Vec<String> {
         IMAGES.iter().map(of).collect()
     };
@@ -84,7 +84,7 @@ fn the_same_images_come_from_every_format() {
         ],
     );
     for (split, file) in [("train", "train.txt"), ("test", "test"), ("validation", "val.txt")] {
-        save(dir.path(), file, &lines(split));
+        save(dir.path(), file, lines(split));
     }
 
     let mut settings = with_lists(dir.path(), "train.txt", "test");
@@ -158,8 +158,8 @@ fn lists_are_beside_the_pipeline_or_among_the_images() {
     let (data, pipelines) = (dir.path().join("data"), dir.path().join("pipelines"));
     fs::create_dir(&pipelines).unwrap();
     photographs(&data);
-    save(&data, "train.txt", &lines("train"));
-    save(&pipelines, "test.txt", &lines("test"));
+    save(&data, "train.txt", lines("train"));
+    save(&pipelines, "test.txt", lines("test"));
     let text = "[dataset]\nkind = \"list\"\npath = \"elsewhere\"\nimage_size = 8\n\
                 train_list = \"train.txt\"\ntest_list = \"test.txt\"\n";
     let mut loaded = config::load(&save(&pipelines, "birds.toml", text), &[]).unwrap().pipeline;
@@ -221,8 +221,8 @@ fn lists_of_either_places_layout_find_images_of_either() {
             for (path, colour) in train(stored).chain(test(stored)).zip(0..) {
                 photograph(&dir.path().join(path), 10 * colour);
             }
-            save(dir.path(), "train.txt", &list(train(listed).collect(), 2));
-            save(dir.path(), "test.txt", &list(test(listed).collect(), 1));
+            save(dir.path(), "train.txt", list(train(listed).collect(), 2));
+            save(dir.path(), "test.txt", list(test(listed).collect(), 1));
             let dataset = opened(&with_lists(dir.path(), "train.txt", "test.txt"));
             let expected = |paths: Vec<String>, each: usize, first: u8| {
                 let image = |(i, path)| (path, (i / each) as u32, first + 10 * i as u8);
@@ -239,7 +239,7 @@ fn lists_of_either_places_layout_find_images_of_either() {
         }
     }
     let dir = tempfile::tempdir().unwrap();
-    save(dir.path(), "train.txt", &list(train("by class").collect(), 2));
+    save(dir.path(), "train.txt", list(train("by class").collect(), 2));
     let text = error(&with_lists(dir.path(), "train.txt", ""));
     assert!(text.contains("train/airfield/00000000.jpg, no "), "{text}");
     assert!(text.contains("data_256/a/airfield/00000000.jpg"), "{text}");
@@ -277,8 +277,8 @@ fn inaturalist_split(split: &str) -> serde_json::Value {
 fn annotations_of_inaturalist_are_joined_by_image_id() {
     let dir = tempfile::tempdir().unwrap();
     photographs(dir.path());
-    save(dir.path(), "train2018.json", &inaturalist_split("train").to_string());
-    save(dir.path(), "val2018.json", &inaturalist_split("test").to_string());
+    save(dir.path(), "train2018.json", inaturalist_split("train").to_string());
+    save(dir.path(), "val2018.json", inaturalist_split("test").to_string());
     let dataset = opened(&with_lists(dir.path(), "train2018.json", "val2018.json"));
     assert_eq!(dataset.class_names, ["Larus canus", "Ardea cinerea"]);
     assert_eq!(colours(&dataset.train), [(1, 10), (0, 20), (1, 30)]);
@@ -292,7 +292,7 @@ fn what_is_wrong_with_annotations_is_named_by_id() {
     let refused = |edit: &dyn Fn(&mut serde_json::Value)| {
         let mut json = inaturalist_split("train");
         edit(&mut json);
-        let text = error(&config(&save(dir.path(), "train.json", &json.to_string())));
+        let text = error(&config(&save(dir.path(), "train.json", json.to_string())));
         assert!(text.contains("train.json: "), "{text}");
         text
     };
@@ -336,14 +336,14 @@ fn what_is_wrong_with_annotations_is_named_by_id() {
     // Splits must mean the same by a category.
     save(dir.path(), "train.json", &whole);
     let renamed = inaturalist(&[("photos/heron/e.jpg", 900)], &[(900, "Ardea alba")]);
-    save(dir.path(), "val.json", &renamed.to_string());
+    save(dir.path(), "val.json", renamed.to_string());
     let text = error(&with_lists(dir.path(), "train.json", "val.json"));
     assert!(
         text.contains("val.json, images[0]: label 900 is `Ardea alba`; in the training split it is `Ardea cinerea`"),
         "{text}"
     );
     let stranger = inaturalist(&[("photos/heron/e.jpg", 13)], &[(13, "Larus fuscus")]);
-    save(dir.path(), "val.json", &stranger.to_string());
+    save(dir.path(), "val.json", stranger.to_string());
     let text = error(&with_lists(dir.path(), "train.json", "val.json"));
     assert!(text.contains("val.json, images[0]: label `13` is beyond the classes"), "{text}");
 }
@@ -468,8 +468,8 @@ fn bad_parquet_lists_are_named_with_their_row() {
 fn an_image_that_is_missing_or_damaged_is_named() {
     let dir = tempfile::tempdir().unwrap();
     photographs(dir.path());
-    save(dir.path(), "train.txt", &lines("train"));
-    let list = save(dir.path(), "test.txt", &lines("test"));
+    save(dir.path(), "train.txt", lines("train"));
+    let list = save(dir.path(), "test.txt", lines("test"));
     fs::write(dir.path().join("photos/gull/d.jpg"), "not a JPEG").unwrap();
     let dataset = opened(&with_lists(dir.path(), "train.txt", "test.txt"));
     let text = dataset.test.image(0).unwrap_err().to_string();
