@@ -106,6 +106,15 @@ pub fn shell_path(path: impl AsRef<Path>) -> String {
     }
 }
 
+/// Words as a sentence lists them: `a, b or c`.
+pub fn one_of(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = words.collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
+}
+
 /// The word that was meant, where one of those that are known is close enough.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const CLOSE_ENOUGH: f64 = 0.75;

@@ -59,12 +59,13 @@ impl MapSpec {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const SHAPE: FeatureShape = FeatureShape { channels: 3, height: 1, width: 5 };
+    pub(in crate::bank) const SHAPE: FeatureShape =
+        FeatureShape { channels: 3, height: 1, width: 5 };
 
-    fn tokens(name: &str) -> MapSpec {
+    pub(in crate::bank) fn tokens(name: &str) -> MapSpec {
         let (name, layer) = (name.into(), "blocks.11".into());
         MapSpec { name, layer, channels: 3, locations: Locations::Sequence { length: 5 } }
     }

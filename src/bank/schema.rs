@@ -164,15 +164,8 @@ pub fn describe_columns(schema: &Schema) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::map_spec::Locations;
+    use super::super::map_spec::tests::{SHAPE, tokens};
     use super::*;
-
-    const SHAPE: FeatureShape = FeatureShape { channels: 3, height: 1, width: 5 };
-
-    fn tokens(name: &str) -> MapSpec {
-        let (name, layer) = (name.into(), "blocks.11".into());
-        MapSpec { name, layer, channels: 3, locations: Locations::Sequence { length: 5 } }
-    }
 
     #[test]
     fn a_list_of_maps_begins_with_the_main_one_and_each_has_a_column_of_its_own() {

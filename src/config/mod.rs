@@ -30,7 +30,7 @@ pub use features::{FeaturesConfig, KeepMaps, Precision};
 pub use finetune::{FinetuneConfig, GenericClasses, MaskValues, RateSchedule, Sampling, ShotRule};
 pub use input_spec::{InputSpec, Source, Statement, settled};
 pub use network::{Arch, Freeze, NetworkConfig, Stem};
-pub use settings::{Section, Setting, word};
+pub use settings::{Section, Setting, value_of, word};
 pub use timm::read as read_timm;
 pub use train::{Arithmetic, EpochSampling, RandomCrop, Schedule, TrainConfig};
 pub use variants::of as variants_of;
@@ -169,11 +169,6 @@ pub fn with_overrides(
 /// An unknown key (with the nearest known one), a value of the wrong type or out of range.
 pub fn resolve_finetune(file: &Table, flags: &Table) -> Result<FinetuneConfig, ConfigError> {
     check::finetune(Path::new("command line"), file, flags)
-}
-
-/// A value in TOML syntax; a bare word is a string.
-pub fn value_of(text: &str) -> toml::Value {
-    settings::value_of(text)
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use toml::{Table, Value};
 
 use super::ConfigError;
 use super::range::Range;
-use crate::methods::{Choice, Registered, TrainLoss, one_of};
-use crate::text::nearest;
+use crate::methods::{Choice, Registered, TrainLoss};
+use crate::text::{nearest, one_of};
 
 /// A section of a pipeline.
 pub trait Section: Sized + 'static {
@@ -250,7 +250,7 @@ fn in_latin(text: &str) -> String {
 }
 
 /// A value in TOML syntax; a bare word is a string.
-pub(super) fn value_of(text: &str) -> Value {
+pub fn value_of(text: &str) -> Value {
     toml::from_str::<Table>(&format!("v = {text}"))
         .ok()
         .and_then(|mut parsed| parsed.remove("v"))
@@ -346,41 +346,30 @@ impl SettingValue for PathBuf {
     }
 }
 
-impl<T: Registered> SettingValue for Choice<T> {
-    fn shown(&self) -> String {
-        self.name().into()
-    }
+/// What is registered under a name.
+macro_rules! named {
+    ($([$($generics:tt)*] $type:ty;)*) => { $(
+        impl<$($generics)*> SettingValue for $type {
+            fn shown(&self) -> String {
+                self.name().into()
+            }
 
-    fn in_toml(&self) -> String {
-        format!("\"{}\"", self.name())
-    }
+            fn in_toml(&self) -> String {
+                format!("\"{}\"", self.name())
+            }
 
-    fn parse(text: &str) -> Result<Value, String> {
-        word::<Self>(text).map(|choice| choice.name().into())
-    }
+            fn parse(text: &str) -> Result<Value, String> {
+                word::<Self>(text).map(|found| found.name().into())
+            }
 
-    fn words() -> Vec<&'static str> {
-        Self::all().map(Self::name).collect()
-    }
+            fn words() -> Vec<&'static str> {
+                Self::all().map(Self::name).collect()
+            }
+        }
+    )* };
 }
 
-impl SettingValue for TrainLoss {
-    fn shown(&self) -> String {
-        self.name().into()
-    }
-
-    fn in_toml(&self) -> String {
-        format!("\"{}\"", self.name())
-    }
-
-    fn parse(text: &str) -> Result<Value, String> {
-        word::<Self>(text).map(|loss| loss.name().into())
-    }
-
-    fn words() -> Vec<&'static str> {
-        Self::all().map(Self::name).collect()
-    }
-}
+named! { [T: Registered] Choice<T>; [] TrainLoss; }
 
 /// Enums whose values are words.
 macro_rules! words {

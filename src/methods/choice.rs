@@ -52,15 +52,6 @@ impl<T: Registered> Choice<T> {
     }
 }
 
-/// Words as a sentence lists them: `a, b or c`.
-pub fn one_of(words: impl Iterator<Item = String>) -> String {
-    let words: Vec<String> = words.collect();
-    match words.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        _ => words.concat(),
-    }
-}
-
 /// The error of serde for a word that is not among those that may stand there.
 pub(super) fn unknown<E: de::Error>(word: &str, known: impl Iterator<Item = &'static str>) -> E {
     let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();

@@ -16,7 +16,7 @@ mod method;
 mod objective;
 mod settings;
 
-pub use choice::{Choice, Registered, one_of};
+pub use choice::{Choice, Registered};
 pub use loss::{Loss, LossFacts, TrainLoss};
 pub use making::{Drawn, Made, Maker, Making, Samples, TrainingRows};
 pub use method::{Batches, Computed, Form, Given, Method, MethodFacts, Start, Trained, Visit, Way};

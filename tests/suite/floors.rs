@@ -80,8 +80,7 @@ impl Uses {
     fn arrows(&self) -> BTreeSet<(Module, Module)> {
         let mut arrows = BTreeSet::new();
         for (module, text) in &self.files {
-            let private = without_exports(text);
-            for path in all_paths(&private) {
+            for path in all_paths(text) {
                 let home = self.absolute(module, &path).map(|path| self.home(&path));
                 arrows.extend(
                     home.filter(|to| to != module && !to.is_empty()).map(|to| (module.clone(), to)),
@@ -100,36 +99,16 @@ fn module(file: &str) -> Module {
 
 /// Text without comments and without the tests at its end.
 fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-    let lines = text.lines().map(|line| line.split("//").next().unwrap());
+    let begins_tests =
+        |line: &&str| line.starts_with("mod tests {") || line.contains(" mod tests {");
+    let lines = text.lines().take_while(|line| !begins_tests(line));
+    let lines = lines.map(|line| line.split("//").next().unwrap());
     lines.collect::<Vec<_>>().join("\n")
-}
-
-/// Text without `pub use` statements: a name that is passed on is no use of it.
-fn without_exports(text: &str) -> String {
-    let mut kept = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("use ") {
-        let before = rest[..at].trim_end();
-        let passed_on = before.ends_with("pub")
-            || before.ends_with("pub(crate)")
-            || before.ends_with("pub(super)");
-        kept += &rest[..at];
-        rest = &rest[at..];
-        let end = rest.find(';').unwrap_or(rest.len());
-        kept += if passed_on { "" } else { &rest[..end] };
-        rest = &rest[end..];
-    }
-    kept + rest
 }
 
 /// Every path of a text: identifiers joined by `::`, trees of `use` branch by branch.
 fn all_paths(text: &str) -> Vec<Module> {
-    let begins = |&(at, _): &(usize, &str)| {
-        let word = text[..at].trim_end_matches(word_char);
-        !word.ends_with("::") && !word.ends_with(['{', ','].as_slice())
-            || word.ends_with(['(', '{', ','].as_slice())
-    };
+    let begins = |&(at, _): &(usize, &str)| !text[..at].trim_end_matches(word_char).ends_with("::");
     let starts = text.match_indices("::").filter(begins);
     starts
         .flat_map(|(at, _)| paths(&text[text[..at].trim_end_matches(word_char).len()..]))

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::image_folders::{fill, put};
 use crate::support::program::{call, text};
 
+/// The result of a call, also of one that finds faults.
 fn json(args: &[&str]) -> Value {
     let output = call(&[&["-q", "--json"], args].concat());
     serde_json::from_slice(&output.stdout)

@@ -12,7 +12,7 @@ use fsa_bank::domain::LinearHead;
 use fsa_bank::rng::{KeyedRng, Stage};
 
 use crate::fixtures::{image_folder, python};
-use crate::support::program::{call, text};
+use crate::support::program::{call, json, text};
 
 const SIDE: usize = 16;
 
@@ -27,12 +27,6 @@ fn network(name: &str) -> PathBuf {
 fn open(path: &Path) -> OnnxBackbone {
     let options = OnnxOptions { device: "cpu".into(), threads: Some(1), side: SIDE };
     OnnxBackbone::open(&OnnxFile::load(path).unwrap(), &options, true).unwrap()
-}
-
-fn json(args: &[&str]) -> serde_json::Value {
-    let output = call(&[&["-q", "--json"], args].concat());
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// A classifier of three classes.

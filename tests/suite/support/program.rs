@@ -14,6 +14,7 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// The result of a call that must succeed, of its line of JSON.
+#[cfg(any(feature = "onnx", feature = "torch"))]
 pub fn json(args: &[&str]) -> serde_json::Value {
     let output = call(&[&["-q", "--json"], args].concat());
     assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
